@@ -123,12 +123,22 @@ impl BatchHeader {
         })
     }
 
-    /// Verifies the CRC-32C and the consistency of counts and codec. `bytes` starts at this batch.
-    pub fn verify(&self, bytes: &[u8]) -> Result<(), BatchError> {
-        let expected = crc32c::crc32c(&bytes[OFFSET_ATTRIBUTES..self.size_bytes]);
+    /// Verifies the CRC-32C alone. `bytes` starts at this batch.
+    pub fn verify_crc(&self, bytes: &[u8]) -> Result<(), BatchError> {
+        let need = self.size_bytes;
+        let covered =
+            bytes.get(OFFSET_ATTRIBUTES..need).ok_or(BatchError::Truncated { need, have: bytes.len() })?;
+        let expected = crc32c::crc32c(covered);
         if expected != self.crc {
             return Err(BatchError::CrcMismatch { expected, found: self.crc });
         }
+        Ok(())
+    }
+
+    /// Verifies the CRC-32C and the consistency of counts and codec, as for a batch fresh from a producer (compaction
+    /// may later leave fewer records than offsets). `bytes` starts at this batch.
+    pub fn verify(&self, bytes: &[u8]) -> Result<(), BatchError> {
+        self.verify_crc(bytes)?;
         if self.record_count <= 0 || self.record_count.checked_sub(1) != Some(self.last_offset_delta) {
             return Err(BatchError::CountMismatch {
                 count: self.record_count,
@@ -138,16 +148,16 @@ impl BatchHeader {
         self.compression().map(|_| ())
     }
 
-    /// Offset of the batch's last record.
+    /// Offset of the batch's last record. Saturates: before stamping, the base offset is whatever a client sent.
     #[must_use]
     pub fn last_offset(&self) -> Offset {
-        self.base_offset.advance(i64::from(self.last_offset_delta))
+        Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta)))
     }
 
-    /// Offset after the batch's last record.
+    /// Offset after the batch's last record. Saturates like [`BatchHeader::last_offset`].
     #[must_use]
     pub fn next_offset(&self) -> Offset {
-        self.last_offset().advance(1)
+        Offset(self.last_offset().0.saturating_add(1))
     }
 
     pub fn compression(&self) -> Result<Compression, BatchError> {
