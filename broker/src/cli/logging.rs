@@ -1,0 +1,27 @@
+//! Log lines on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Installs the process's log output. `RUST_LOG` is deliberately not looked at: the filter is a setting like others.
+///
+/// # Errors
+/// If the process has a log output already.
+pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
+    // The filter was checked when the configuration was read, so nothing is lost here.
+    let filter = EnvFilter::builder().parse_lossy(&config.filter);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_span_events(FmtSpan::NONE);
+    match config.format {
+        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line of `ringlog`.
+//!
+//! [`run`] does everything but serve: it parses, loads the configuration, sets up logging, and carries out the
+//! subcommands that end by themselves. Exit statuses are 0 for success, 1 for a failed check, a damaged log or a machine
+//! that cannot run the broker, and 2 for a command line or configuration that is wrong.
+
+mod args;
+pub mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{self, Machine, ServeConfig};
+use args::{Cli, Subcommands};
+
+/// What is left to do once the command line is dealt with.
+#[derive(Debug)]
+pub enum Command {
+    /// Run the broker. Logging is set up.
+    Serve(Box<ServeConfig>),
+    /// Nothing: leave with this status.
+    Done(ExitCode),
+}
+
+/// The status for a command line or configuration that is wrong, as clap has it.
+const EXIT_USAGE: u8 = 2;
+
+/// Reads the process's command line and environment; see the module's documentation.
+#[must_use]
+pub fn run() -> Command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Also help and version, which go to standard output. A closed pipe there is nobody's loss.
+        Err(outcome) => {
+            let _ = outcome.print();
+            return Command::Done(ExitCode::from(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_USAGE)));
+        }
+    };
+    match cli.command {
+        None => serve(cli.serve.flags),
+        Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
+        Some(_) => Command::Done(ExitCode::from(EXIT_USAGE)),
+    }
+}
+
+fn serve(flags: config::Flags) -> Command {
+    let config = match config::load(flags, std::env::vars_os(), Machine::detect()) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Command::Done(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    if let Err(error) = logging::init(&config.logging) {
+        eprintln!("cannot set up logging: {error}");
+        return Command::Done(ExitCode::FAILURE);
+    }
+    for variable in &config.ignored_variables {
+        match &variable.suggestion {
+            Some(suggestion) => {
+                tracing::warn!(variable = variable.name, "not a setting, ignored; did you mean {suggestion}?");
+            }
+            None => tracing::debug!(variable = variable.name, "not a setting, ignored"),
+        }
+    }
+    Command::Serve(Box::new(config))
+}

@@ -1,0 +1,37 @@
+//! The bounds on what the broker keeps in memory.
+//!
+//! None of it is allocated in advance: an idle broker holds none of these bytes.
+
+/// Named limits; each one's meaning for operators is in the table of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Client connections of the whole broker.
+    pub connections_max: usize,
+    /// Requests of one connection that are read but not yet answered, at least 1.
+    pub connection_requests_max: usize,
+    /// Bytes of those requests. One request is always let in, however large it may be.
+    pub connection_request_bytes_max: u64,
+    /// Request bytes of all of a shard's connections, not yet answered.
+    pub shard_request_bytes_max: u64,
+    /// Response bytes of all of a shard's connections, not yet sent.
+    pub shard_response_bytes_max: u64,
+    /// Newest record batches kept per shard; 0 for none.
+    pub shard_tail_cache_bytes_max: u64,
+    /// Log bytes read ahead per shard; 0 for none.
+    pub shard_read_ahead_bytes_max: u64,
+}
+
+impl MemoryLimits {
+    /// What `shards` shards may hold at most under load, in bytes. The broker's own structures come on top.
+    #[must_use]
+    pub fn total_bytes_max(&self, shards: usize) -> u64 {
+        let per_shard = [
+            self.shard_request_bytes_max,
+            self.shard_response_bytes_max,
+            self.shard_tail_cache_bytes_max,
+            self.shard_read_ahead_bytes_max,
+        ];
+        let sum = per_shard.into_iter().fold(0, u64::saturating_add);
+        sum.saturating_mul(shards as u64)
+    }
+}

@@ -1,0 +1,124 @@
+//! The broker's configuration: from flags, variables and a file to one typed, validated [`ServeConfig`].
+//!
+//! Precedence is flag over variable over file over default, setting by setting, Kafka's own settings included. Every
+//! complaint says which of the places gave the value, and all complaints are made at once.
+//!
+//! [`load`] reads the configuration file and nothing else: environment and machine are passed in. Deliberately absent:
+//! changing settings at run time (Kafka's dynamic configs live in the `metadata` crate) and resolving host names.
+
+mod environment;
+mod error;
+mod file;
+mod host_port;
+mod kafka;
+mod limits;
+mod machine;
+mod nearest;
+mod origin;
+mod reference;
+mod resolve;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use protocol::newtypes::BrokerId;
+
+pub use environment::IgnoredVariable;
+pub use error::{ConfigError, ConfigErrors};
+pub use host_port::{Endpoint, Host, HostPort, HostPortError};
+pub use limits::MemoryLimits;
+pub use machine::Machine;
+pub use origin::{Given, Layer, Layers, Origin};
+pub use reference::settings_markdown;
+pub use setting::{
+    CONFIG_VARIABLE, DefaultValue, KAFKA_TABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting, VARIABLE_PREFIX,
+};
+pub use value::ValueError;
+
+/// Everything `ringlog serve` is told, checked as far as that goes without touching disk or network.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    pub node_id: BrokerId,
+    /// As given: relative paths are relative to the working directory.
+    pub data_dir: PathBuf,
+    /// The listener for Kafka clients.
+    pub kafka: Endpoint,
+    /// The listener for other brokers.
+    pub internal: Endpoint,
+    /// The listener for operators.
+    pub http: Endpoint,
+    /// How many event loops to run, at least 1; may exceed the CPUs, and then they cannot be pinned.
+    pub shards: usize,
+    /// The CPUs that threads may be pinned to, ascending.
+    pub cpus: Vec<usize>,
+    pub memory: MemoryLimits,
+    pub logging: LogConfig,
+    /// Variables that look like settings and are none: worth a warning.
+    pub ignored_variables: Vec<IgnoredVariable>,
+}
+
+/// How the process logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// In the syntax of `tracing_subscriber::EnvFilter`, known to parse.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// What log lines look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What the command line gives, unread.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// One entry per flag given.
+    pub settings: Vec<(Key, String)>,
+    /// The values of `--set`, in order.
+    pub set: Vec<String>,
+}
+
+/// Merges the places and checks the outcome.
+///
+/// # Errors
+/// Everything found wrong; see [`ConfigError`]. Mistakes in the file's syntax or in how variables are written are
+/// reported before any value is looked at.
+pub fn load(
+    flags: Flags,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    machine: Machine,
+) -> Result<ServeConfig, ConfigErrors> {
+    let environment = environment::read(variables)?;
+    let mut layers = Layers { environment: environment.layer, ..Layers::default() };
+    for (key, value) in flags.settings {
+        layers.flags.insert_flag(key, value);
+    }
+    layers.flags.kafka = kafka::parse_flags(&flags.set)?;
+    let config = match (flags.config, environment.config) {
+        (Some(path), _) => Some((path, Origin::Flag("--config".to_owned()))),
+        (None, Some(path)) => Some((path, Origin::Variable(CONFIG_VARIABLE.to_owned()))),
+        (None, None) => None,
+    };
+    if let Some((path, origin)) = config {
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::ReadFile {
+            path: path.clone(),
+            origin,
+            source,
+        })?;
+        layers.file = file::parse(&path, &text)?;
+    }
+    let mut config = resolve::resolve(&layers, machine)?;
+    config.ignored_variables = environment.ignored;
+    Ok(config)
+}

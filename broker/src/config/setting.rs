@@ -1,0 +1,346 @@
+//! The one table of Ringlog's own settings.
+//!
+//! Flags, `RINGLOG_*` variables, TOML keys, help texts and the reference in `docs/configuration.md` all come from
+//! [`SETTINGS`]; a setting that is not in it cannot be given anywhere. Kafka's broker settings (`--set`, `[kafka]`) are
+//! not here: the `metadata` crate knows those.
+
+/// Names a setting in code; [`Setting::of`] leads to everything else about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    NodeId,
+    DataDir,
+    KafkaAddr,
+    AdvertisedKafkaAddr,
+    InternalAddr,
+    AdvertisedInternalAddr,
+    HttpAddr,
+    AdvertisedHttpAddr,
+    Shards,
+    ConnectionsMax,
+    ConnectionRequestsMax,
+    ConnectionRequestBytesMax,
+    ShardRequestBytesMax,
+    ShardResponseBytesMax,
+    ShardTailCacheBytesMax,
+    ShardReadAheadBytesMax,
+    LogLevel,
+    LogFormat,
+}
+
+/// What a setting is when nobody gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This text, read by the same parser as a given value.
+    Text(&'static str),
+    /// Worked out from other settings or from the machine, in the words of the help text.
+    Derived(&'static str),
+}
+
+impl DefaultValue {
+    /// For people to read.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            DefaultValue::Text(text) | DefaultValue::Derived(text) => text,
+        }
+    }
+}
+
+/// Under which heading a setting is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    Node,
+    Addresses,
+    Memory,
+    Logging,
+}
+
+impl Section {
+    /// In the order of help and reference.
+    pub const ALL: [Section; 4] = [Section::Node, Section::Addresses, Section::Memory, Section::Logging];
+
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Section::Node => "Node",
+            Section::Addresses => "Addresses",
+            Section::Memory => "Memory limits",
+            Section::Logging => "Logging",
+        }
+    }
+}
+
+/// One setting: how it is named, written and explained.
+#[derive(Debug)]
+pub struct Setting {
+    pub key: Key,
+    pub section: Section,
+    /// The TOML key, and the flag without its dashes.
+    pub name: &'static str,
+    /// Placeholder of the value in help texts.
+    pub value_name: &'static str,
+    /// In what the value is counted; empty where it is not a quantity.
+    pub unit: &'static str,
+    pub default: DefaultValue,
+    /// One line, without a full stop.
+    pub summary: &'static str,
+    /// Further sentences for `--help` and the reference; may be empty.
+    pub detail: &'static str,
+}
+
+impl Setting {
+    /// The table's row of `key`.
+    ///
+    /// # Panics
+    /// Never: a test holds the table complete.
+    #[must_use]
+    pub fn of(key: Key) -> &'static Setting {
+        SETTINGS.iter().find(|setting| setting.key == key).expect("every key has its row")
+    }
+
+    /// As on the command line: `--kafka-addr`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// As in the environment: `RINGLOG_KAFKA_ADDR`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+/// With what every variable of ours begins.
+pub const VARIABLE_PREFIX: &str = "RINGLOG_";
+/// Names the configuration file; the flag's twin is `--config`. It has no TOML key.
+pub const CONFIG_VARIABLE: &str = "RINGLOG_CONFIG";
+/// Kafka broker settings, `KEY=VALUE` each; the flag's twin is `--set`, the file's the table `[kafka]`.
+pub const SET_VARIABLE: &str = "RINGLOG_SET";
+/// The TOML table of Kafka broker settings.
+pub const KAFKA_TABLE: &str = "kafka";
+
+/// Every setting, in the order of help and reference.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: Key::NodeId,
+        section: Section::Node,
+        name: "node-id",
+        value_name: "ID",
+        unit: "",
+        default: DefaultValue::Text("1"),
+        summary: "This broker's node id, unique in its cluster",
+        detail: "From 0 to 2147483647. It must not change once the data directory is in use.",
+    },
+    Setting {
+        key: Key::DataDir,
+        section: Section::Node,
+        name: "data-dir",
+        value_name: "DIR",
+        unit: "",
+        default: DefaultValue::Text("./ringlog-data"),
+        summary: "Where the broker keeps everything it must not lose",
+        detail: "Created if missing. One broker at a time: it holds a lock file in it.",
+    },
+    Setting {
+        key: Key::Shards,
+        section: Section::Node,
+        name: "shards",
+        value_name: "N",
+        unit: "shards",
+        default: DefaultValue::Derived("one per available core, less one for metadata where there are more than two"),
+        summary: "Event loops, each with its own partitions and connections",
+        detail: "Available cores are those that CPU affinity and the control group's quota allow. With more shards than \
+                 cores the shards are not pinned to cores. From 1 to 1024.",
+    },
+    Setting {
+        key: Key::KafkaAddr,
+        section: Section::Addresses,
+        name: "kafka-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Text("127.0.0.1:9092"),
+        summary: "Where Kafka clients are served",
+        detail: "IPv6 addresses are written in brackets, as in [::]:9092. Port 0 takes any free port and logs which.",
+    },
+    Setting {
+        key: Key::AdvertisedKafkaAddr,
+        section: Section::Addresses,
+        name: "advertised-kafka-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Derived("as --kafka-addr, which must then not be a wildcard address"),
+        summary: "The address that Kafka clients are told to connect to",
+        detail: "Port 0 stands for the port that --kafka-addr was bound to.",
+    },
+    Setting {
+        key: Key::InternalAddr,
+        section: Section::Addresses,
+        name: "internal-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Text("127.0.0.1:9093"),
+        summary: "Where other brokers are served (Raft and replication)",
+        detail: "",
+    },
+    Setting {
+        key: Key::AdvertisedInternalAddr,
+        section: Section::Addresses,
+        name: "advertised-internal-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Derived("as --internal-addr, which must then not be a wildcard address"),
+        summary: "The address that other brokers connect to",
+        detail: "Port 0 stands for the port that --internal-addr was bound to.",
+    },
+    Setting {
+        key: Key::HttpAddr,
+        section: Section::Addresses,
+        name: "http-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Text("127.0.0.1:9094"),
+        summary: "Where metrics, health and the status page are served over HTTP",
+        detail: "",
+    },
+    Setting {
+        key: Key::AdvertisedHttpAddr,
+        section: Section::Addresses,
+        name: "advertised-http-addr",
+        value_name: "HOST:PORT",
+        unit: "",
+        default: DefaultValue::Derived(
+            "as --http-addr; where that is a wildcard address, its port on the advertised Kafka host",
+        ),
+        summary: "The address of the HTTP endpoint as others reach it",
+        detail: "Port 0 stands for the port that --http-addr was bound to.",
+    },
+    Setting {
+        key: Key::ConnectionsMax,
+        section: Section::Memory,
+        name: "connections-max",
+        value_name: "N",
+        unit: "connections per broker",
+        default: DefaultValue::Text("10000"),
+        summary: "Client connections held at once",
+        detail: "Further ones are closed as soon as they are accepted. Each takes a file descriptor.",
+    },
+    Setting {
+        key: Key::ConnectionRequestsMax,
+        section: Section::Memory,
+        name: "connection-requests-max",
+        value_name: "N",
+        unit: "requests per connection",
+        default: DefaultValue::Text("128"),
+        summary: "Requests of one connection that are read but not yet answered",
+        detail: "Beyond it the connection is not read until an answer has left.",
+    },
+    Setting {
+        key: Key::ConnectionRequestBytesMax,
+        section: Section::Memory,
+        name: "connection-request-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per connection",
+        default: DefaultValue::Text("16MiB"),
+        summary: "Request bytes of one connection that are read but not yet answered",
+        detail: "Beyond it the connection is not read until an answer has left. One request is always let in, up to the \
+                 Kafka setting socket.request.max.bytes.",
+    },
+    Setting {
+        key: Key::ShardRequestBytesMax,
+        section: Section::Memory,
+        name: "shard-request-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per shard",
+        default: DefaultValue::Text("256MiB"),
+        summary: "Request bytes of all of a shard's connections that are not yet answered",
+        detail: "Beyond it none of the shard's connections is read until answers have left.",
+    },
+    Setting {
+        key: Key::ShardResponseBytesMax,
+        section: Section::Memory,
+        name: "shard-response-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per shard",
+        default: DefaultValue::Text("256MiB"),
+        summary: "Response bytes of all of a shard's connections that are not yet sent",
+        detail: "Beyond it no further fetch of the shard's connections is answered until responses have left.",
+    },
+    Setting {
+        key: Key::ShardTailCacheBytesMax,
+        section: Section::Memory,
+        name: "shard-tail-cache-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per shard",
+        default: DefaultValue::Text("64MiB"),
+        summary: "Newest record batches kept in memory for consumers at the tail",
+        detail: "0 turns the cache off.",
+    },
+    Setting {
+        key: Key::ShardReadAheadBytesMax,
+        section: Section::Memory,
+        name: "shard-read-ahead-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per shard",
+        default: DefaultValue::Text("32MiB"),
+        summary: "Log bytes read ahead of consumers that read from disk",
+        detail: "0 turns read-ahead off.",
+    },
+    Setting {
+        key: Key::LogLevel,
+        section: Section::Logging,
+        name: "log-level",
+        value_name: "LEVEL",
+        unit: "",
+        default: DefaultValue::Text("info"),
+        summary: "How much the broker logs: off, error, warn, info, debug or trace",
+        detail: "Per module too, as in info,ringlog::wal=debug.",
+    },
+    Setting {
+        key: Key::LogFormat,
+        section: Section::Logging,
+        name: "log-format",
+        value_name: "FORMAT",
+        unit: "",
+        default: DefaultValue::Text("text"),
+        summary: "How log lines on standard error look: text or json",
+        detail: "Text is coloured on a terminal only.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_keys_are_distinct() {
+        let names: BTreeSet<_> = SETTINGS.iter().map(|s| s.name).collect();
+        let keys: BTreeSet<_> = SETTINGS.iter().map(|s| s.key).collect();
+        assert_eq!((names.len(), keys.len()), (SETTINGS.len(), SETTINGS.len()));
+        // `LogFormat` is the enum's last variant, so its discriminant counts the others.
+        assert_eq!(keys.len(), Key::LogFormat as usize + 1, "a key without a row");
+    }
+
+    #[test]
+    fn names_do_not_collide_with_the_ones_that_are_not_in_the_table() {
+        for setting in SETTINGS {
+            assert!(!["config", "set", KAFKA_TABLE, "help", "version"].contains(&setting.name));
+            assert!(![CONFIG_VARIABLE, SET_VARIABLE].contains(&setting.variable().as_str()));
+        }
+    }
+
+    #[test]
+    fn summaries_fit_a_help_line() {
+        for setting in SETTINGS {
+            assert!(!setting.summary.ends_with('.') && setting.summary.len() <= 80, "{}", setting.name);
+            assert!(setting.detail.is_empty() || setting.detail.ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn variables_are_upper_case_names() {
+        assert_eq!(Setting::of(Key::ShardTailCacheBytesMax).variable(), "RINGLOG_SHARD_TAIL_CACHE_BYTES_MAX");
+        assert_eq!(Setting::of(Key::KafkaAddr).flag(), "--kafka-addr");
+    }
+}
