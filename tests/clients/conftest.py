@@ -1,0 +1,120 @@
+"""Fixtures: the shared broker, topics, and what is kept of a failed run."""
+
+import itertools
+import os
+import random
+
+import pytest
+
+from harness import paths
+from harness.broker import Broker, new_broker
+from harness.topics import create_topic
+
+
+def pytest_report_header():
+    binary = paths.ringlog_binary() if paths.AGAINST == "ringlog" else "Apache Kafka 4.3.0"
+    return f"against: {paths.AGAINST} ({binary}), data under {paths.data_root()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+class SharedBroker:
+    """One broker for all tests that need no own one; replaced when a test made it end, so that the others still run."""
+
+    def __init__(self):
+        self.broker: Broker | None = None
+        self.kept = []
+
+    def get(self) -> Broker:
+        if self.broker is not None and not self.broker.alive():
+            self.kept.append(self.broker)
+            self.broker = None
+        if self.broker is None:
+            self.broker = new_broker("shared", SHARED_SETTINGS).start()
+        return self.broker
+
+
+# log.retention.check.interval.ms and the like stay out of here: tests that need such settings run their own broker.
+SHARED_SETTINGS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def _shared(request):
+    shared = SharedBroker()
+    yield shared
+    if shared.broker is None:
+        return
+    status = shared.broker.stop() if shared.broker.alive() else None
+    if request.session.testsfailed == 0 and not shared.kept:
+        shared.broker.discard()
+    # Kafka's JVM reports SIGTERM as 143; Ringlog promises a clean end.
+    assert status in ((0, 143) if paths.AGAINST == "kafka" else (0,)), f"exit status after SIGTERM: {status}"
+
+
+@pytest.fixture
+def broker(_shared):
+    """The shared broker; the test fails if it ends or panics meanwhile."""
+    broker = _shared.get()
+    panics_before = broker.log_text().count("panicked at")
+    yield broker
+    broker.check_alive()
+    assert broker.log_text().count("panicked at") == panics_before, f"a panic in the broker:\n{broker.log_tail()}"
+
+
+@pytest.fixture
+def own_broker(request):
+    """Makes brokers of this test's own: `own_broker(settings, shards=2)`, started. Gone after the test if it passed."""
+    made: list[Broker] = []
+
+    def make(settings=None, *, start=True, **kwargs) -> Broker:
+        broker = new_broker(request.node.originalname.removeprefix("test_")[:40], settings, **kwargs)
+        made.append(broker)
+        return broker.start() if start else broker
+
+    yield make
+    call = getattr(request.node, "report_call", None)
+    failed = call is None or call.failed
+    for broker in made:
+        if not failed:
+            broker.discard()
+            continue
+        if broker.process is not None:
+            print(f"--- the end of {broker.log_file}\n{broker.log_tail()}")
+            broker.kill9()
+        print(f"--- kept for a look: {broker.dir}")
+
+
+_serial = itertools.count()
+
+
+@pytest.fixture
+def topic_name(request):
+    """A name that no other test has, with the test's own name in it."""
+    safe = "".join(c if c.isalnum() else "-" for c in request.node.name)[:80]
+    return f"{safe}-{os.getpid()}-{next(_serial)}"
+
+
+@pytest.fixture
+def topic(broker, topic_name):
+    """Makes the test's topic on the shared broker: `topic(partitions=3, configs={...})` returns its name."""
+    made = itertools.count()
+
+    def make(partitions=1, configs=None) -> str:
+        name = f"{topic_name}-{next(made)}"
+        create_topic(broker.bootstrap, name, partitions, configs)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def seed(request):
+    """The seed of this test's random data: RINGLOG_TEST_SEED, else fresh; printed when the test fails."""
+    seed = int(os.environ.get("RINGLOG_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"seed {seed} (repeat with RINGLOG_TEST_SEED={seed})")
+    return seed

@@ -1,0 +1,45 @@
+"""Topics for tests that are not about topics: made with one client (confluent-kafka), usable when made."""
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from . import wire
+from .wait import PATIENCE_S, wait_until
+
+
+def admin_client(bootstrap) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap})
+
+
+def create_topic(bootstrap, name, partitions=1, configs=None):
+    """Creates the topic and waits until every partition has a leader."""
+    admin = admin_client(bootstrap)
+    new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=configs or {})
+    admin.create_topics([new])[name].result(PATIENCE_S)
+
+    def ready():
+        found = admin.list_topics(name, PATIENCE_S).topics[name]
+        return found.error is None and all(p.leader >= 0 for p in found.partitions.values()) and (
+            len(found.partitions) == partitions
+        )
+
+    wait_until(ready, f"topic {name} to have leaders")
+
+
+def delete_topic(bootstrap, name):
+    try:
+        admin_client(bootstrap).delete_topics([name])[name].result(PATIENCE_S)
+    except KafkaException as e:
+        if e.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
+            raise
+
+
+def offsets(broker, topic, partition=0) -> tuple[int, int]:
+    """(log start offset, high watermark) by ListOffsets."""
+    with wire.Connection(broker.address) as c:
+        found = []
+        for timestamp in (-2, -1):
+            error, _, offset = wire.list_offset(c, topic, partition, timestamp)
+            assert error == wire.NONE, f"ListOffsets({timestamp}) of {topic}-{partition}: error {error}"
+            found.append(offset)
+        return tuple(found)

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Runs the client compatibility suite: real Kafka clients against a real broker process.
+#
+#   tests/clients/run.sh [--against ringlog|kafka] [--install-only] [pytest arguments ...]
+#
+# What the tests need (Python clients, Kafka's jars, kcat, a franz-go program) is fetched at pinned versions from the
+# ordinary package registries into .cache/clients, once: a later run finds it there. Needs python3, java 17, mvn, go;
+# installs kcat and python3-venv by apt-get when they are missing and it runs as root.
+# See tests/README.md for the environment variables.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+cache="$repo/.cache/clients"
+
+against=${RINGLOG_TEST_AGAINST:-ringlog}
+install_only=false
+pytest_args=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --against) against=${2:?--against needs ringlog or kafka}; shift 2 ;;
+    --against=*) against=${1#*=}; shift ;;
+    --install-only) install_only=true; shift ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) pytest_args+=("$1"); shift ;;
+  esac
+done
+case "$against" in
+  ringlog | kafka) ;;
+  *) echo "run.sh: --against must be ringlog or kafka, found '$against'" >&2; exit 2 ;;
+esac
+
+say() { echo "run.sh: $*" >&2; }
+
+need() { # need COMMAND WHAT-TO-INSTALL
+  command -v "$1" >/dev/null 2>&1 || { say "$1 is missing: install $2"; exit 1; }
+}
+
+apt_install() { # apt_install PACKAGE: only as root, otherwise say what to do
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    say "please install the Debian package $1 (or run once as root)"; exit 1
+  fi
+  say "installing $1 by apt-get"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null 2>&1 || {
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null
+  }
+}
+
+# fresh STAMP FILE...: true when STAMP was written for exactly these files' contents.
+digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
+fresh() { [ -e "$1" ] && [ "$(cat "$1")" = "$(digest "${@:2}")" ]; }
+
+install_python() {
+  local stamp="$cache/venv/.stamp"
+  fresh "$stamp" "$here/requirements.txt" && "$cache/venv/bin/python" -c '' 2>/dev/null && return
+  need python3 "python3 (3.11 or newer)"
+  say "installing the Python clients into $cache/venv"
+  rm -rf "$cache/venv"
+  if ! python3 -m venv "$cache/venv" >/dev/null 2>&1; then
+    rm -rf "$cache/venv"
+    apt_install python3-venv
+    python3 -m venv "$cache/venv"
+  fi
+  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+  digest "$here/requirements.txt" >"$stamp"
+}
+
+install_kafka() {
+  local libs="$cache/kafka-libs"
+  fresh "$libs/.stamp" "$here/kafka/pom.xml" && return
+  need java "a Java 17 runtime (openjdk-17-jre-headless)"
+  need mvn "maven"
+  say "fetching Kafka's jars into $libs"
+  rm -rf "$libs"
+  mkdir -p "$libs"
+  mvn -q -B -f "$here/kafka/pom.xml" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DoutputDirectory="$libs" -DincludeScope=runtime >&2
+  digest "$here/kafka/pom.xml" >"$libs/.stamp"
+}
+
+install_franz() {
+  local sources=("$here"/franz/*.go "$here/franz/go.mod" "$here/franz/go.sum")
+  [ -x "$cache/bin/franz" ] && fresh "$cache/bin/franz.stamp" "${sources[@]}" && return
+  need go "Go (the version that franz/go.mod names, or any newer than 1.21, which fetches it)"
+  say "building the franz-go client"
+  mkdir -p "$cache/bin"
+  (cd "$here/franz" && go build -trimpath -mod=readonly -o "$cache/bin/franz" .)
+  digest "${sources[@]}" >"$cache/bin/franz.stamp"
+}
+
+mkdir -p "$cache"
+(
+  flock 9 # two runs at once must not install over each other
+  install_python
+  install_kafka
+  install_franz
+  command -v kcat >/dev/null 2>&1 || apt_install kcat
+) 9>"$cache/.lock"
+$install_only && exit 0
+
+export RINGLOG_TEST_AGAINST=$against
+cd "$here"
+exec "$cache/venv/bin/python" -m pytest "${pytest_args[@]}"
