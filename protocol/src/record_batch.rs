@@ -126,8 +126,7 @@ impl BatchHeader {
     /// Verifies the CRC-32C alone. `bytes` starts at this batch.
     pub fn verify_crc(&self, bytes: &[u8]) -> Result<(), BatchError> {
         let need = self.size_bytes;
-        let covered =
-            bytes.get(OFFSET_ATTRIBUTES..need).ok_or(BatchError::Truncated { need, have: bytes.len() })?;
+        let covered = bytes.get(OFFSET_ATTRIBUTES..need).ok_or(BatchError::Truncated { need, have: bytes.len() })?;
         let expected = crc32c::crc32c(covered);
         if expected != self.crc {
             return Err(BatchError::CrcMismatch { expected, found: self.crc });

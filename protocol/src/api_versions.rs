@@ -1,0 +1,194 @@
+//! The one list of what is served: every API, its key and its versions.
+//!
+//! All else that knows "per API" is generated from it: [`ApiKey`], the request and response bodies, and the answer to
+//! ApiVersions. Adding an API or a version starts here, and the compiler leads to the rest.
+//!
+//! Versions follow Kafka 4.3, short of it where the message library or a feature ends earlier.
+
+use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+
+use crate::error_code::ResponseError;
+
+#[cfg(test)]
+mod tests;
+
+/// Calls `$apply!` with the list. Per API: name, key, request and response message, versions advertised, versions
+/// served (fewer only for Produce, see [`ApiKey::advertised`]), and the first flexible version (KIP-482).
+macro_rules! served_apis {
+    ($apply:ident) => {
+        $apply! {
+            Produce = 0, ProduceRequest, ProduceResponse, advertised 0..13, served 3..13, flexible 9;
+            Fetch = 1, FetchRequest, FetchResponse, advertised 4..18, served 4..18, flexible 12;
+            ListOffsets = 2, ListOffsetsRequest, ListOffsetsResponse, advertised 1..10, served 1..10, flexible 6;
+            Metadata = 3, MetadataRequest, MetadataResponse, advertised 0..13, served 0..13, flexible 9;
+            OffsetCommit = 8, OffsetCommitRequest, OffsetCommitResponse, advertised 2..9, served 2..9, flexible 8;
+            OffsetFetch = 9, OffsetFetchRequest, OffsetFetchResponse, advertised 1..9, served 1..9, flexible 6;
+            FindCoordinator = 10, FindCoordinatorRequest, FindCoordinatorResponse, advertised 0..6, served 0..6, flexible 3;
+            JoinGroup = 11, JoinGroupRequest, JoinGroupResponse, advertised 0..9, served 0..9, flexible 6;
+            Heartbeat = 12, HeartbeatRequest, HeartbeatResponse, advertised 0..4, served 0..4, flexible 4;
+            LeaveGroup = 13, LeaveGroupRequest, LeaveGroupResponse, advertised 0..5, served 0..5, flexible 4;
+            SyncGroup = 14, SyncGroupRequest, SyncGroupResponse, advertised 0..5, served 0..5, flexible 4;
+            DescribeGroups = 15, DescribeGroupsRequest, DescribeGroupsResponse, advertised 0..6, served 0..6, flexible 5;
+            ListGroups = 16, ListGroupsRequest, ListGroupsResponse, advertised 0..5, served 0..5, flexible 3;
+            ApiVersions = 18, ApiVersionsRequest, ApiVersionsResponse, advertised 0..4, served 0..4, flexible 3;
+            CreateTopics = 19, CreateTopicsRequest, CreateTopicsResponse, advertised 2..7, served 2..7, flexible 5;
+            DeleteTopics = 20, DeleteTopicsRequest, DeleteTopicsResponse, advertised 1..6, served 1..6, flexible 4;
+            DeleteRecords = 21, DeleteRecordsRequest, DeleteRecordsResponse, advertised 0..2, served 0..2, flexible 2;
+            InitProducerId = 22, InitProducerIdRequest, InitProducerIdResponse, advertised 0..5, served 0..5, flexible 2;
+            OffsetForLeaderEpoch = 23, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, advertised 2..4, served 2..4, flexible 4;
+            DescribeConfigs = 32, DescribeConfigsRequest, DescribeConfigsResponse, advertised 1..4, served 1..4, flexible 4;
+            AlterConfigs = 33, AlterConfigsRequest, AlterConfigsResponse, advertised 0..2, served 0..2, flexible 2;
+            DescribeLogDirs = 35, DescribeLogDirsRequest, DescribeLogDirsResponse, advertised 1..4, served 1..4, flexible 2;
+            CreatePartitions = 37, CreatePartitionsRequest, CreatePartitionsResponse, advertised 0..3, served 0..3, flexible 2;
+            DeleteGroups = 42, DeleteGroupsRequest, DeleteGroupsResponse, advertised 0..2, served 0..2, flexible 2;
+            IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, advertised 0..1, served 0..1, flexible 1;
+            OffsetDelete = 47, OffsetDeleteRequest, OffsetDeleteResponse, advertised 0..0, served 0..0, flexible NEVER;
+            DescribeCluster = 60, DescribeClusterRequest, DescribeClusterResponse, advertised 0..2, served 0..2, flexible 0;
+            DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, advertised 0..0, served 0..0, flexible 0;
+        }
+    };
+}
+pub(crate) use served_apis;
+
+/// The "first flexible version" of an API that has none.
+const NEVER: i16 = i16::MAX;
+
+/// An inclusive range of versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionRange {
+    pub min: i16,
+    pub max: i16,
+}
+
+impl VersionRange {
+    #[must_use]
+    pub const fn contains(self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+macro_rules! define_api_key {
+    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+        /// An API that is served.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($name = $key,)*
+        }
+
+        impl ApiKey {
+            /// Every API, by key.
+            pub const ALL: &'static [ApiKey] = &[$(ApiKey::$name,)*];
+
+            /// The API with this key, if it is served.
+            #[must_use]
+            pub const fn from_key(key: i16) -> Option<ApiKey> {
+                match key {
+                    $($key => Some(ApiKey::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Kafka's name of the API.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ApiKey::$name => stringify!($name),)*
+                }
+            }
+
+            /// What the answer to ApiVersions says.
+            ///
+            /// It differs from [`ApiKey::served`] for Produce alone: Kafka 4 serves it from version 3, but says 0, since
+            /// librdkafka takes a broker without Produce 0 for one that cannot compress (KAFKA-18659).
+            #[must_use]
+            pub const fn advertised(self) -> VersionRange {
+                match self {
+                    $(ApiKey::$name => VersionRange { min: $amin, max: $amax },)*
+                }
+            }
+
+            /// The versions that are understood and answered.
+            #[must_use]
+            pub const fn served(self) -> VersionRange {
+                match self {
+                    $(ApiKey::$name => VersionRange { min: $smin, max: $smax },)*
+                }
+            }
+
+            /// Whether this version has compact lengths and tagged fields (KIP-482).
+            #[must_use]
+            pub const fn is_flexible(self, version: i16) -> bool {
+                match self {
+                    $(ApiKey::$name => version >= $flexible,)*
+                }
+            }
+        }
+    };
+}
+served_apis!(define_api_key);
+
+impl ApiKey {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn key(self) -> i16 {
+        self as i16
+    }
+
+    /// Version of the response header that goes with a version of the API: 1 (tagged fields) for flexible ones.
+    ///
+    /// ApiVersions always has 0: its reader may not know yet which version the broker answered in (KIP-511).
+    #[must_use]
+    pub const fn response_header_version(self, version: i16) -> i16 {
+        if matches!(self, ApiKey::ApiVersions) { 0 } else { self.is_flexible(version) as i16 }
+    }
+
+    /// Version of the request header that goes with a version of the API: 2 (tagged fields) for flexible ones, else 1.
+    ///
+    /// Header version 0 belongs to ControlledShutdown 0 alone, which is not served.
+    #[must_use]
+    pub const fn request_header_version(self, version: i16) -> i16 {
+        1 + self.is_flexible(version) as i16
+    }
+}
+
+impl std::fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The answer to ApiVersions: everything that is served. Features (KIP-584) and throttling are left to the caller.
+#[must_use]
+pub fn api_versions_response() -> ApiVersionsResponse {
+    ApiVersionsResponse::default().with_api_keys(ApiKey::ALL.iter().copied().map(api_version).collect())
+}
+
+/// The answer to ApiVersions in a version that is not served; to be encoded as version 0, which everybody can read.
+///
+/// As Kafka does, it names the versions of ApiVersions itself, so that the client can ask again (KIP-511).
+#[must_use]
+pub fn unsupported_api_versions_response() -> ApiVersionsResponse {
+    ApiVersionsResponse::default()
+        .with_error_code(ResponseError::UnsupportedVersion.code())
+        .with_api_keys(vec![api_version(ApiKey::ApiVersions)])
+}
+
+fn api_version(api: ApiKey) -> ApiVersion {
+    let VersionRange { min, max } = api.advertised();
+    ApiVersion::default().with_api_key(api.key()).with_min_version(min).with_max_version(max)
+}
+
+/// Whether a client software name or version in an ApiVersions request of version 3 and up is one that Kafka accepts:
+/// letters, digits, dots and dashes, with neither of the latter at an end (KIP-511). Otherwise: `INVALID_REQUEST`.
+#[must_use]
+pub fn is_valid_client_software(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let bytes = text.as_bytes();
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) => {
+            first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && bytes.iter().copied().all(inner)
+        }
+        _ => false,
+    }
+}
