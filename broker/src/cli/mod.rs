@@ -5,8 +5,11 @@
 //! that cannot run the broker, and 2 for a command line or configuration that is wrong.
 
 mod args;
+mod check;
+mod limits;
 pub mod logging;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +20,7 @@ use args::{Cli, Subcommands};
 /// What is left to do once the command line is dealt with.
 #[derive(Debug)]
 pub enum Command {
-    /// Run the broker. Logging is set up.
+    /// Run the broker. Logging is set up, limits are raised, and io_uring is there.
     Serve(Box<ServeConfig>),
     /// Nothing: leave with this status.
     Done(ExitCode),
@@ -40,8 +43,14 @@ pub fn run() -> Command {
     match cli.command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
-        Some(_) => Command::Done(ExitCode::from(EXIT_USAGE)),
+        Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
+        Some(Subcommands::Wal(_)) => Command::Done(ExitCode::from(EXIT_USAGE)),
     }
+}
+
+/// Writes to standard output. A reader that went away (`| head`) is nobody's loss.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn serve(flags: config::Flags) -> Command {
@@ -64,5 +73,10 @@ fn serve(flags: config::Flags) -> Command {
             None => tracing::debug!(variable = variable.name, "not a setting, ignored"),
         }
     }
-    Command::Serve(Box::new(config))
+    limits::raise();
+    let obstacles = check::refuse_start();
+    for obstacle in &obstacles {
+        tracing::error!("cannot start: {obstacle}");
+    }
+    if obstacles.is_empty() { Command::Serve(Box::new(config)) } else { Command::Done(ExitCode::FAILURE) }
 }

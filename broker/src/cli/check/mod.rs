@@ -1,0 +1,56 @@
+//! `ringlog check`: is this machine fit for the broker?
+//!
+//! Three steps that know little of each other: [`probe`] looks, [`verdict`] judges (pure), [`report`] shows. The two
+//! checks without which no shard starts are also made before serving, see [`refuse_start`], because the runtime's own
+//! way of finding out is a panic.
+
+mod facts;
+mod mount;
+mod probe;
+mod report;
+mod verdict;
+
+use std::process::ExitCode;
+
+use rustix::process::Resource;
+
+use crate::config::{self, Flags, Machine};
+use facts::Facts;
+use verdict::{Line, Verdict, Wanted};
+
+use super::EXIT_USAGE;
+
+/// Runs all checks for the configuration that `flags` and environment give, and prints the outcome.
+pub(super) fn run(flags: Flags, json: bool) -> ExitCode {
+    let machine = Machine::detect();
+    let config = match config::load(flags, std::env::vars_os(), machine.clone()) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let facts: Facts = probe::facts(&config.data_dir, &machine);
+    let lines = verdict::judge(&facts, Wanted { shards: config.shards, memory: config.memory });
+    let shown = if json { report::json(&lines).map(|text| text + "\n") } else { Ok(report::text(&lines)) };
+    match shown {
+        Ok(text) => super::print(&text),
+        Err(error) => {
+            eprintln!("cannot write the report: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if report::overall(&lines) == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Why no shard can start on this machine, one line each with what to do; empty if nothing stands in the way.
+pub(super) fn refuse_start() -> Vec<String> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let lines = verdict::judge_start(&probe::io_uring(), probe::limit(Resource::Memlock), &release);
+    let failed = |line: &Line| line.verdict == Verdict::Fail;
+    lines
+        .iter()
+        .filter(|line| failed(line))
+        .map(|line| format!("{}: {}; {}", line.check, line.found, line.advice))
+        .collect()
+}

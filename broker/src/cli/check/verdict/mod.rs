@@ -1,0 +1,182 @@
+//! From what was found to a verdict and what to do about it. Pure.
+
+mod directory;
+mod io_uring;
+#[cfg(test)]
+mod tests;
+
+use super::facts::{Facts, Limit};
+use crate::config::MemoryLimits;
+
+/// How a check ended; the order is that of gravity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Ok,
+    /// The broker runs, slower or with less safety than it could.
+    Warn,
+    /// The broker does not start, or would not keep its promises.
+    Fail,
+}
+
+/// One check's outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What was checked: a short, stable name.
+    pub(crate) check: &'static str,
+    pub(crate) verdict: Verdict,
+    /// What was found.
+    pub(crate) found: String,
+    /// What to do about it; empty if there is nothing to do.
+    pub(crate) advice: String,
+}
+
+impl Line {
+    fn ok(check: &'static str, found: impl Into<String>) -> Line {
+        Line { check, verdict: Verdict::Ok, found: found.into(), advice: String::new() }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Line {
+        Line { check, verdict: Verdict::Warn, found: found.into(), advice: advice.into() }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Line {
+        Line { check, verdict: Verdict::Fail, found: found.into(), advice: advice.into() }
+    }
+}
+
+/// What the broker is asked to be, as far as the machine must bear it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) shards: usize,
+    pub(crate) memory: MemoryLimits,
+}
+
+/// glommio makes no executor below this.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+/// glommio registers its 10 MiB of I/O buffers with each of a shard's three rings.
+const MEMLOCK_BYTES_PER_SHARD: u64 = 30 << 20;
+/// Enough for a handful of connections and partitions.
+const NOFILE_MIN: u64 = 1024;
+/// Files of the partitions, on top of the connections: some thousand partitions' active segments and indexes.
+const NOFILE_FOR_PARTITIONS: u64 = 16_384;
+/// The oldest kernel with all the operations that glommio insists on.
+const KERNEL_MIN: (u32, u32) = (5, 8);
+/// The oldest kernel that is recommended: io_uring's locked memory and worker threads were reworked up to it.
+const KERNEL_ADVISED: (u32, u32) = (5, 15);
+
+/// All checks, in the order they are shown.
+pub(crate) fn judge(facts: &Facts, wanted: Wanted) -> Vec<Line> {
+    let mut lines = vec![
+        kernel(&facts.kernel_release),
+        io_uring(facts),
+        memlock(facts.memlock, wanted.shards),
+        nofile(facts.nofile, wanted.memory.connections_max),
+        cores(facts.cores, wanted.shards),
+        memory(facts.memory_bytes, wanted),
+    ];
+    lines.extend(directory::judge(&facts.directory));
+    lines
+}
+
+/// The checks without which no shard starts.
+pub(crate) fn judge_start(io_uring: &super::facts::IoUring, memlock_limit: Limit, kernel_release: &str) -> Vec<Line> {
+    vec![io_uring::judge(io_uring, parse_release(kernel_release)), memlock(memlock_limit, 0)]
+}
+
+fn io_uring(facts: &Facts) -> Line {
+    io_uring::judge(&facts.io_uring, parse_release(&facts.kernel_release))
+}
+
+/// Major and minor number of `6.1.0-13-amd64`.
+fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn kernel(release: &str) -> Line {
+    let found = format!("Linux {release}");
+    match parse_release(release) {
+        None => Line::warn("kernel", found, "the version cannot be told; 5.15 or newer is advised"),
+        Some(version) if version < KERNEL_MIN => {
+            Line::fail("kernel", found, "upgrade to Linux 5.15 or newer; 5.8 is the oldest that can work")
+        }
+        Some(version) if version < KERNEL_ADVISED => {
+            Line::warn("kernel", found, "5.15 or newer is advised: io_uring has matured since")
+        }
+        Some(_) => Line::ok("kernel", found),
+    }
+}
+
+fn memlock(limit: Limit, shards: usize) -> Line {
+    let found = match limit.hard {
+        None => "locked memory is not limited".to_owned(),
+        Some(hard) => format!("up to {} of locked memory", size(hard)),
+    };
+    let advice = "raise it: `ulimit -Hl unlimited` as root, LimitMEMLOCK=infinity in the systemd unit, or `--ulimit \
+                  memlock=-1` for a container";
+    if !limit.allows(MEMLOCK_BYTES_MIN) {
+        return Line::fail("memlock", format!("{found}; no shard starts with less than 512 KiB"), advice);
+    }
+    let wanted = MEMLOCK_BYTES_PER_SHARD.saturating_mul(shards as u64);
+    if !limit.allows(wanted) {
+        let found = format!("{found}; I/O buffers are registered with the kernel only with {}", size(wanted));
+        return Line::warn("memlock", found, advice);
+    }
+    Line::ok("memlock", found)
+}
+
+fn nofile(limit: Limit, connections_max: usize) -> Line {
+    let found = match limit.hard {
+        None => "open files are not limited".to_owned(),
+        Some(hard) => format!("up to {hard} open files"),
+    };
+    let wanted = (connections_max as u64).saturating_add(NOFILE_FOR_PARTITIONS);
+    let advice = format!(
+        "raise it: `ulimit -Hn {wanted}` as root, LimitNOFILE={wanted} in the systemd unit, or `--ulimit \
+         nofile={wanted}` for a container"
+    );
+    if !limit.allows(NOFILE_MIN) {
+        return Line::fail("nofile", format!("{found}; below {NOFILE_MIN} a broker is of no use"), advice);
+    }
+    if !limit.allows(wanted) {
+        let found =
+            format!("{found}; {connections_max} connections (connections-max) and the partitions' files want {wanted}");
+        return Line::warn("nofile", found, format!("{advice}, or lower connections-max"));
+    }
+    Line::ok("nofile", found)
+}
+
+fn cores(cores: usize, shards: usize) -> Line {
+    let found = format!("{shards} shards on {cores} cores");
+    if shards > cores {
+        let advice = format!("for speed give --shards {cores} at most: shards beyond the cores share them, unpinned");
+        return Line::warn("cores", found, advice);
+    }
+    Line::ok("cores", found)
+}
+
+fn memory(limit_bytes: Option<u64>, wanted: Wanted) -> Line {
+    let most = wanted.memory.total_bytes_max(wanted.shards);
+    let Some(limit) = limit_bytes else {
+        let found = format!("the limits allow {}; how much memory there is cannot be told", size(most));
+        return Line::warn("memory", found, "see to it that there is more than that");
+    };
+    let found = format!("the limits allow {} of the {} there are", size(most), size(limit));
+    // A fifth is left to the broker's own structures and to the rest of the machine.
+    if most > limit / 5 * 4 {
+        let advice = "under load the broker may be killed for its memory: lower the shard-…-bytes-max settings or \
+                      --shards, or give it more memory";
+        return Line::warn("memory", found, advice);
+    }
+    Line::ok("memory", found)
+}
+
+/// In the largest binary unit that leaves a number of at least 1, with one decimal where it is not whole.
+fn size(bytes: u64) -> String {
+    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
