@@ -26,6 +26,16 @@ pub enum ConfigError {
     NotUtf8 { origin: Origin },
     #[error("{origin}: {text:?} is not KEY=VALUE, as in num.partitions=3")]
     NotKeyValue { text: String, origin: Origin },
+    #[error("{origin}: {source}")]
+    Kafka { origin: Origin, source: metadata::config::ConfigError },
+    /// Settings that are fine alone and exclude each other, so that no one place is to blame.
+    #[error("Kafka settings: {0}")]
+    KafkaConflict(metadata::config::ConfigError),
+    #[error(
+        "{origin}: {limit_bytes} bytes for {name} are less than a single request may have: raise it to \
+         {request_bytes_max}, or lower socket.request.max.bytes"
+    )]
+    RequestNeverFits { name: &'static str, limit_bytes: u64, request_bytes_max: u64, origin: Origin },
     #[error("{origin}: {name} ({addr}) is a wildcard address, which nobody can connect to from elsewhere; {advice}")]
     AdvertisedWildcard { name: &'static str, addr: HostPort, origin: Origin, advice: String },
     #[error("{second_origin}: {second} ({addr}) is the same address as {first}; give each its own port")]

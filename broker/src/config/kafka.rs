@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use metadata::config::{self as kafka_config, Scope, StaticConfig};
+
 use super::error::ConfigError;
 use super::origin::{Given, Origin};
 
@@ -34,6 +36,31 @@ pub(super) fn parse_variable(text: &str, origin: &Origin) -> Result<BTreeMap<Str
         }
     }
     pieces.iter().map(|piece| key_value(piece, origin)).collect()
+}
+
+/// Checks names and values, first each alone, so that a complaint can say where it comes from, and then together.
+pub(super) fn check(settings: &BTreeMap<String, Given>) -> Result<StaticConfig, Vec<ConfigError>> {
+    let errors: Vec<ConfigError> = settings
+        .iter()
+        .filter_map(|(name, given)| {
+            let source = check_one(name, &given.value).err()?;
+            Some(ConfigError::Kafka { origin: given.origin.clone(), source })
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let values = settings.iter().map(|(name, given)| (name, given.value.as_str()));
+    StaticConfig::parse(values).map_err(|error| vec![ConfigError::KafkaConflict(error)])
+}
+
+fn check_one(name: &str, value: &str) -> Result<(), kafka_config::ConfigError> {
+    if let Some(definition) = kafka_config::definition(Scope::Broker, name)
+        && let Some(flag) = definition.flag
+    {
+        return Err(kafka_config::ConfigError::GivenByFlag { name: definition.name, flag });
+    }
+    kafka_config::parse(Scope::Broker, name, value).map(|_| ())
 }
 
 fn key_value(text: &str, origin: &Origin) -> Result<(String, Given), ConfigError> {

@@ -25,6 +25,7 @@ mod value;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use metadata::config::StaticConfig;
 use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
@@ -56,6 +57,8 @@ pub struct ServeConfig {
     /// The CPUs that threads may be pinned to, ascending.
     pub cpus: Vec<usize>,
     pub memory: MemoryLimits,
+    /// Kafka's broker settings, with those that our flags stand for (`node.id`, `listeners`, …) as they are described.
+    pub static_config: StaticConfig,
     pub logging: LogConfig,
     /// Variables that look like settings and are none: worth a warning.
     pub ignored_variables: Vec<IgnoredVariable>,

@@ -1,14 +1,20 @@
 //! From the merged layers of text to typed values, with the checks that span several settings.
 
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use metadata::config::{BrokerConfig, ConfigLayers, StaticConfig};
+use protocol::newtypes::BrokerId;
+
 use super::error::{ConfigError, ConfigErrors};
 use super::host_port::{Endpoint, HostPort};
+use super::kafka;
 use super::limits::MemoryLimits;
 use super::machine::Machine;
 use super::origin::{Layers, Origin};
 use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
 use super::{LogConfig, LogFormat, ServeConfig};
-use protocol::newtypes::BrokerId;
 
 /// A bound against typing errors: an event loop costs a thread and rings.
 const SHARDS_MAX: u64 = 1024;
@@ -43,16 +49,24 @@ impl Resolver<'_> {
         let endpoints = self.endpoints();
         let memory = self.memory();
         let logging = self.logging();
+        let static_config = self.kafka();
+        if let (Some(memory), Some(static_config)) = (&memory, &static_config) {
+            self.check_request_fits(memory, static_config);
+        }
         let [kafka, internal, http] = endpoints?;
+        let node_id = BrokerId(i32::try_from(node_id?).expect("bounded by i32::MAX above"));
+        let data_dir = data_dir?;
+        let static_config = self.with_flags(static_config?, node_id, &data_dir, &kafka)?;
         Some(ServeConfig {
-            node_id: BrokerId(i32::try_from(node_id?).expect("bounded by i32::MAX above")),
-            data_dir: data_dir?,
+            node_id,
+            data_dir,
             kafka,
             internal,
             http,
             shards: shards?,
             cpus: machine.cpus,
             memory: memory?,
+            static_config,
             logging: logging?,
             ignored_variables: Vec::new(),
         })
@@ -77,7 +91,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn number(&mut self, key: Key, range: std::ops::RangeInclusive<u64>) -> Option<usize> {
+    fn number(&mut self, key: Key, range: RangeInclusive<u64>) -> Option<usize> {
         self.value(key, |text| value::count(text, range.clone()))
             .map(|number| usize::try_from(number).expect("every range here fits the address space"))
     }
@@ -114,6 +128,49 @@ impl Resolver<'_> {
         let formats = [LogFormat::Text, LogFormat::Json];
         let format = self.value(Key::LogFormat, |text| value::word(text, &["text", "json"], &formats));
         Some(LogConfig { filter: filter?, format: format? })
+    }
+
+    fn kafka(&mut self) -> Option<StaticConfig> {
+        match kafka::check(&self.layers.kafka()) {
+            Ok(static_config) => Some(static_config),
+            Err(errors) => {
+                self.errors.extend(errors);
+                None
+            }
+        }
+    }
+
+    /// A shard that may not hold the largest request allowed would never read it, and its sender would wait for ever.
+    fn check_request_fits(&mut self, memory: &MemoryLimits, static_config: &StaticConfig) {
+        let broker_config = BrokerConfig::resolve(&ConfigLayers::of_static(static_config));
+        let request_bytes_max = u64::try_from(broker_config.socket_request_max_bytes).unwrap_or(0);
+        let (key, limit_bytes) = (Key::ShardRequestBytesMax, memory.shard_request_bytes_max);
+        if request_bytes_max > limit_bytes {
+            let (name, origin) = (Setting::of(key).name, self.layers.origin(key));
+            self.errors.push(ConfigError::RequestNeverFits { name, limit_bytes, request_bytes_max, origin });
+        }
+    }
+
+    /// Adds what clients see under Kafka's names of settings that are flags here.
+    fn with_flags(
+        &mut self,
+        static_config: StaticConfig,
+        node_id: BrokerId,
+        data_dir: &Path,
+        kafka: &Endpoint,
+    ) -> Option<StaticConfig> {
+        let described = [
+            ("node.id", node_id.to_string(), Key::NodeId),
+            ("broker.id", node_id.to_string(), Key::NodeId),
+            ("log.dirs", data_dir.display().to_string(), Key::DataDir),
+            ("listeners", format!("PLAINTEXT://{}", kafka.listen), Key::KafkaAddr),
+            ("advertised.listeners", format!("PLAINTEXT://{}", kafka.advertised), Key::AdvertisedKafkaAddr),
+        ];
+        let added = described.into_iter().try_fold(static_config, |config, (name, value, key)| {
+            let origin = self.layers.origin(key);
+            config.with_flag(name, &value).map_err(|source| ConfigError::Kafka { origin, source })
+        });
+        added.map_err(|error| self.errors.push(error)).ok()
     }
 
     /// Kafka's, the internal and the HTTP listener.

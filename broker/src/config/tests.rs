@@ -207,6 +207,99 @@ fn two_listeners_on_one_address_are_refused() {
     }
 }
 
+/// What a Kafka setting came to, with its places given as flag, variable and file.
+fn kafka_setting(name: &str, flag: Option<&str>, variable: Option<&str>, file: Option<&str>) -> Result<String, String> {
+    let mut on_disk = tempfile::NamedTempFile::new().expect("a temporary file");
+    if let Some(value) = file {
+        write!(on_disk, "[kafka]\n{name} = '{value}'").expect("writing it");
+    }
+    let flags = Flags {
+        config: Some(on_disk.path().to_owned()),
+        settings: Vec::new(),
+        set: flag.map(|value| format!("{name}={value}")).into_iter().collect(),
+    };
+    let variables = variable.map(|value| (OsString::from(SET_VARIABLE), OsString::from(format!("{name}={value}"))));
+    load(flags, variables, machine())
+        .map(|config| config.static_config.get(name).unwrap_or("unset").to_owned())
+        .map_err(|errors| errors.to_string().replace(&on_disk.path().display().to_string(), "f.toml"))
+}
+
+#[test]
+fn kafka_settings_go_flag_over_variable_over_file_too() {
+    for (flag, variable, file, expected) in [
+        (None, None, None, "unset"),
+        (None, None, Some("3"), "3"),
+        (None, Some("2"), Some("3"), "2"),
+        (None, Some("2"), None, "2"),
+        (Some("1"), Some("2"), Some("3"), "1"),
+        (Some("1"), None, Some("3"), "1"),
+    ] {
+        assert_eq!(kafka_setting("num.partitions", flag, variable, file).as_deref(), Ok(expected));
+    }
+}
+
+#[test]
+fn bad_kafka_settings_are_blamed_on_their_place() {
+    for (name, flag, variable, file, expected) in [
+        (
+            "num.partition",
+            Some("1"),
+            None,
+            None,
+            "--set: unknown setting 'num.partition': did you mean 'num.partitions'?",
+        ),
+        (
+            "num.partitions",
+            None,
+            Some("many"),
+            None,
+            "RINGLOG_SET: Invalid value many for configuration num.partitions",
+        ),
+        ("num.partitions", None, None, Some("0"), "f.toml:2: Invalid value 0 for configuration num.partitions"),
+        ("log.dirs", Some("/d"), None, None, "--set: setting 'log.dirs' is given by --data-dir, not as a setting"),
+        ("listeners", None, None, Some("x"), "f.toml:2: setting 'listeners' is given by --kafka-addr"),
+    ] {
+        let error = kafka_setting(name, flag, variable, file).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn kafka_settings_that_exclude_each_other_are_refused() {
+    let set = ["group.min.session.timeout.ms=2", "group.max.session.timeout.ms=1"].map(str::to_owned).to_vec();
+    let error = load(Flags { set, ..Flags::default() }, [], machine()).unwrap_err().to_string();
+    assert!(error.starts_with("Kafka settings: group.min.session.timeout.ms (2) is greater"), "{error}");
+}
+
+#[test]
+fn flags_are_described_under_kafkas_names() {
+    let config = from_flags(&[
+        (Key::NodeId, "7"),
+        (Key::DataDir, "/d"),
+        (Key::KafkaAddr, "0.0.0.0:9092"),
+        (Key::AdvertisedKafkaAddr, "h:1"),
+    ])
+    .unwrap();
+    for (name, expected) in [
+        ("node.id", "7"),
+        ("broker.id", "7"),
+        ("log.dirs", "/d"),
+        ("listeners", "PLAINTEXT://0.0.0.0:9092"),
+        ("advertised.listeners", "PLAINTEXT://h:1"),
+    ] {
+        assert_eq!(config.static_config.get(name), Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn the_largest_request_must_fit_a_shard() {
+    let expected = "--shard-request-bytes-max: 67108864 bytes for shard-request-bytes-max are less than a single request \
+                    may have: raise it to 104857600, or lower socket.request.max.bytes";
+    assert_eq!(from_flags(&[(Key::ShardRequestBytesMax, "64MiB")]).unwrap_err(), expected);
+    let smaller = "kafka.socket.request.max.bytes = 67108864";
+    assert!(load_from(&[(Key::ShardRequestBytesMax, "64MiB")], &[], smaller).is_ok());
+}
+
 #[test]
 fn limits_add_up_per_shard_without_overflow() {
     let memory = from_flags(&[]).unwrap().memory;
