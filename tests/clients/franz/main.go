@@ -1,8 +1,9 @@
 // franz is the franz-go client of the compatibility suite: one command per run, JSON in and out, driven by the Python
 // harness. It holds no checks of its own.
 //
-//	franz produce  -brokers B -topic T [-compression C] [-acks all|leader] [-idempotent=true]   records on stdin
-//	franz consume  -brokers B -topic T -count N [-timeout 60s]
+//	franz produce  -brokers B -topic T [-compression C] [-acks all|leader] [-idempotent=true] [-batch-bytes N]
+//	               records on stdin
+//	franz consume  -brokers B -topic T -count N [-timeout 60s]   fewer when the time is up
 //	franz group    -brokers B -topic T -group G       until stdin is closed, then leaves the group
 //	franz admin    -brokers B OPERATION               arguments as JSON on stdin, one JSON object out
 //
@@ -23,6 +24,7 @@ type flags struct {
 	compression string
 	acks        string
 	idempotent  bool
+	batchBytes  int
 	count       int
 	timeout     time.Duration
 }
@@ -40,6 +42,7 @@ func main() {
 	set.StringVar(&f.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
 	set.StringVar(&f.acks, "acks", "all", "all or leader")
 	set.BoolVar(&f.idempotent, "idempotent", true, "idempotent producer")
+	set.IntVar(&f.batchBytes, "batch-bytes", 1<<20, "largest batch to send")
 	set.IntVar(&f.count, "count", 0, "records to read")
 	set.DurationVar(&f.timeout, "timeout", 60*time.Second, "give up after this long")
 	if err := set.Parse(os.Args[2:]); err != nil {

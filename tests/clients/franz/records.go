@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -58,7 +59,7 @@ func produce(f flags) error {
 	opts := []kgo.Opt{
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(compression),
-		kgo.ProducerBatchMaxBytes(8 << 20),
+		kgo.ProducerBatchMaxBytes(int32(f.batchBytes)),
 		kgo.ProducerLinger(20 * time.Millisecond),
 		kgo.MaxBufferedRecords(1 << 20),
 	}
@@ -115,7 +116,8 @@ func produce(f flags) error {
 	return out.flush()
 }
 
-// consume prints the topic's first records, from the start of every partition, until it has the count asked for.
+// consume prints the topic's first records, from the start of every partition, until it has the count asked for or
+// the time is up.
 func consume(f flags) error {
 	cl, err := client(f,
 		kgo.ConsumeTopics(f.topic),
@@ -130,8 +132,9 @@ func consume(f flags) error {
 	out := newPrinter()
 	for read := 0; read < f.count; {
 		fetches := cl.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			out.flush()
+		if errors.Is(fetches.Err(), context.DeadlineExceeded) {
+			break // the caller sees that there are fewer
+		} else if err := fetches.Err(); err != nil {
 			return fmt.Errorf("after %d of %d records: %w", read, f.count, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {

@@ -52,6 +52,7 @@ class Franz(Client):
         out = run(
             "produce", bootstrap, "-topic", topic, "-compression", compression,
             "-acks", "leader" if acks == "1" else "all", f"-idempotent={str(idempotent).lower()}",
+            "-batch-bytes", str(batch_bytes),
             stdin="\n".join(lines),
         )  # fmt: skip
         return [json.loads(line)["o"] for line in out.splitlines()]

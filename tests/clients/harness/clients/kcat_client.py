@@ -6,7 +6,7 @@ from ..records import NO_HEADERS, TEXT_HEADERS, Read, Sees, by_partition
 from ..wait import PATIENCE_S
 from .base import Client, ProcessMember
 
-# Delimiters that no generated key or value contains (they are 16 random bytes in length, and checked on sending).
+# Delimiters that no generated key or value contains (checked on sending).
 MESSAGE_END, KEY_END = b"~#8b1f6e0d9c#~", b"~#2a74c3f5e1#~"
 FORMAT = r"%p %o %T %K %S \x1f%k%s%h" + MESSAGE_END.decode()
 
@@ -57,7 +57,7 @@ class Kcat(Client):
 
     def consume(self, bootstrap, topic, count, timeout_s=PATIENCE_S):
         out = run(
-            bootstrap, "-C", "-t", topic, "-o", "beginning", "-c", str(count), "-f", FORMAT,
+            bootstrap, "-C", "-t", topic, "-o", "beginning", "-c", str(count), "-e", "-f", FORMAT,
             "-X", "fetch.message.max.bytes=8388608", timeout_s=timeout_s,
         )  # fmt: skip
         messages = out.split(MESSAGE_END)
