@@ -1,0 +1,420 @@
+//! OffsetCommit, OffsetFetch and OffsetDelete, and the offsets of deleted topics.
+
+use std::collections::HashSet;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use protocol::{LeaderEpoch, Offset, TopicId};
+
+use super::api::{
+    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreOutcome, StoredRecord,
+};
+use super::coordinator::{GroupCoordinator, group_id_fits, removal};
+use super::error_reply::{commit_error, failed};
+use super::group::{Group, GroupState};
+use super::member::owned;
+use super::offsets::{OffsetKey, View};
+use super::offsets_record::{EncodeError, OffsetCommitValue, RecordKey};
+use super::shell::{Pending, error_of};
+use super::versions::no_offset;
+
+/// The version of OffsetCommit that can say that a group does not exist (KIP-848).
+const GROUP_NOT_FOUND_VERSION: i16 = 9;
+/// The version of OffsetFetch that asks for many groups (KIP-709).
+const MANY_GROUPS_VERSION: i16 = 8;
+/// No retention time of the client's own.
+const DEFAULT_RETENTION_MS: i64 = -1;
+/// Records of one store of ours (tombstones of expired offsets and deleted topics).
+pub(super) const STORE_RECORDS_MAX: usize = 1_000;
+
+impl GroupCoordinator {
+    pub(super) fn commit_offsets(
+        &mut self,
+        now_ms: i64,
+        token: RequestToken,
+        context: &RequestContext,
+        mut request: OffsetCommitRequest,
+        environment: &dyn Environment,
+    ) {
+        let mut response = take_unknown_partitions(&mut request, environment);
+        if request.topics.is_empty() {
+            return self.shell.reply(token, GroupReply::OffsetCommit(response));
+        }
+        if let Err(error) = self.check_commit(now_ms, context.api_version, &request) {
+            merge(&mut response, commit_error(&request, error.code()));
+            return self.shell.reply(token, GroupReply::OffsetCommit(response));
+        }
+        let mut records = Vec::new();
+        let mut changes = Vec::new();
+        let mut accepted = OffsetCommitResponse::default();
+        for topic in &request.topics {
+            let topic_name = owned(&topic.name);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let key = OffsetKey {
+                    group: request.group_id.0.clone(),
+                    topic: topic_name.clone(),
+                    partition: partition.partition_index,
+                };
+                let result = self.commit_record(now_ms, &key, partition, request.retention_time_ms);
+                let code = result.as_ref().map_or_else(|error| error.code(), |_| 0);
+                partitions.push(
+                    OffsetCommitResponsePartition::default()
+                        .with_partition_index(partition.partition_index)
+                        .with_error_code(code),
+                );
+                if let Ok((record, value)) = result {
+                    records.push(record);
+                    changes.push((key, value));
+                }
+            }
+            accepted
+                .topics
+                .push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));
+        }
+        if !records.is_empty() && !self.ensure_group(&request.group_id, now_ms) {
+            records.clear();
+            accepted = commit_error(&request, ResponseError::CoordinatorNotAvailable.code());
+        }
+        merge(&mut response, accepted);
+        if records.is_empty() {
+            return self.shell.reply(token, GroupReply::OffsetCommit(response));
+        }
+        // From here on the group's own id is kept, not the request's.
+        let group_id = self.groups.get(&request.group_id.0).map_or_else(StrBytes::new, |group| group.id.clone());
+        let store = self.shell.next_store_id();
+        let mut keys = Vec::with_capacity(changes.len());
+        for (mut key, value) in changes {
+            key.group = group_id.clone();
+            self.offsets.propose(&key, store, Some(value));
+            keys.push(key);
+        }
+        let replies = vec![(token, GroupReply::OffsetCommit(response))];
+        self.shell.store(records, Pending { offsets: keys, replies, ..Pending::default() });
+    }
+
+    /// Whether the group takes commits of this member and generation; if so, its session is renewed.
+    fn check_commit(
+        &mut self,
+        now_ms: i64,
+        api_version: i16,
+        request: &OffsetCommitRequest,
+    ) -> Result<(), ResponseError> {
+        group_id_fits(&request.group_id)?;
+        let Some(mut turn) = self.turn(&request.group_id, now_ms) else {
+            // Without a generation it comes from a consumer that assigns its partitions itself, or from an administrator:
+            // a simple group is made.
+            return if request.generation_id_or_member_epoch < 0 {
+                Ok(())
+            } else if api_version >= GROUP_NOT_FOUND_VERSION {
+                Err(ResponseError::GroupIdNotFound)
+            } else {
+                Err(ResponseError::IllegalGeneration)
+            };
+        };
+        check_committer(turn.group, request)?;
+        if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
+            turn.renew_session(&request.member_id);
+        }
+        Ok(())
+    }
+
+    fn commit_record(
+        &self,
+        now_ms: i64,
+        key: &OffsetKey,
+        partition: &OffsetCommitRequestPartition,
+        retention_ms: i64,
+    ) -> Result<(StoredRecord, OffsetCommitValue), ResponseError> {
+        let metadata = partition.committed_metadata.as_ref().map(owned).unwrap_or_default();
+        if metadata.encode_utf16().count() > self.shell.config.offset_metadata_max_units {
+            return Err(ResponseError::OffsetMetadataTooLarge);
+        }
+        let value = OffsetCommitValue {
+            offset: Offset(partition.committed_offset),
+            leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+            metadata,
+            commit_timestamp_ms: now_ms,
+            expire_timestamp_ms: (retention_ms != DEFAULT_RETENTION_MS).then(|| now_ms.saturating_add(retention_ms)),
+            topic_id: TopicId::ZERO,
+        };
+        let key = record_key(key).encode().map_err(|_| ResponseError::InvalidRequest)?;
+        let encoded = value.encode().map_err(|_| ResponseError::OffsetMetadataTooLarge)?;
+        Ok((StoredRecord { key, value: Some(encoded) }, value))
+    }
+
+    /// Answers from what is durable. With `require_stable` it waits for what is on its way, so that the answer is the last
+    /// word on every commit before it.
+    pub(super) fn fetch_offsets(&mut self, token: RequestToken, context: &RequestContext, request: OffsetFetchRequest) {
+        let request = by_group(context.api_version, request);
+        let request = if request.require_stable {
+            let Some(request) = self.shell.fetch_after_stores(token, request) else { return };
+            request
+        } else {
+            request
+        };
+        let response = self.fetch(&request);
+        self.shell.reply(token, GroupReply::OffsetFetch(response));
+    }
+
+    pub(super) fn reply_to_stable_fetch(
+        &mut self,
+        token: RequestToken,
+        request: &OffsetFetchRequest,
+        outcome: StoreOutcome,
+    ) {
+        let mut reply = GroupReply::OffsetFetch(self.fetch(request));
+        if let StoreOutcome::Failed(failure) = outcome {
+            reply = failed(reply, error_of(failure));
+        }
+        self.shell.reply(token, reply);
+    }
+
+    fn fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+        let groups = request.groups.iter().map(|asked| {
+            // A group that does not exist is one without offsets.
+            let known = self.groups.contains_key(&asked.group_id.0);
+            let topics = match &asked.topics {
+                None if known => self.all_offsets(&asked.group_id),
+                None => Vec::new(),
+                Some(topics) => topics.iter().map(|topic| self.topic_offsets(known, &asked.group_id, topic)).collect(),
+            };
+            OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone()).with_topics(topics)
+        });
+        OffsetFetchResponse::default().with_groups(groups.collect())
+    }
+
+    fn topic_offsets(
+        &self,
+        known: bool,
+        group: &StrBytes,
+        topic: &OffsetFetchRequestTopics,
+    ) -> OffsetFetchResponseTopics {
+        let partitions = topic.partition_indexes.iter().map(|partition| {
+            let value = self.offsets.get(View::Durable, group, &topic.name, *partition).filter(|_| known);
+            value.map_or_else(|| no_offset(*partition, 0), |value| fetched(*partition, value))
+        });
+        OffsetFetchResponseTopics::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+    }
+
+    fn all_offsets(&self, group: &StrBytes) -> Vec<OffsetFetchResponseTopics> {
+        let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+        for (topic, partition, value) in self.offsets.of_group(View::Durable, group) {
+            if topics.last().is_none_or(|last| last.name.0 != *topic) {
+                topics.push(OffsetFetchResponseTopics::default().with_name(TopicName(topic.clone())));
+            }
+            if let Some(last) = topics.last_mut() {
+                last.partitions.push(fetched(partition, value));
+            }
+        }
+        topics
+    }
+
+    pub(super) fn delete_offsets(
+        &mut self,
+        token: RequestToken,
+        request: &OffsetDeleteRequest,
+        environment: &dyn Environment,
+    ) {
+        let mut unknown = Vec::new();
+        let mut known = Vec::new();
+        for topic in &request.topics {
+            let (there, missing): (Vec<i32>, Vec<i32>) = topic
+                .partitions
+                .iter()
+                .map(|partition| partition.partition_index)
+                .partition(|partition| environment.has_partition(&topic.name, *partition));
+            if !missing.is_empty() {
+                unknown.push(deleted(&topic.name, &missing, ResponseError::UnknownTopicOrPartition.code()));
+            }
+            if !there.is_empty() {
+                known.push((&topic.name, there));
+            }
+        }
+        if known.is_empty() {
+            let response = OffsetDeleteResponse::default().with_topics(unknown);
+            return self.shell.reply(token, GroupReply::OffsetDelete(response));
+        }
+        let group = match self.check_offset_delete(&request.group_id) {
+            Ok(group) => group,
+            Err(error) => {
+                let response = OffsetDeleteResponse::default().with_error_code(error.code());
+                return self.shell.reply(token, GroupReply::OffsetDelete(response));
+            }
+        };
+        let mut topics = unknown;
+        let mut keys = Vec::new();
+        let mut seen = HashSet::new();
+        for (topic, partitions) in known {
+            if group.is_subscribed_to(topic) {
+                topics.push(deleted(topic, &partitions, ResponseError::GroupSubscribedToTopic.code()));
+                continue;
+            }
+            for partition in &partitions {
+                let exists = self.offsets.get(View::Newest, &group.id, topic, *partition).is_some();
+                if exists && seen.insert((topic.as_str(), *partition)) {
+                    keys.push(OffsetKey { group: group.id.clone(), topic: owned(topic), partition: *partition });
+                }
+            }
+            topics.push(deleted(topic, &partitions, 0));
+        }
+        let reply = GroupReply::OffsetDelete(OffsetDeleteResponse::default().with_topics(topics));
+        self.store_tombstones(keys, Some((token, reply)));
+    }
+
+    fn check_offset_delete(&self, group_id: &GroupId) -> Result<&Group, ResponseError> {
+        if group_id.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
+        let group = self.groups.get(&group_id.0).ok_or(ResponseError::GroupIdNotFound)?;
+        if group.state() != GroupState::Empty && !group.uses_consumer_protocol() {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        Ok(group)
+    }
+
+    /// A topic has been deleted: its offsets go too.
+    pub fn topic_deleted(&mut self, topic: &str) -> Vec<GroupEffect> {
+        let keys = self.offsets.of_topic(&StrBytes::from_string(topic.to_owned()));
+        for chunk in keys.chunks(STORE_RECORDS_MAX) {
+            self.store_tombstones(chunk.to_vec(), None);
+        }
+        self.shell.take_effects()
+    }
+
+    /// Stores tombstones for these offsets; the answer waits for them.
+    fn store_tombstones(&mut self, keys: Vec<OffsetKey>, reply: Option<(RequestToken, GroupReply)>) {
+        let store = self.shell.next_store_id();
+        let mut records = Vec::with_capacity(keys.len());
+        let mut stored = Vec::with_capacity(keys.len());
+        for key in keys {
+            // Not reached: the key of an offset that is there has been written before.
+            let Ok(record) = offset_tombstone(&key) else { continue };
+            self.offsets.propose(&key, store, None);
+            records.push(record);
+            stored.push(key);
+        }
+        if !records.is_empty() {
+            let pending = Pending { replies: reply.into_iter().collect(), ..removal(stored, Vec::new()) };
+            self.shell.store(records, pending);
+        } else if let Some((token, reply)) = reply {
+            self.shell.reply(token, reply);
+        }
+    }
+}
+
+/// Kafka's `ClassicGroup.validateOffsetCommit`.
+fn check_committer(group: &Group, request: &OffsetCommitRequest) -> Result<(), ResponseError> {
+    let generation = request.generation_id_or_member_epoch;
+    if generation < 0 && group.state() == GroupState::Empty {
+        // An administrator, or a consumer that assigns its partitions itself.
+        return Ok(());
+    }
+    if generation >= 0 || !request.member_id.is_empty() || request.group_instance_id.is_some() {
+        group.validate_member(&request.member_id, request.group_instance_id.as_ref())?;
+        if generation != group.generation {
+            return Err(ResponseError::IllegalGeneration);
+        }
+    } else if group.state() != GroupState::Empty {
+        return Err(ResponseError::UnknownMemberId);
+    }
+    if group.state() == GroupState::CompletingRebalance {
+        return Err(ResponseError::RebalanceInProgress);
+    }
+    Ok(())
+}
+
+/// Takes out what is not a partition of the cluster, with its error as the beginning of the answer.
+fn take_unknown_partitions(request: &mut OffsetCommitRequest, environment: &dyn Environment) -> OffsetCommitResponse {
+    let mut response = OffsetCommitResponse::default();
+    request.topics.retain_mut(|topic: &mut OffsetCommitRequestTopic| {
+        let name = topic.name.clone();
+        let mut missing = Vec::new();
+        topic.partitions.retain(|partition| {
+            let known = environment.has_partition(&name, partition.partition_index);
+            if !known {
+                missing.push(
+                    OffsetCommitResponsePartition::default()
+                        .with_partition_index(partition.partition_index)
+                        .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+                );
+            }
+            known
+        });
+        if !missing.is_empty() {
+            response.topics.push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(missing));
+        }
+        !topic.partitions.is_empty()
+    });
+    response
+}
+
+fn merge(response: &mut OffsetCommitResponse, more: OffsetCommitResponse) {
+    for topic in more.topics {
+        match response.topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => known.partitions.extend(topic.partitions),
+            None => response.topics.push(topic),
+        }
+    }
+}
+
+/// The request in the form of version 8 and later. The broker hands on only groups of this coordinator.
+fn by_group(api_version: i16, mut request: OffsetFetchRequest) -> OffsetFetchRequest {
+    if api_version < MANY_GROUPS_VERSION {
+        let topics = request.topics.take().map(|topics| {
+            topics
+                .into_iter()
+                .map(|topic| {
+                    OffsetFetchRequestTopics::default()
+                        .with_name(topic.name)
+                        .with_partition_indexes(topic.partition_indexes)
+                })
+                .collect()
+        });
+        let group = OffsetFetchRequestGroup::default().with_group_id(request.group_id.clone()).with_topics(topics);
+        request.groups = vec![group];
+    }
+    request
+}
+
+fn fetched(partition: i32, value: &OffsetCommitValue) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions::default()
+        .with_partition_index(partition)
+        .with_committed_offset(value.offset.0)
+        .with_committed_leader_epoch(value.leader_epoch.0)
+        .with_metadata(Some(value.metadata.clone()))
+}
+
+fn deleted(topic: &TopicName, partitions: &[i32], code: i16) -> OffsetDeleteResponseTopic {
+    let partitions = partitions.iter().map(|partition| {
+        OffsetDeleteResponsePartition::default().with_partition_index(*partition).with_error_code(code)
+    });
+    OffsetDeleteResponseTopic::default().with_name(topic.clone()).with_partitions(partitions.collect())
+}
+
+fn record_key(key: &OffsetKey) -> RecordKey {
+    RecordKey::OffsetCommit { group: key.group.clone(), topic: key.topic.clone(), partition: key.partition }
+}
+
+/// The tombstone of an offset.
+pub(super) fn offset_tombstone(key: &OffsetKey) -> Result<StoredRecord, EncodeError> {
+    Ok(StoredRecord { key: record_key(key).encode()?, value: None })
+}
+
+impl GroupRequest {
+    /// The answer to an OffsetFetch that has been brought into the form of version 8.
+    pub(super) fn failed_fetch(request: OffsetFetchRequest, error: ResponseError) -> GroupReply {
+        GroupRequest::OffsetFetch(request).error_reply(MANY_GROUPS_VERSION, error)
+    }
+}

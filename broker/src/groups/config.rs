@@ -1,0 +1,42 @@
+//! Settings of the coordinator, by Kafka's names and with Kafka 4.3's defaults, and our own bounds.
+
+/// Settings of a [`GroupCoordinator`](super::GroupCoordinator). Fixed for its lifetime, as in Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members; extended
+    /// as they come, up to the group's rebalance timeout.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.min.session.timeout.ms`: a shorter session timeout is INVALID_SESSION_TIMEOUT.
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`: a longer session timeout is INVALID_SESSION_TIMEOUT.
+    pub max_session_timeout_ms: i32,
+    /// `group.max.size`: members of one group; more are GROUP_MAX_SIZE_REACHED.
+    pub max_size: usize,
+    /// `offset.metadata.max.bytes`: length of one offset's metadata, in UTF-16 code units as in Kafka.
+    pub offset_metadata_max_units: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: i64,
+    /// Ours: member ids handed out in one group (KIP-394) whose owner has not joined yet. More are
+    /// COORDINATOR_NOT_AVAILABLE, which clients retry. Kafka has no bound.
+    pub pending_members_max: usize,
+    /// Ours: groups in one coordinator. A request that would create one more is COORDINATOR_NOT_AVAILABLE.
+    pub groups_max: usize,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        GroupConfig {
+            initial_rebalance_delay_ms: 3_000,
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            max_size: i32::MAX as usize,
+            offset_metadata_max_units: 4_096,
+            offsets_retention_ms: 10_080 * 60 * 1_000,
+            offsets_retention_check_interval_ms: 600_000,
+            pending_members_max: 10_000,
+            groups_max: 100_000,
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The coordinator of one `__consumer_offsets` partition: replay, dispatch of requests, timers, and the ends of stores.
+
+use std::collections::HashMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::api::{
+    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreId, StoreOutcome,
+};
+use super::config::GroupConfig;
+use super::error_reply::{failed, sync_error};
+use super::group::{Group, GroupState};
+use super::join::{self, Join};
+use super::leave;
+use super::member::{Member, Protocol, owned};
+use super::offsets::{OffsetKey, Offsets};
+use super::offsets_record::{DecodeError, GroupMetadataValue, OffsetCommitValue, RecordKey, STRING_BYTES_MAX};
+use super::rebalance::Turn;
+use super::shell::{Pending, Shell, Then, error_of};
+use super::sync;
+use super::timers::TimerKey;
+
+/// What a replayed record did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    Applied,
+    /// Its type belongs to a protocol that this coordinator does not speak; the broker should say so in its log.
+    UnknownType {
+        key_type: i16,
+    },
+}
+
+/// Counts for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupCounts {
+    pub empty: usize,
+    pub preparing_rebalance: usize,
+    pub completing_rebalance: usize,
+    pub stable: usize,
+    pub members: usize,
+    /// Committed offsets.
+    pub offsets: usize,
+    /// Requests without an answer yet.
+    pub waiting_requests: usize,
+    pub stores_in_flight: usize,
+}
+
+/// Groups and committed offsets of one `__consumer_offsets` partition. See the [module](super) for the contract.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    pub(super) groups: HashMap<StrBytes, Group>,
+    pub(super) offsets: Offsets,
+    pub(super) shell: Shell,
+    /// Groups that the cleanup under way has still to look at.
+    pub(super) cleanup_queue: Vec<StrBytes>,
+}
+
+impl GroupCoordinator {
+    /// A coordinator that knows nothing yet: [`load`](Self::load) it, then [`activate`](Self::activate) it.
+    pub fn new(config: GroupConfig) -> Self {
+        GroupCoordinator {
+            groups: HashMap::new(),
+            offsets: Offsets::default(),
+            shell: Shell::new(config),
+            cleanup_queue: Vec::new(),
+        }
+    }
+
+    /// Replays one record of the internal topic, in the order of the log. On an error nothing has changed.
+    pub fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Loaded, DecodeError> {
+        match RecordKey::decode(key) {
+            Err(DecodeError::UnknownType { key_type }) => return Ok(Loaded::UnknownType { key_type }),
+            Err(error) => return Err(error),
+            Ok(RecordKey::OffsetCommit { group, topic, partition }) => {
+                let value = value.map(OffsetCommitValue::decode).transpose()?;
+                if let Some(value) = &value
+                    && !self.groups.contains_key(&group)
+                {
+                    // A simple group: it has offsets and no record of its own.
+                    self.groups.insert(group.clone(), Group::new(group.clone(), value.commit_timestamp_ms));
+                }
+                self.offsets.load(&OffsetKey { group, topic, partition }, value);
+            }
+            Ok(RecordKey::GroupMetadata { group }) => match value.map(GroupMetadataValue::decode).transpose()? {
+                None => {
+                    self.groups.remove(&group);
+                }
+                Some(value) => {
+                    self.groups.insert(group.clone(), restored(group, value));
+                }
+            },
+        }
+        Ok(Loaded::Applied)
+    }
+
+    /// Begins to serve: every loaded member gets a session from now on.
+    pub fn activate(&mut self, now_ms: i64) -> Vec<GroupEffect> {
+        let mut group_ids: Vec<StrBytes> = self.groups.keys().cloned().collect();
+        group_ids.sort();
+        for group_id in group_ids {
+            let Some(mut turn) = self.turn(&group_id, now_ms) else { continue };
+            for member_id in turn.group.member_ids() {
+                turn.renew_session(&member_id);
+            }
+            if turn.group.member_count() > turn.shell.config.max_size {
+                // group.max.size has been lowered: a rebalance leaves the last to come back out.
+                turn.prepare_rebalance();
+            }
+        }
+        self.schedule_cleanup(now_ms);
+        self.shell.take_effects()
+    }
+
+    /// Stops to serve, because another broker leads the partition: whoever waits is told NOT_COORDINATOR, and everything
+    /// is forgotten. What [`stored`](Self::stored) reports later has no effect.
+    pub fn resign(&mut self) -> Vec<GroupEffect> {
+        let error = ResponseError::NotCoordinator;
+        for (_, pending) in self.shell.end_all_stores() {
+            for (token, reply) in pending.replies {
+                self.shell.reply(token, failed(reply, error));
+            }
+            for (token, request) in pending.fetches {
+                self.shell.reply(token, GroupRequest::failed_fetch(request, error));
+            }
+        }
+        let mut groups: Vec<Group> = std::mem::take(&mut self.groups).into_values().collect();
+        groups.sort_by(|a, b| a.id.cmp(&b.id));
+        for group in groups {
+            for member in group.members() {
+                if let Some(token) = member.awaiting_join {
+                    let response = super::error_reply::join_error(member.id.clone(), error);
+                    self.shell.reply(token, GroupReply::JoinGroup(response));
+                }
+                if let Some(token) = member.awaiting_sync {
+                    self.shell.reply(token, GroupReply::SyncGroup(sync_error(error)));
+                }
+            }
+        }
+        self.offsets = Offsets::default();
+        self.cleanup_queue.clear();
+        self.shell.timers.clear();
+        self.shell.take_effects()
+    }
+
+    /// Handles a request for groups of this partition. `now_ms` is wall-clock time in milliseconds since the epoch, since
+    /// offsets expire by it; it must not go back.
+    pub fn handle(
+        &mut self,
+        now_ms: i64,
+        token: RequestToken,
+        context: &RequestContext,
+        request: GroupRequest,
+        environment: &mut dyn Environment,
+    ) -> Vec<GroupEffect> {
+        self.shell.expect_reply(token, context.api_version);
+        match request {
+            GroupRequest::JoinGroup(request) => self.join_group(now_ms, token, context, &request, environment),
+            GroupRequest::SyncGroup(request) => self.sync_group(now_ms, token, context, &request),
+            GroupRequest::Heartbeat(request) => self.heartbeat(now_ms, token, &request),
+            GroupRequest::LeaveGroup(request) => self.leave_group(now_ms, token, context, &request),
+            GroupRequest::OffsetCommit(request) => self.commit_offsets(now_ms, token, context, request, environment),
+            GroupRequest::OffsetFetch(request) => self.fetch_offsets(token, context, request),
+            GroupRequest::OffsetDelete(request) => self.delete_offsets(token, &request, environment),
+            GroupRequest::ListGroups(request) => self.list_groups(token, &request),
+            GroupRequest::DescribeGroups(request) => self.describe_groups(token, context.api_version, &request),
+            GroupRequest::DeleteGroups(request) => self.delete_groups(token, &request),
+        }
+        self.shell.take_effects()
+    }
+
+    /// Lets what is due at `now_ms` happen.
+    pub fn tick(&mut self, now_ms: i64) -> Vec<GroupEffect> {
+        let mark = self.shell.timers.mark();
+        while let Some(key) = self.shell.timers.pop_due(now_ms, mark) {
+            match key {
+                TimerKey::Cleanup => self.clean_up(now_ms),
+                TimerKey::Join { group } => {
+                    self.turn(&group, now_ms).and_then(|mut turn| turn.join_expired());
+                }
+                TimerKey::Sync { group } => {
+                    self.turn(&group, now_ms).and_then(|mut turn| turn.sync_expired());
+                }
+                TimerKey::Heartbeat { group, member } => {
+                    self.turn(&group, now_ms).and_then(|mut turn| turn.heartbeat_expired(&member));
+                }
+            }
+        }
+        self.shell.take_effects()
+    }
+
+    /// When [`tick`](Self::tick) has something to do next, in milliseconds since the epoch.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.shell.timers.next_deadline_ms()
+    }
+
+    /// A store has ended. Reports come in the order of the stores.
+    pub fn stored(&mut self, now_ms: i64, store: StoreId, outcome: StoreOutcome) -> Vec<GroupEffect> {
+        let Some(pending) = self.shell.end_store(store) else { return Vec::new() };
+        for key in &pending.offsets {
+            self.offsets.settle(key, store, outcome == StoreOutcome::Durable);
+        }
+        if matches!(outcome, StoreOutcome::Failed(_)) {
+            self.take_back(&pending.offsets, pending.removed_groups);
+        }
+        for (token, reply) in pending.replies {
+            let reply = match outcome {
+                StoreOutcome::Durable => reply,
+                StoreOutcome::Failed(failure) => failed(reply, error_of(failure)),
+            };
+            self.shell.reply(token, reply);
+        }
+        for (token, request) in pending.fetches {
+            self.reply_to_stable_fetch(token, &request, outcome);
+        }
+        self.store_ended(now_ms, store, pending.then, outcome);
+        self.shell.take_effects()
+    }
+
+    /// The connection of a waiting request is gone; it needs no answer any more. As in Kafka, which cannot tell either,
+    /// a member whose JoinGroup was waiting still counts as having joined.
+    pub fn disconnected(&mut self, token: RequestToken) {
+        self.shell.forget(token);
+    }
+
+    pub fn counts(&self) -> GroupCounts {
+        let mut counts = GroupCounts {
+            offsets: self.offsets.count(),
+            waiting_requests: self.shell.waiting_count(),
+            stores_in_flight: self.shell.stores_in_flight(),
+            ..GroupCounts::default()
+        };
+        for group in self.groups.values() {
+            counts.members += group.member_count();
+            match group.state() {
+                GroupState::Empty => counts.empty += 1,
+                GroupState::PreparingRebalance => counts.preparing_rebalance += 1,
+                GroupState::CompletingRebalance => counts.completing_rebalance += 1,
+                GroupState::Stable => counts.stable += 1,
+            }
+        }
+        counts
+    }
+
+    pub(super) fn turn(&mut self, group: &StrBytes, now_ms: i64) -> Option<Turn<'_>> {
+        self.groups.get_mut(group).map(|group| Turn { group, shell: &mut self.shell, now_ms })
+    }
+
+    /// Makes a group if there is none. False: there is none and no room for one.
+    pub(super) fn ensure_group(&mut self, group: &StrBytes, now_ms: i64) -> bool {
+        if !self.groups.contains_key(group) {
+            if self.groups.len() >= self.shell.config.groups_max {
+                return false;
+            }
+            let id = owned(group);
+            self.groups.insert(id.clone(), Group::new(id, now_ms));
+        }
+        true
+    }
+
+    fn join_group(
+        &mut self,
+        now_ms: i64,
+        token: RequestToken,
+        context: &RequestContext,
+        request: &JoinGroupRequest,
+        environment: &mut dyn Environment,
+    ) {
+        let checked = join::check(&self.shell.config, context, request).and_then(|()| group_id_fits(&request.group_id));
+        if let Err(error) = checked {
+            return self.shell.reply(token, join::refused(request, error));
+        }
+        let is_new_group = !self.groups.contains_key(&request.group_id.0);
+        if is_new_group && !request.member_id.is_empty() {
+            return self.shell.reply(token, join::refused(request, ResponseError::UnknownMemberId));
+        }
+        if !self.ensure_group(&request.group_id, now_ms) {
+            return self.shell.reply(token, join::refused(request, ResponseError::CoordinatorNotAvailable));
+        }
+        let Some(mut turn) = self.turn(&request.group_id, now_ms) else { return };
+        turn.join(&Join { token, context, request }, environment);
+        if is_new_group && turn.store_creation().is_err() {
+            // Not reached: the group id has been checked to fit a record.
+            turn.dissolve(ResponseError::UnknownServerError);
+            self.groups.remove(&request.group_id.0);
+        }
+    }
+
+    fn sync_group(&mut self, now_ms: i64, token: RequestToken, context: &RequestContext, request: &SyncGroupRequest) {
+        let refusal = match sync::check(context.api_version, request) {
+            Err(error) => error,
+            Ok(()) => match self.turn(&request.group_id, now_ms) {
+                Some(mut turn) => return turn.sync(token, request),
+                None => ResponseError::UnknownMemberId,
+            },
+        };
+        self.shell.reply(token, GroupReply::SyncGroup(sync_error(refusal)));
+    }
+
+    fn heartbeat(&mut self, now_ms: i64, token: RequestToken, request: &HeartbeatRequest) {
+        let result = if request.group_id.is_empty() {
+            Err(ResponseError::InvalidGroupId)
+        } else {
+            match self.turn(&request.group_id, now_ms) {
+                Some(mut turn) => turn.heartbeat(request),
+                None => Err(ResponseError::UnknownMemberId),
+            }
+        };
+        let code = result.map_or_else(|error| error.code(), |()| 0);
+        self.shell.reply(token, GroupReply::Heartbeat(HeartbeatResponse::default().with_error_code(code)));
+    }
+
+    fn leave_group(&mut self, now_ms: i64, token: RequestToken, context: &RequestContext, request: &LeaveGroupRequest) {
+        let identities = leave::identities(context.api_version, request);
+        let response = if request.group_id.is_empty() {
+            LeaveGroupResponse::default().with_error_code(ResponseError::InvalidGroupId.code())
+        } else if let Some(mut turn) = self.turn(&request.group_id, now_ms) {
+            return turn.leave(token, &identities);
+        } else {
+            let unknown = |identity| leave::left(identity, Err(ResponseError::UnknownMemberId));
+            LeaveGroupResponse::default().with_members(identities.iter().map(unknown).collect())
+        };
+        self.shell.reply(token, GroupReply::LeaveGroup(response));
+    }
+
+    /// Undoes what a store that failed had already changed.
+    fn take_back(&mut self, offsets: &[OffsetKey], removed: Vec<Group>) {
+        for mut group in removed {
+            // Nobody has a deadline in it any more, so nobody may be waited for in it either.
+            group.pending_join.clear();
+            self.groups.entry(group.id.clone()).or_insert(group);
+        }
+        for key in offsets {
+            // A simple group that this store would have brought into being.
+            let forgotten =
+                self.groups.get(&key.group).is_some_and(|group| group.is_pristine() && group.creation.is_none());
+            if forgotten && !self.offsets.has_group(&key.group) {
+                self.groups.remove(&key.group);
+            }
+        }
+    }
+
+    fn store_ended(&mut self, now_ms: i64, store: StoreId, then: Then, outcome: StoreOutcome) {
+        match then {
+            Then::Nothing => {}
+            Then::GroupCreated { group } => {
+                let Some(mut turn) = self.turn(&group, now_ms).filter(|turn| turn.group.creation == Some(store)) else {
+                    return;
+                };
+                turn.group.creation = None;
+                if let StoreOutcome::Failed(failure) = outcome {
+                    turn.dissolve(error_of(failure));
+                    self.groups.remove(&group);
+                }
+            }
+            Then::Assigned { group, generation, assignment } => {
+                if let Some(mut turn) = self.turn(&group, now_ms) {
+                    turn.assignment_stored(store, generation, &assignment, outcome);
+                }
+            }
+            Then::StaticMemberReplaced(replacement) => {
+                if let Some(mut turn) = self.turn(&replacement.group.clone(), now_ms) {
+                    turn.static_member_stored(*replacement, outcome);
+                }
+            }
+        }
+    }
+}
+
+/// A group as its record has it. A record that contradicts itself (two members with one id) is read as far as it makes
+/// sense.
+fn restored(id: StrBytes, value: GroupMetadataValue) -> Group {
+    let state = if value.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
+    let since_ms = Some(value.current_state_timestamp_ms).filter(|at| *at != -1);
+    let mut group = Group::restored(id, state, since_ms);
+    let protocol = value.protocol.unwrap_or_default();
+    for member in value.members {
+        let taken = group.has_member(&member.member_id)
+            || member.group_instance_id.as_ref().is_some_and(|id| group.static_member_id(id).is_some());
+        if taken {
+            continue;
+        }
+        let rebalance_timeout_ms = match member.rebalance_timeout_ms {
+            -1 => member.session_timeout_ms,
+            timeout_ms => timeout_ms,
+        };
+        group.add_member(Member {
+            id: member.member_id,
+            instance_id: member.group_instance_id,
+            client_id: member.client_id,
+            client_host: member.client_host,
+            rebalance_timeout_ms,
+            session_timeout_ms: member.session_timeout_ms,
+            protocol_type: value.protocol_type.clone(),
+            protocols: vec![Protocol { name: protocol.clone(), metadata: member.subscription }],
+            assignment: member.assignment,
+            awaiting_join: None,
+            awaiting_sync: None,
+            is_new: false,
+        });
+    }
+    group.generation = value.generation;
+    group.protocol_type = Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty());
+    group.protocol = Some(protocol).filter(|_| group.member_count() > 0);
+    if let Some(leader) = value.leader.filter(|leader| group.has_member(leader)) {
+        group.leader = Some(leader);
+    }
+    group.refresh_subscribed_topics();
+    group
+}
+
+/// A group id has to fit the key of a record. (Kafka finds out when it writes, and answers UNKNOWN_SERVER_ERROR.)
+pub(super) fn group_id_fits(group_id: &StrBytes) -> Result<(), ResponseError> {
+    if group_id.len() > STRING_BYTES_MAX { Err(ResponseError::InvalidGroupId) } else { Ok(()) }
+}
+
+/// What a store that only changes offsets and groups leaves to do.
+pub(super) fn removal(offsets: Vec<OffsetKey>, removed_groups: Vec<Group>) -> Pending {
+    Pending { offsets, removed_groups, ..Pending::default() }
+}

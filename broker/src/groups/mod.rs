@@ -1,0 +1,58 @@
+//! The classic consumer group coordinator: pure state machines for one partition of `__consumer_offsets`.
+//!
+//! # Contract
+//! A shard owns one [`GroupCoordinator`] for each `__consumer_offsets` partition that it leads. It replays the partition's
+//! records through [`GroupCoordinator::load`], calls [`GroupCoordinator::activate`], and from then on feeds every request
+//! to [`GroupCoordinator::handle`] and wakes [`GroupCoordinator::tick`] at [`GroupCoordinator::next_deadline_ms`]. Each call
+//! returns [`GroupEffect`]s, to be executed in order:
+//!
+//! - [`GroupEffect::Reply`] answers a request. Every [`RequestToken`] given to `handle` is answered exactly once, at once or
+//!   in a later call, unless its connection went away ([`GroupCoordinator::disconnected`]).
+//! - [`GroupEffect::Store`] appends records to the internal topic. Several may be under way at once; they must reach the log
+//!   in the order they were issued. Once the records are durable, or could not be made so, the broker reports that through
+//!   [`GroupCoordinator::stored`], which returns the answers that waited for it. Nothing that a client was told depends on
+//!   a record that is not durable.
+//!
+//! Semantics, error codes and record bytes are those of Kafka 4.3; where we are stricter, the place says so.
+//!
+//! # Bounds
+//! What a group keeps is copied out of the request, so no request buffer stays alive for it, and never exceeds the
+//! request's own size. Members per group are bounded by `group.max.size`, member ids handed out but not used yet by
+//! [`GroupConfig::pending_members_max`] (and each lives for one session timeout), groups by [`GroupConfig::groups_max`],
+//! the metadata of one committed offset by `offset.metadata.max.bytes`, and every string by the 32,767 bytes of a record.
+//!
+//! # Deliberately absent
+//! FindCoordinator, authorisation and the choice of shard (the broker's; [`routing`] says which partition a request goes
+//! to), the consumer protocol of KIP-848, and transactional offset commits.
+
+mod api;
+mod commit;
+mod config;
+mod coordinator;
+mod describe;
+mod error_reply;
+mod expiry;
+mod group;
+mod join;
+mod leave;
+mod member;
+mod offsets;
+pub mod offsets_record;
+mod rebalance;
+pub mod routing;
+mod shell;
+mod subscription;
+mod sync;
+mod timers;
+mod versions;
+
+#[cfg(test)]
+mod tests;
+
+pub use api::{
+    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,
+    StoreOutcome, StoredRecord,
+};
+pub use config::GroupConfig;
+pub use coordinator::{GroupCoordinator, GroupCounts, Loaded};
+pub use routing::partition_for_group;

@@ -1,0 +1,165 @@
+//! Committed offsets of all groups of one coordinator: what is durable, and what is on its way there.
+//!
+//! A change takes two steps. [`Offsets::propose`] notes it with the store that carries it; clients do not see it yet.
+//! [`Offsets::settle`] makes it visible once that store is durable, or drops it. Decisions about what to write next
+//! (tombstones) look at the newest proposal, since the log will hold it before what they write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kafka_protocol::protocol::StrBytes;
+
+use super::api::StoreId;
+use super::offsets_record::OffsetCommitValue;
+
+/// A partition in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OffsetKey {
+    pub(super) group: StrBytes,
+    pub(super) topic: StrBytes,
+    pub(super) partition: i32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    durable: Option<OffsetCommitValue>,
+    /// In the order of the log; `None` is a tombstone.
+    proposed: Vec<(StoreId, Option<OffsetCommitValue>)>,
+}
+
+impl Entry {
+    fn newest(&self) -> Option<&OffsetCommitValue> {
+        match self.proposed.last() {
+            Some((_, value)) => value.as_ref(),
+            None => self.durable.as_ref(),
+        }
+    }
+
+    fn is_void(&self) -> bool {
+        self.durable.is_none() && self.proposed.is_empty()
+    }
+}
+
+type Partitions = BTreeMap<i32, Entry>;
+type Topics = BTreeMap<StrBytes, Partitions>;
+
+/// Which of the two views a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// What clients may be told.
+    Durable,
+    /// As if everything on its way had become durable.
+    Newest,
+}
+
+/// The offsets. No entry is void, and no map in it is empty.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offsets {
+    groups: HashMap<StrBytes, Topics>,
+}
+
+impl Offsets {
+    /// Notes a change that `store` carries. Stores come in the order of the log.
+    pub(super) fn propose(&mut self, key: &OffsetKey, store: StoreId, value: Option<OffsetCommitValue>) {
+        let entry = self.entry(key);
+        debug_assert!(entry.proposed.last().is_none_or(|(before, _)| *before <= store));
+        entry.proposed.push((store, value));
+    }
+
+    /// Replays a record.
+    pub(super) fn load(&mut self, key: &OffsetKey, value: Option<OffsetCommitValue>) {
+        if value.is_some() {
+            self.entry(key).durable = value;
+        } else {
+            self.change(key, |entry| entry.durable = None);
+        }
+    }
+
+    /// Makes what `store` carried for `key` visible, or drops it.
+    pub(super) fn settle(&mut self, key: &OffsetKey, store: StoreId, durable: bool) {
+        self.change(key, |entry| {
+            while let Some(place) = entry.proposed.iter().position(|(id, _)| *id == store) {
+                let (_, value) = entry.proposed.remove(place);
+                if durable {
+                    entry.durable = value;
+                }
+            }
+        });
+    }
+
+    pub(super) fn get(
+        &self,
+        view: View,
+        group: &StrBytes,
+        topic: &StrBytes,
+        partition: i32,
+    ) -> Option<&OffsetCommitValue> {
+        let entry = self.groups.get(group)?.get(topic)?.get(&partition)?;
+        match view {
+            View::Durable => entry.durable.as_ref(),
+            View::Newest => entry.newest(),
+        }
+    }
+
+    /// All offsets of a group, in order of topic and partition.
+    pub(super) fn of_group<'a>(
+        &'a self,
+        view: View,
+        group: &StrBytes,
+    ) -> impl Iterator<Item = (&'a StrBytes, i32, &'a OffsetCommitValue)> {
+        self.groups.get(group).into_iter().flatten().flat_map(move |(topic, partitions)| {
+            partitions.iter().filter_map(move |(partition, entry)| {
+                let value = match view {
+                    View::Durable => entry.durable.as_ref(),
+                    View::Newest => entry.newest(),
+                };
+                value.map(|value| (topic, *partition, value))
+            })
+        })
+    }
+
+    /// Partitions of `topic` that have an offset in the newest view, in any group.
+    pub(super) fn of_topic(&self, topic: &StrBytes) -> Vec<OffsetKey> {
+        let mut keys = Vec::new();
+        for (group, topics) in &self.groups {
+            for (partition, entry) in topics.get(topic).into_iter().flatten() {
+                if entry.newest().is_some() {
+                    keys.push(OffsetKey { group: group.clone(), topic: topic.clone(), partition: *partition });
+                }
+            }
+        }
+        keys.sort_by(|a, b| (&a.group, a.partition).cmp(&(&b.group, b.partition)));
+        keys
+    }
+
+    /// Whether anything is known of a group, durable or on its way.
+    pub(super) fn has_group(&self, group: &StrBytes) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// Offsets of all groups in the durable view.
+    pub(super) fn count(&self) -> usize {
+        self.groups.values().flat_map(|t| t.values()).flat_map(|p| p.values()).filter(|e| e.durable.is_some()).count()
+    }
+
+    fn entry(&mut self, key: &OffsetKey) -> &mut Entry {
+        let topics = self.groups.entry(key.group.clone()).or_default();
+        topics.entry(key.topic.clone()).or_default().entry(key.partition).or_default()
+    }
+
+    /// Changes an entry that exists, and forgets it and the maps around it when nothing is left.
+    fn change(&mut self, key: &OffsetKey, change: impl FnOnce(&mut Entry)) {
+        let Some(topics) = self.groups.get_mut(&key.group) else { return };
+        let Some(partitions) = topics.get_mut(&key.topic) else { return };
+        let Some(entry) = partitions.get_mut(&key.partition) else { return };
+        change(entry);
+        if entry.is_void() {
+            partitions.remove(&key.partition);
+            if partitions.is_empty() {
+                topics.remove(&key.topic);
+            }
+            if topics.is_empty() {
+                self.groups.remove(&key.group);
+            }
+        }
+    }
+}

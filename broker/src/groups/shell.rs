@@ -1,0 +1,185 @@
+//! What the groups of one coordinator share: who waits for an answer, what is on its way to the log, and the effects
+//! that a call has gathered so far.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::OffsetFetchRequest;
+use kafka_protocol::protocol::StrBytes;
+
+use super::api::{GroupEffect, GroupReply, RequestToken, StoreFailure, StoreId, StoredRecord};
+use super::config::GroupConfig;
+use super::group::Group;
+use super::member::Protocol;
+use super::offsets::OffsetKey;
+use super::timers::{TimerKey, Timers};
+use super::versions;
+
+/// What waits for a store.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Offsets that the store changes.
+    pub(super) offsets: Vec<OffsetKey>,
+    /// Answers for the case that it becomes durable; if it fails they are turned into errors.
+    pub(super) replies: Vec<(RequestToken, GroupReply)>,
+    /// OffsetFetches that want stable offsets: answered from what is durable then.
+    pub(super) fetches: Vec<(RequestToken, OffsetFetchRequest)>,
+    /// Groups that the store deletes; they come back if it fails.
+    pub(super) removed_groups: Vec<Group>,
+    pub(super) then: Then,
+}
+
+/// What else happens when a store ends.
+#[derive(Debug, Default)]
+pub(super) enum Then {
+    #[default]
+    Nothing,
+    /// It made a group known, which is dropped if it fails.
+    GroupCreated { group: StrBytes },
+    /// It carried the leader's assignment.
+    Assigned { group: StrBytes, generation: i32, assignment: BTreeMap<StrBytes, Bytes> },
+    /// It gave a static member a new id without a rebalance.
+    StaticMemberReplaced(Box<Replacement>),
+}
+
+/// A static member's change of id, and how to take it back.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub(super) group: StrBytes,
+    pub(super) generation: i32,
+    pub(super) old_id: StrBytes,
+    pub(super) new_id: StrBytes,
+    pub(super) old_protocols: Vec<Protocol>,
+    pub(super) old_rebalance_timeout_ms: i32,
+    pub(super) old_session_timeout_ms: i32,
+    /// The leader before the change, which JoinGroup before version 9 is told.
+    pub(super) leader_before: StrBytes,
+    /// The version of the JoinGroup: `skip_assignment` comes with 9.
+    pub(super) api_version: i16,
+}
+
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) config: GroupConfig,
+    pub(super) timers: Timers,
+    effects: Vec<GroupEffect>,
+    /// Every request that is to be answered, with its version.
+    waiting: HashMap<RequestToken, i16>,
+    in_flight: BTreeMap<StoreId, Pending>,
+    next_store: u64,
+}
+
+impl Shell {
+    pub(super) fn new(config: GroupConfig) -> Shell {
+        Shell {
+            config,
+            timers: Timers::default(),
+            effects: Vec::new(),
+            waiting: HashMap::new(),
+            in_flight: BTreeMap::new(),
+            next_store: 0,
+        }
+    }
+
+    pub(super) fn expect_reply(&mut self, token: RequestToken, api_version: i16) {
+        let before = self.waiting.insert(token, api_version);
+        debug_assert!(before.is_none(), "{token:?} is waiting already");
+    }
+
+    /// Forgets a request whose connection is gone.
+    pub(super) fn forget(&mut self, token: RequestToken) {
+        self.waiting.remove(&token);
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn stores_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Answers a request, unless it has been forgotten.
+    pub(super) fn reply(&mut self, token: RequestToken, reply: GroupReply) {
+        if let Some(api_version) = self.waiting.remove(&token) {
+            self.effects.push(GroupEffect::Reply { token, reply: versions::fit(reply, api_version) });
+        }
+    }
+
+    /// The id that the next store will have.
+    pub(super) fn next_store_id(&self) -> StoreId {
+        StoreId(self.next_store)
+    }
+
+    pub(super) fn store(&mut self, records: Vec<StoredRecord>, pending: Pending) -> StoreId {
+        debug_assert!(!records.is_empty());
+        let store = self.next_store_id();
+        self.next_store += 1;
+        self.effects.push(GroupEffect::Store { store, records });
+        self.in_flight.insert(store, pending);
+        store
+    }
+
+    /// Holds a fetch of stable offsets back until everything that has been issued so far has ended. Gives it back if
+    /// nothing is under way.
+    pub(super) fn fetch_after_stores(
+        &mut self,
+        token: RequestToken,
+        request: OffsetFetchRequest,
+    ) -> Option<OffsetFetchRequest> {
+        match self.in_flight.last_entry() {
+            Some(mut last) => {
+                last.get_mut().fetches.push((token, request));
+                None
+            }
+            None => Some(request),
+        }
+    }
+
+    /// Holds an answer back until `store` has ended.
+    pub(super) fn reply_after(&mut self, store: StoreId, token: RequestToken, reply: GroupReply) {
+        match self.in_flight.get_mut(&store) {
+            Some(pending) => pending.replies.push((token, reply)),
+            None => self.reply(token, reply),
+        }
+    }
+
+    pub(super) fn end_store(&mut self, store: StoreId) -> Option<Pending> {
+        self.in_flight.remove(&store)
+    }
+
+    pub(super) fn end_all_stores(&mut self) -> Vec<(StoreId, Pending)> {
+        std::mem::take(&mut self.in_flight).into_iter().collect()
+    }
+
+    pub(super) fn take_effects(&mut self) -> Vec<GroupEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(super) fn schedule_heartbeat(&mut self, group: &StrBytes, member: &StrBytes, deadline_ms: i64) {
+        self.timers.schedule(TimerKey::Heartbeat { group: group.clone(), member: member.clone() }, deadline_ms);
+    }
+
+    pub(super) fn cancel_heartbeat(&mut self, group: &StrBytes, member: &StrBytes) {
+        self.timers.cancel(&TimerKey::Heartbeat { group: group.clone(), member: member.clone() });
+    }
+
+    /// Cancels every deadline of a group that goes away.
+    pub(super) fn cancel_all(&mut self, group: &Group) {
+        self.timers.cancel(&TimerKey::Join { group: group.id.clone() });
+        self.timers.cancel(&TimerKey::Sync { group: group.id.clone() });
+        for member in group.members().map(|m| &m.id).chain(&group.pending_join) {
+            self.cancel_heartbeat(&group.id, member);
+        }
+    }
+}
+
+/// The error a client gets when records could not be stored (Kafka: `appendGroupMetadataErrorToResponseError`).
+pub(super) fn error_of(failure: StoreFailure) -> ResponseError {
+    match failure {
+        StoreFailure::Unavailable => ResponseError::CoordinatorNotAvailable,
+        StoreFailure::NotLeader => ResponseError::NotCoordinator,
+        StoreFailure::TooLarge => ResponseError::UnknownServerError,
+    }
+}
