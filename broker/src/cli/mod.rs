@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{self, Machine, ServeConfig};
+use crate::config::{self, ConfigErrors, Machine, ServeConfig};
 use args::{Cli, Subcommands};
 
 /// What is left to do once the command line is dealt with.
@@ -48,6 +48,14 @@ pub fn run() -> Command {
     }
 }
 
+/// Says what is wrong with the configuration, one line each.
+fn refuse(errors: &ConfigErrors) -> ExitCode {
+    for error in &errors.0 {
+        eprintln!("error: {error}");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
 /// Writes to standard output. A reader that went away (`| head`) is nobody's loss.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -56,10 +64,7 @@ fn print(text: &str) {
 fn serve(flags: config::Flags) -> Command {
     let config = match config::load(flags, std::env::vars_os(), Machine::detect()) {
         Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return Command::Done(ExitCode::from(EXIT_USAGE));
-        }
+        Err(errors) => return Command::Done(refuse(&errors)),
     };
     if let Err(error) = logging::init(&config.logging) {
         eprintln!("cannot set up logging: {error}");

@@ -15,6 +15,7 @@ mod limits;
 mod machine;
 mod nearest;
 mod origin;
+#[cfg(test)]
 mod reference;
 mod resolve;
 mod setting;
@@ -26,19 +27,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use metadata::config::StaticConfig;
+use origin::{Layers, Origin};
 use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
 pub use error::{ConfigError, ConfigErrors};
-pub use host_port::{Endpoint, Host, HostPort, HostPortError};
+pub use host_port::{Endpoint, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
-pub use origin::{Given, Layer, Layers, Origin};
-pub use reference::settings_markdown;
-pub use setting::{
-    CONFIG_VARIABLE, DefaultValue, KAFKA_TABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting, VARIABLE_PREFIX,
-};
-pub use value::ValueError;
+pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
 
 /// Everything `ringlog serve` is told, checked as far as that goes without touching disk or network.
 #[derive(Clone, Debug)]

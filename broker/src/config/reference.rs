@@ -1,39 +1,97 @@
-//! The reference of settings in Markdown, as it stands in `docs/configuration.md`.
+//! Holds `docs/configuration.md` equal to the code: the tables of that document are generated from the tables here.
+//!
+//! To bring the document up to date: `UPDATE_DOCS=1 cargo test -p ringlog-broker configuration_document`.
 
 use std::fmt::Write;
+use std::path::Path;
+
+use metadata::config::{ConfigDef, Dynamic, Effect, broker_configs};
 
 use super::setting::{DefaultValue, SETTINGS, Section};
 
-/// The generated part of the document: a heading and a list of settings per section. A test holds the document equal to
-/// it.
-#[must_use]
-pub fn settings_markdown() -> String {
+/// What is generated stands between these lines.
+const BEGIN: &str = "<!-- generated: begin -->";
+const END: &str = "<!-- generated: end -->";
+
+fn generated() -> String {
     let mut text = String::new();
     for section in Section::ALL {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "### {}\n", section.heading());
-        let _ = writeln!(text, "| Flag | Variable | TOML key | Default | Unit |\n|---|---|---|---|---|");
-        let settings = || SETTINGS.iter().filter(|setting| setting.section == section);
-        for setting in settings() {
-            let default = match setting.default {
-                DefaultValue::Text(text) => format!("`{text}`"),
-                DefaultValue::Derived(text) => text.to_owned(),
-            };
-            let _ = writeln!(
-                text,
-                "| `{} {}` | `{}` | `{}` | {default} | {} |",
-                setting.flag(),
-                setting.value_name,
-                setting.variable(),
-                setting.name,
-                setting.unit,
-            );
-        }
-        text.push('\n');
-        for setting in settings() {
-            let _ = writeln!(text, "- `{}`: {}. {}", setting.name, setting.summary, setting.detail);
-        }
-        text.push('\n');
+        own_settings(&mut text, section).expect("writing to a string");
     }
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    kafka_settings(&mut text).expect("writing to a string");
+    text
+}
+
+fn own_settings(text: &mut String, section: Section) -> std::fmt::Result {
+    writeln!(text, "## {}\n", section.heading())?;
+    for setting in SETTINGS.iter().filter(|setting| setting.section == section) {
+        writeln!(text, "### `{}`\n\n{}. {}\n", setting.name, setting.summary, setting.detail)?;
+        writeln!(text, "| Flag | Variable | TOML key | Default | Unit |\n|---|---|---|---|---|")?;
+        let default = match setting.default {
+            DefaultValue::Text(text) => format!("`{text}`"),
+            DefaultValue::Derived(text) => text.to_owned(),
+        };
+        let (flag, variable, unit) = (setting.flag(), setting.variable(), setting.unit);
+        let (name, value_name) = (setting.name, setting.value_name);
+        writeln!(text, "| `{flag} {value_name}` | `{variable}` | `{name}` | {default} | {unit} |\n")?;
+    }
+    Ok(())
+}
+
+fn kafka_settings(text: &mut String) -> std::fmt::Result {
+    writeln!(text, "## Kafka's settings\n\n### Acted on\n\n{KAFKA_HEAD}")?;
+    for def in settable().filter(|def| def.effect == Effect::Acts) {
+        kafka_row(text, def)?;
+    }
+    writeln!(text, "\n### Accepted and described, without effect\n\n{KAFKA_HEAD}")?;
+    for def in settable().filter(|def| def.effect == Effect::KeptOnly) {
+        kafka_row(text, def)?;
+    }
+    writeln!(text, "\n### Given by a flag\n\n| Kafka's name | Flag |\n|---|---|")?;
+    for def in broker_configs() {
+        if let Some(flag) = def.flag {
+            writeln!(text, "| `{}` | `{flag}` |", def.name)?;
+        }
+    }
+    Ok(())
+}
+
+const KAFKA_HEAD: &str = "| Name | Type | Default | At run time | Meaning |\n|---|---|---|---|---|";
+
+fn settable() -> impl Iterator<Item = &'static ConfigDef> {
+    broker_configs().iter().filter(|def| def.flag.is_none())
+}
+
+fn kafka_row(text: &mut String, def: &ConfigDef) -> std::fmt::Result {
+    let default = match def.default {
+        None => "none".to_owned(),
+        Some("") => "empty".to_owned(),
+        Some(default) => format!("`{default}`"),
+    };
+    let dynamic = match def.dynamic {
+        Dynamic::ReadOnly => "no",
+        Dynamic::ClusterWide => "yes",
+    };
+    let (name, kind) = (def.name, def.kind.name().to_lowercase());
+    writeln!(text, "| `{name}` | {kind} | {default} | {dynamic} | {} |", def.doc.replace('|', "\\|"))
+}
+
+#[test]
+fn the_configuration_document_says_what_the_code_does() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let document = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (before, rest) = document.split_once(BEGIN).expect("the begin of the generated part");
+    let (found, after) = rest.split_once(END).expect("the end of the generated part");
+    let expected: String = generated().lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let expected = format!("\n\n{expected}\n");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("writing the document");
+        return;
+    }
+    let differing = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    assert!(
+        found == expected,
+        "{} is out of date, first at {differing:?}: run `UPDATE_DOCS=1 cargo test -p ringlog-broker configuration_document`",
+        path.display()
+    );
 }

@@ -18,17 +18,12 @@ use crate::config::{self, Flags, Machine};
 use facts::Facts;
 use verdict::{Line, Verdict, Wanted};
 
-use super::EXIT_USAGE;
-
 /// Runs all checks for the configuration that `flags` and environment give, and prints the outcome.
 pub(super) fn run(flags: Flags, json: bool) -> ExitCode {
     let machine = Machine::detect();
     let config = match config::load(flags, std::env::vars_os(), machine.clone()) {
         Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(errors) => return super::refuse(&errors),
     };
     let facts: Facts = probe::facts(&config.data_dir, &machine);
     let lines = verdict::judge(&facts, Wanted { shards: config.shards, memory: config.memory });
