@@ -1,10 +1,11 @@
 //! `HOST:PORT` as operators write it.
 //!
-//! A host is an IPv4 address, an IPv6 address in brackets or a DNS name. Names are checked for their form only: nothing
-//! here resolves them. IPv6 zone ids (`fe80::1%eth0`) are not supported.
+//! A host is an IPv4 address, an IPv6 address in brackets or a DNS name. Reading checks a name's form only; whether it
+//! exists is asked when [`HostPort::resolve`] is called. IPv6 zone ids (`fe80::1%eth0`) are not supported.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// Longest DNS name in text form (RFC 1035, 2.3.4).
@@ -44,6 +45,19 @@ pub struct HostPort {
     pub host: Host,
     /// 0 means any free port when bound, and "the port that was bound" when advertised.
     pub port: u16,
+}
+
+impl HostPort {
+    /// The addresses to bind or connect to: of a name, all that the system's resolver gives, so this may block.
+    ///
+    /// # Errors
+    /// If the resolver fails or does not know the name.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        match &self.host {
+            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.port)]),
+            Host::Name(name) => Ok((name.as_str(), self.port).to_socket_addrs()?.collect()),
+        }
+    }
 }
 
 /// Why a text is no `HOST:PORT`. Messages continue a sentence that has named the text.
@@ -170,6 +184,13 @@ mod tests {
     #[test]
     fn the_host_of_an_ipv6_address_has_no_brackets() {
         assert_eq!(parsed("[::1]:9092").map(|addr| addr.host.to_string()).as_deref(), Ok("::1"));
+    }
+
+    #[test]
+    fn addresses_resolve_to_themselves_and_names_by_the_system() {
+        assert_eq!(parsed("[::1]:9").unwrap().resolve().unwrap(), ["[::1]:9".parse().unwrap()]);
+        let localhost = parsed("localhost:9").unwrap().resolve().unwrap();
+        assert!(!localhost.is_empty() && localhost.iter().all(|addr| addr.ip().is_loopback()), "{localhost:?}");
     }
 
     #[test]

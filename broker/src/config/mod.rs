@@ -4,7 +4,7 @@
 //! complaint says which of the places gave the value, and all complaints are made at once.
 //!
 //! [`load`] reads the configuration file and nothing else: environment and machine are passed in. Deliberately absent:
-//! changing settings at run time (Kafka's dynamic configs live in the `metadata` crate) and resolving host names.
+//! changing settings at run time (Kafka's dynamic configs live in the `metadata` crate).
 
 mod environment;
 mod error;
@@ -32,7 +32,7 @@ use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
 pub use error::{ConfigError, ConfigErrors};
-pub use host_port::{Endpoint, HostPort};
+pub use host_port::Endpoint;
 pub use limits::MemoryLimits;
 pub use machine::Machine;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
