@@ -121,6 +121,9 @@ fn setting_arg(row: &'static crate::config::Setting) -> Arg {
         long.push_str("\n\n");
         long.push_str(row.detail);
     }
+    if !row.unit.is_empty() {
+        long.push_str(&format!("\n\nCounted in {}.", row.unit));
+    }
     Arg::new(row.name)
         .long(row.name)
         .value_name(row.value_name)
