@@ -1,0 +1,68 @@
+//! What can be wrong with a config that somebody gave, worded as Kafka words it where a client sees it.
+
+use super::definition::{ConfigKind, Scope};
+use super::validator::Violation;
+use super::value::ConfigValue;
+
+/// A config was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// No topic config has this name.
+    #[error("Unknown topic config name: {name}")]
+    UnknownTopicConfig { name: String, nearest: Option<&'static str> },
+    /// No broker setting has this name, neither here nor in Kafka.
+    #[error("unknown setting '{name}'{}", nearest.map_or(String::new(), |n| format!(": did you mean '{n}'?")))]
+    UnknownBrokerConfig { name: String, nearest: Option<&'static str> },
+    /// Kafka has a setting of this name, this broker has nothing that it could act on.
+    #[error("setting '{name}' is one of Kafka's that has no meaning in this broker: remove it")]
+    NotInThisBroker { name: String },
+    /// The command line flag is the only way to set it.
+    #[error("setting '{name}' is given by {flag}, not as a setting")]
+    GivenByFlag { name: &'static str, flag: &'static str },
+    /// The text is no value of the config's type.
+    #[error("Invalid value {value} for configuration {name}: {}", expectation(*kind))]
+    WrongType { name: &'static str, value: String, kind: ConfigKind },
+    /// The value has the right type and breaks the config's rule.
+    #[error("{}", refusal(name, value, violation))]
+    Refused { name: &'static str, value: ConfigValue, violation: Violation },
+    /// Two values that are fine alone exclude each other.
+    #[error("conflict topic config setting min.compaction.lag.ms ({min_ms}) > max.compaction.lag.ms ({max_ms})")]
+    CompactionLagConflict { min_ms: i64, max_ms: i64 },
+    /// No client could ever join a group.
+    #[error("group.min.session.timeout.ms ({min_ms}) is greater than group.max.session.timeout.ms ({max_ms})")]
+    SessionTimeoutConflict { min_ms: i32, max_ms: i32 },
+}
+
+impl ConfigError {
+    pub(super) fn unknown(scope: Scope, name: &str) -> ConfigError {
+        let nearest = super::nearest(scope, name);
+        match scope {
+            Scope::Topic => ConfigError::UnknownTopicConfig { name: name.to_owned(), nearest },
+            Scope::Broker if super::kafka_only::contains(name) => {
+                ConfigError::NotInThisBroker { name: name.to_owned() }
+            }
+            Scope::Broker => ConfigError::UnknownBrokerConfig { name: name.to_owned(), nearest },
+        }
+    }
+}
+
+fn expectation(kind: ConfigKind) -> String {
+    match kind {
+        ConfigKind::Boolean => "Expected value to be either true or false".to_owned(),
+        numeric => format!("Not a number of type {}", numeric.name()),
+    }
+}
+
+/// Kafka builds these sentences in several places, each in its own way.
+fn refusal(name: &str, value: &ConfigValue, violation: &Violation) -> String {
+    match violation {
+        Violation::MustBeOff { .. } => violation.to_string(),
+        Violation::NotPositive | Violation::NotPositiveOrUnlimited => format!("requirement failed: {name} {violation}"),
+        Violation::EmptyElement => format!("Configuration '{name}' {violation}"),
+        Violation::NotReplicaList => {
+            format!("Invalid value [{}] for configuration {name}: {name} {violation}", value.as_list().join(", "))
+        }
+        Violation::NotOneOf { found, .. } => format!("Invalid value {found} for configuration {name}: {violation}"),
+        _ => format!("Invalid value {value} for configuration {name}: {violation}"),
+    }
+}

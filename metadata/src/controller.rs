@@ -1,0 +1,38 @@
+//! Decisions about metadata, as pure functions: an image and a request go in, records and an answer come out.
+//!
+//! Nothing here reads a clock, draws a number or writes anything. Topic ids are passed in; the caller commits the records,
+//! applies them and only then gives the answer. Checks and wording follow Kafka 4.3's controller.
+//!
+//! Requests over several topics or resources are answered for each of them: those that are refused do not keep the others
+//! from being done. With `validate_only` there is an answer and no record.
+
+mod alter_configs;
+mod assignment;
+mod brokers;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod producer_ids;
+#[cfg(test)]
+mod tests;
+mod topic_name;
+
+pub use alter_configs::{
+    AlterConfigsError, AlterOp, ConfigAlteration, ConfigChange, ConfigReplacement, alter_configs,
+    incremental_alter_configs,
+};
+pub use assignment::AssignmentError;
+pub use brokers::{bootstrap_records, register_broker};
+pub use create_partitions::{CreatePartitionsError, NewPartitions, create_partitions};
+pub use create_topics::{CreateTopicsError, CreatedTopic, NewTopic, create_topics};
+pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_topics};
+pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
+pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
+
+/// Records, and what the request's parts are answered in the request's order: the name or resource, and how it went.
+pub type Decision<K, T, E> = (Vec<crate::record::MetadataRecord>, Vec<(K, Result<T, E>)>);
+
+/// Partitions that one request may create, over all its topics (Kafka's limit).
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+/// Records that one request may come to (Kafka's limit).
+pub const RECORDS_PER_REQUEST_MAX: usize = 10_000;

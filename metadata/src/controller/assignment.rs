@@ -1,0 +1,142 @@
+//! Which brokers get the replicas of new partitions.
+//!
+//! Placed so that leaders and replicas stay even over the brokers, counting what they hold already, and replicas of one
+//! partition on different racks while there are racks left. The same image and request always give the same placement.
+
+use crate::image::{MetadataImage, PartitionImage};
+use protocol::newtypes::{BrokerId, LeaderEpoch};
+use std::collections::BTreeSet;
+
+/// Why replicas cannot be placed as wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignmentError {
+    #[error("The manual partition assignment includes an empty replica list.")]
+    NoReplicas,
+    #[error("The manual partition assignment includes the broker {broker} more than once.")]
+    DuplicateBroker { broker: BrokerId },
+    #[error("The manual partition assignment includes broker {broker}, but no such broker is registered.")]
+    UnknownBroker { broker: BrokerId },
+    #[error(
+        "The manual partition assignment includes a partition with {found} replica(s), but this is not consistent with \
+         previous partitions, which have {expected} replica(s)."
+    )]
+    UnevenReplicas { expected: usize, found: usize },
+    #[error("Found multiple manual partition assignments for partition {partition}")]
+    DuplicatePartition { partition: i32 },
+    #[error("partitions should be a consecutive 0-based integer sequence")]
+    NotConsecutive,
+    #[error("Attempted to add {added} additional partition(s), but only {given} assignment(s) were specified.")]
+    WrongCount { added: usize, given: usize },
+}
+
+/// More replicas were asked for than there are brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} cannot be reached \
+     because only {registered} broker(s) are registered or some brokers have all their log directories cordoned."
+)]
+pub struct TooFewBrokers {
+    pub wanted: i16,
+    pub registered: usize,
+}
+
+/// Checks one partition's replicas as somebody wants them; `expected` is the count of partitions before.
+pub(super) fn check_manual(
+    image: &MetadataImage,
+    replicas: &[BrokerId],
+    expected: Option<usize>,
+) -> Result<(), AssignmentError> {
+    if replicas.is_empty() {
+        return Err(AssignmentError::NoReplicas);
+    }
+    let mut seen = BTreeSet::new();
+    // In order of id, as Kafka looks at them: which of several mistakes is reported follows from it.
+    let mut sorted = replicas.to_vec();
+    sorted.sort_unstable();
+    for broker in sorted {
+        if image.broker(broker).is_none() {
+            return Err(AssignmentError::UnknownBroker { broker });
+        }
+        if !seen.insert(broker) {
+            return Err(AssignmentError::DuplicateBroker { broker });
+        }
+    }
+    match expected {
+        Some(expected) if expected != replicas.len() => {
+            Err(AssignmentError::UnevenReplicas { expected, found: replicas.len() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The state of a new partition with these replicas: all in sync, the first leads.
+pub(super) fn new_partition(replicas: &[BrokerId]) -> PartitionImage {
+    PartitionImage {
+        replicas: replicas.into(),
+        isr: replicas.into(),
+        leader: replicas.first().copied(),
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: 0,
+    }
+}
+
+/// Places partitions one after another, remembering what it has placed.
+pub(super) struct Placer<'a> {
+    /// In order of id.
+    brokers: Vec<Load<'a>>,
+}
+
+struct Load<'a> {
+    broker: BrokerId,
+    rack: Option<&'a str>,
+    leaders: usize,
+    replicas: usize,
+}
+
+impl<'a> Placer<'a> {
+    /// Counts what the image's brokers hold: work in proportion to all partitions, so once per request.
+    pub fn new(image: &'a MetadataImage) -> Placer<'a> {
+        let mut brokers: Vec<Load<'a>> = image
+            .brokers()
+            .map(|b| Load { broker: b.broker, rack: b.rack.as_deref(), leaders: 0, replicas: 0 })
+            .collect();
+        for (_, partition) in image.topics().flat_map(|topic| topic.partitions()) {
+            for (at, broker) in partition.replicas.iter().enumerate() {
+                if let Ok(found) = brokers.binary_search_by_key(broker, |load| load.broker) {
+                    brokers[found].replicas += 1;
+                    brokers[found].leaders += usize::from(at == 0);
+                }
+            }
+        }
+        Placer { brokers }
+    }
+
+    /// Replicas for one more partition, its preferred leader first.
+    pub fn place(&mut self, replication_factor: i16) -> Result<Vec<BrokerId>, TooFewBrokers> {
+        let too_few = TooFewBrokers { wanted: replication_factor, registered: self.brokers.len() };
+        let wanted = usize::try_from(replication_factor).map_err(|_| too_few)?;
+        if wanted == 0 || wanted > self.brokers.len() {
+            return Err(too_few);
+        }
+        let mut chosen: Vec<usize> = Vec::with_capacity(wanted);
+        for replica in 0..wanted {
+            let racks_used = |load: &Load<'_>| {
+                load.rack.is_some_and(|rack| chosen.iter().any(|at| self.brokers[*at].rack == Some(rack)))
+            };
+            let next = (0..self.brokers.len())
+                .filter(|at| !chosen.contains(at))
+                .min_by_key(|at| {
+                    let load = &self.brokers[*at];
+                    let leaders = if replica == 0 { load.leaders } else { 0 };
+                    (racks_used(load), leaders, load.replicas, load.broker)
+                })
+                .expect("fewer chosen than there are brokers");
+            chosen.push(next);
+        }
+        for (replica, at) in chosen.iter().enumerate() {
+            self.brokers[*at].replicas += 1;
+            self.brokers[*at].leaders += usize::from(replica == 0);
+        }
+        Ok(chosen.into_iter().map(|at| self.brokers[at].broker).collect())
+    }
+}

@@ -1,0 +1,96 @@
+//! What a shard is told when metadata changes: one closed enum, in the order of the records.
+//!
+//! A delta says what differs from the image before it, with the names a shard would otherwise have to look up in an image
+//! that may no longer hold them. Changes that concern no shard (producer ids, the cluster's identity) have no delta.
+
+use crate::image::{MetadataImage, PartitionImage};
+use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord};
+use protocol::newtypes::{BrokerId, PartitionId, TopicId};
+use std::sync::Arc;
+
+/// One change, complete in itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetadataDelta {
+    TopicCreated {
+        topic_id: TopicId,
+        topic: Arc<str>,
+    },
+    /// A partition is new or has changed; `state` is all of it.
+    PartitionChanged {
+        topic_id: TopicId,
+        topic: Arc<str>,
+        partition: PartitionId,
+        state: PartitionImage,
+    },
+    /// The topic is gone, with partitions 0 to `partition_count` - 1.
+    TopicDeleted {
+        topic_id: TopicId,
+        topic: Arc<str>,
+        partition_count: i32,
+    },
+    /// Resolve the topic's configs anew.
+    TopicConfigChanged {
+        topic_id: TopicId,
+        topic: Arc<str>,
+        name: String,
+        value: Option<String>,
+    },
+    /// Resolve this broker's configs anew, and with them those of all topics. `broker` is `None` for all brokers.
+    BrokerConfigChanged {
+        broker: Option<BrokerId>,
+        name: String,
+        value: Option<String>,
+    },
+    BrokerRegistered(Arc<BrokerRegistration>),
+}
+
+impl MetadataDelta {
+    /// What `record` changes for shards, given the image it is about to be applied to. The record must fit that image.
+    pub(crate) fn of(record: &MetadataRecord, before: &MetadataImage) -> Option<MetadataDelta> {
+        Some(match record {
+            MetadataRecord::ClusterCreated { .. } | MetadataRecord::ProducerIdsAllocated { .. } => return None,
+            MetadataRecord::BrokerRegistered(registration) => {
+                MetadataDelta::BrokerRegistered(Arc::new(registration.clone()))
+            }
+            MetadataRecord::TopicCreated { topic_id, name } => {
+                MetadataDelta::TopicCreated { topic_id: *topic_id, topic: name.as_str().into() }
+            }
+            MetadataRecord::PartitionChanged(change) => {
+                let topic = before.topic_by_id(change.topic_id)?;
+                MetadataDelta::PartitionChanged {
+                    topic_id: change.topic_id,
+                    topic: Arc::clone(&topic.name),
+                    partition: change.partition,
+                    state: PartitionImage::from(change),
+                }
+            }
+            MetadataRecord::TopicDeleted { topic_id } => {
+                let topic = before.topic_by_id(*topic_id)?;
+                MetadataDelta::TopicDeleted {
+                    topic_id: *topic_id,
+                    topic: Arc::clone(&topic.name),
+                    partition_count: topic.partition_count(),
+                }
+            }
+            MetadataRecord::ConfigChanged { resource, name, value } => match resource {
+                ConfigResource::Topic(topic) => {
+                    let topic = before.topic(topic)?;
+                    MetadataDelta::TopicConfigChanged {
+                        topic_id: topic.id,
+                        topic: Arc::clone(&topic.name),
+                        name: name.clone(),
+                        value: value.clone(),
+                    }
+                }
+                ConfigResource::Broker(broker) => MetadataDelta::BrokerConfigChanged {
+                    broker: Some(*broker),
+                    name: name.clone(),
+                    value: value.clone(),
+                },
+                ConfigResource::BrokerDefault => {
+                    MetadataDelta::BrokerConfigChanged { broker: None, name: name.clone(), value: value.clone() }
+                }
+            },
+        })
+    }
+}

@@ -1,0 +1,249 @@
+//! The cluster's metadata at one point of its log: immutable, shared between threads, cheap to derive the next from.
+//!
+//! Built on persistent maps, so a clone is a few reference counts and a change copies the path to what changed, however
+//! many topics there are. An image is exactly the fold of the records applied to it; nothing else goes in.
+//!
+//! Deliberately absent: anything a broker knows about itself alone (log ends, high watermarks, static settings).
+
+mod apply;
+#[cfg(test)]
+mod tests;
+
+pub use apply::ApplyError;
+
+use crate::cluster_id::ClusterId;
+use crate::config::{BrokerConfig, ConfigEntry, ConfigLayers, ConfigOverrides, Described, StaticConfig, TopicConfig};
+use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, PartitionRecord};
+use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
+use rpds::{RedBlackTreeMapSync, VectorSync};
+use std::sync::Arc;
+
+/// The cluster's metadata. `Clone` is cheap.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetadataImage {
+    /// Records applied so far: the offset in the metadata log of the next one.
+    metadata_offset: u64,
+    cluster_id: Option<ClusterId>,
+    brokers: RedBlackTreeMapSync<BrokerId, Arc<BrokerRegistration>>,
+    topics: RedBlackTreeMapSync<TopicId, Arc<TopicImage>>,
+    topic_ids: RedBlackTreeMapSync<Arc<str>, TopicId>,
+    /// By name with `.` as `_`: two topics whose names differ in that alone cannot be told apart in metrics.
+    topic_ids_by_metric_name: RedBlackTreeMapSync<String, TopicId>,
+    configs: RedBlackTreeMapSync<ConfigResource, ConfigOverrides>,
+    next_producer_id: ProducerId,
+    partition_count: usize,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicImage {
+    pub id: TopicId,
+    pub name: Arc<str>,
+    /// By partition id.
+    partitions: VectorSync<PartitionImage>,
+}
+
+/// One partition, as the controller decided it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionImage {
+    /// In order of preference for leadership.
+    pub replicas: Arc<[BrokerId]>,
+    pub isr: Arc<[BrokerId]>,
+    /// `None` while no replica may lead.
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+}
+
+impl MetadataImage {
+    /// Records applied so far.
+    #[must_use]
+    pub fn metadata_offset(&self) -> u64 {
+        self.metadata_offset
+    }
+
+    /// `None` before the cluster's first record.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id
+    }
+
+    /// In order of id.
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<BrokerRegistration>> {
+        self.brokers.values()
+    }
+
+    #[must_use]
+    pub fn broker(&self, id: BrokerId) -> Option<&Arc<BrokerRegistration>> {
+        self.brokers.get(&id)
+    }
+
+    /// In order of name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topic_ids.values().filter_map(|id| self.topics.get(id))
+    }
+
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.size()
+    }
+
+    /// Partitions of all topics.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.topic_ids.get(name)?)
+    }
+
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.topics.get(&id)
+    }
+
+    /// The topic that one called `name` could not be told apart from in metrics, or that has this very name.
+    #[must_use]
+    pub fn topic_colliding_with(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.topic_ids_by_metric_name.get(&metric_name(name))?)
+    }
+
+    #[must_use]
+    pub fn partition(&self, topic: &str, partition: PartitionId) -> Option<&PartitionImage> {
+        self.topic(topic)?.partition(partition)
+    }
+
+    /// What was set on a resource; empty if nothing was.
+    #[must_use]
+    pub fn overrides(&self, resource: &ConfigResource) -> ConfigOverrides {
+        self.configs.get(resource).cloned().unwrap_or_default()
+    }
+
+    /// First producer id that nobody was given.
+    #[must_use]
+    pub fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// The dynamic configs of a broker and of the cluster over the settings it was started with.
+    #[must_use]
+    pub fn config_layers(&self, broker: BrokerId, static_config: &StaticConfig) -> ConfigLayers {
+        ConfigLayers {
+            broker: self.overrides(&ConfigResource::Broker(broker)),
+            cluster_default: self.overrides(&ConfigResource::BrokerDefault),
+            static_config: static_config.clone(),
+        }
+    }
+
+    /// A broker's configs. Resolve them once and again when a `BrokerConfigChanged` delta says so, not per request.
+    #[must_use]
+    pub fn broker_config(&self, broker: BrokerId, static_config: &StaticConfig) -> BrokerConfig {
+        BrokerConfig::resolve(&self.config_layers(broker, static_config))
+    }
+
+    /// A topic's configs on a broker with these configs. Resolve once per topic and config delta, not per request.
+    #[must_use]
+    pub fn topic_config(&self, topic: &str, broker: &BrokerConfig) -> TopicConfig {
+        broker.topic_defaults.with(&self.overrides(&ConfigResource::Topic(topic.to_owned())))
+    }
+
+    /// What DescribeConfigs answers on `broker` about `resource`, for all configs or those named. The resource must exist;
+    /// another broker's configs are that broker's to describe.
+    #[must_use]
+    pub fn describe_configs(
+        &self,
+        resource: &ConfigResource,
+        broker: BrokerId,
+        static_config: &StaticConfig,
+        names: Option<&[String]>,
+    ) -> Vec<ConfigEntry> {
+        let layers = self.config_layers(broker, static_config);
+        let overrides = self.overrides(resource);
+        let described = match resource {
+            ConfigResource::Topic(_) => Described::Topic(&overrides),
+            ConfigResource::Broker(_) => Described::Broker,
+            ConfigResource::BrokerDefault => Described::BrokerDefault,
+        };
+        crate::config::describe(described, &layers, names)
+    }
+
+    /// Records whose fold from nothing is this image, except for its metadata offset. In an order that applies.
+    pub fn to_records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
+        let cluster = self.cluster_id.map(|cluster_id| MetadataRecord::ClusterCreated { cluster_id });
+        let brokers = self.brokers.values().map(|broker| MetadataRecord::BrokerRegistered(broker.as_ref().clone()));
+        let topics = self.topics.values().flat_map(|topic| topic.to_records());
+        let configs = self.configs.iter().flat_map(|(resource, overrides)| {
+            overrides.iter().map(|(name, value)| MetadataRecord::ConfigChanged {
+                resource: resource.clone(),
+                name: name.to_owned(),
+                value: Some(value.to_owned()),
+            })
+        });
+        let producer_ids = (self.next_producer_id != ProducerId::default())
+            .then_some(MetadataRecord::ProducerIdsAllocated { next: self.next_producer_id });
+        cluster.into_iter().chain(brokers).chain(topics).chain(configs).chain(producer_ids)
+    }
+}
+
+impl TopicImage {
+    #[must_use]
+    pub fn partition(&self, partition: PartitionId) -> Option<&PartitionImage> {
+        self.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+
+    /// In order of id.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, &PartitionImage)> {
+        (0..).map(PartitionId).zip(self.partitions.iter())
+    }
+
+    #[must_use]
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("partition ids are i32")
+    }
+
+    fn to_records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
+        let created = MetadataRecord::TopicCreated { topic_id: self.id, name: self.name.to_string() };
+        let partitions = self
+            .partitions()
+            .map(|(partition, state)| MetadataRecord::PartitionChanged(state.to_record(self.id, partition)));
+        std::iter::once(created).chain(partitions)
+    }
+}
+
+impl PartitionImage {
+    /// The record that says all of this.
+    #[must_use]
+    pub fn to_record(&self, topic_id: TopicId, partition: PartitionId) -> PartitionRecord {
+        PartitionRecord {
+            topic_id,
+            partition,
+            replicas: self.replicas.to_vec(),
+            isr: self.isr.to_vec(),
+            leader: self.leader,
+            leader_epoch: self.leader_epoch,
+            partition_epoch: self.partition_epoch,
+        }
+    }
+}
+
+impl From<&PartitionRecord> for PartitionImage {
+    fn from(record: &PartitionRecord) -> PartitionImage {
+        let replicas: Arc<[BrokerId]> = record.replicas.as_slice().into();
+        // Mostly every replica is in sync: the two lists then share their memory.
+        let isr = if record.isr == record.replicas { Arc::clone(&replicas) } else { record.isr.as_slice().into() };
+        PartitionImage {
+            replicas,
+            isr,
+            leader: record.leader,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+        }
+    }
+}
+
+/// A topic's name as metrics show it, where `.` and `_` are the same.
+fn metric_name(topic: &str) -> String {
+    topic.replace('.', "_")
+}

@@ -1,0 +1,178 @@
+//! From one image to the next.
+//!
+//! Records were decided against the very image they are applied to, so a record that does not fit means that the log is
+//! damaged or that a decision was wrong. Both are errors here, and the image before stays as it was.
+
+use super::{MetadataImage, PartitionImage, TopicImage, metric_name};
+use crate::delta::MetadataDelta;
+use crate::record::{ConfigResource, MetadataRecord, PartitionRecord};
+use protocol::newtypes::{PartitionId, ProducerId, TopicId};
+use std::sync::Arc;
+
+/// A record does not fit the image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metadata record at offset {metadata_offset} does not fit what precedes it: {reason}")]
+pub struct ApplyError {
+    /// Of the record in the metadata log.
+    pub metadata_offset: u64,
+    pub reason: Misfit,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error("the cluster was created before")]
+    ClusterExists,
+    #[error("topic id {topic_id} was created before")]
+    TopicIdExists { topic_id: TopicId },
+    #[error("topic name '{name}' is taken by topic id {topic_id}")]
+    TopicNameExists { name: String, topic_id: TopicId },
+    #[error("there is no topic id {topic_id}")]
+    NoSuchTopicId { topic_id: TopicId },
+    #[error("there is no topic '{name}' to configure")]
+    NoSuchTopic { name: String },
+    #[error("partition {partition} of topic id {topic_id} comes when the next new one is {expected}")]
+    PartitionGap { topic_id: TopicId, partition: PartitionId, expected: i32 },
+    #[error("partition {partition} of topic id {topic_id} goes back from {field} {before} to {after}")]
+    EpochWentBack { topic_id: TopicId, partition: PartitionId, field: &'static str, before: i32, after: i32 },
+    #[error("producer ids up to {before} are given away, and the record says {after}")]
+    ProducerIdsWentBack { before: ProducerId, after: ProducerId },
+}
+
+impl MetadataImage {
+    /// The image after one more record.
+    pub fn apply(&self, record: &MetadataRecord) -> Result<MetadataImage, ApplyError> {
+        let mut next = self.clone();
+        next.apply_in_place(record)?;
+        Ok(next)
+    }
+
+    /// The image after a batch of records, and what shards must know of it.
+    pub fn apply_batch(&self, records: &[MetadataRecord]) -> Result<(MetadataImage, Vec<MetadataDelta>), ApplyError> {
+        let mut next = self.clone();
+        let mut deltas = Vec::new();
+        for record in records {
+            deltas.extend(MetadataDelta::of(record, &next));
+            next.apply_in_place(record)?;
+        }
+        Ok((next, deltas))
+    }
+
+    /// Moves the image to the offset of the snapshot it was read from.
+    pub(crate) fn at_metadata_offset(mut self, metadata_offset: u64) -> MetadataImage {
+        self.metadata_offset = metadata_offset;
+        self
+    }
+
+    /// As [`MetadataImage::apply`], without a new handle; on an error the image is as before.
+    pub(crate) fn apply_in_place(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+        let metadata_offset = self.metadata_offset;
+        self.change(record).map_err(|reason| ApplyError { metadata_offset, reason })?;
+        self.metadata_offset += 1;
+        Ok(())
+    }
+
+    fn change(&mut self, record: &MetadataRecord) -> Result<(), Misfit> {
+        match record {
+            MetadataRecord::ClusterCreated { .. } if self.cluster_id.is_some() => return Err(Misfit::ClusterExists),
+            MetadataRecord::ClusterCreated { cluster_id } => self.cluster_id = Some(*cluster_id),
+            MetadataRecord::BrokerRegistered(registration) => {
+                self.brokers.insert_mut(registration.broker, Arc::new(registration.clone()));
+            }
+            MetadataRecord::TopicCreated { topic_id, name } => self.create_topic(*topic_id, name)?,
+            MetadataRecord::PartitionChanged(change) => self.change_partition(change)?,
+            MetadataRecord::TopicDeleted { topic_id } => self.delete_topic(*topic_id)?,
+            MetadataRecord::ConfigChanged { resource, name, value } => {
+                self.change_config(resource, name, value.as_deref())?;
+            }
+            MetadataRecord::ProducerIdsAllocated { next } if *next < self.next_producer_id => {
+                return Err(Misfit::ProducerIdsWentBack { before: self.next_producer_id, after: *next });
+            }
+            MetadataRecord::ProducerIdsAllocated { next } => self.next_producer_id = *next,
+        }
+        Ok(())
+    }
+
+    fn create_topic(&mut self, topic_id: TopicId, name: &str) -> Result<(), Misfit> {
+        if self.topics.contains_key(&topic_id) {
+            return Err(Misfit::TopicIdExists { topic_id });
+        }
+        if let Some(taken_by) = self.topic_colliding_with(name) {
+            return Err(Misfit::TopicNameExists { name: name.to_owned(), topic_id: taken_by.id });
+        }
+        let name: Arc<str> = name.into();
+        self.topic_ids.insert_mut(Arc::clone(&name), topic_id);
+        self.topic_ids_by_metric_name.insert_mut(metric_name(&name), topic_id);
+        self.topics.insert_mut(topic_id, Arc::new(TopicImage { id: topic_id, name, partitions: Default::default() }));
+        Ok(())
+    }
+
+    fn change_partition(&mut self, change: &PartitionRecord) -> Result<(), Misfit> {
+        let (topic_id, partition) = (change.topic_id, change.partition);
+        let Some(topic) = self.topics.get_mut(&topic_id) else {
+            return Err(Misfit::NoSuchTopicId { topic_id });
+        };
+        let expected = topic.partition_count();
+        let state = PartitionImage::from(change);
+        match topic.partition(partition) {
+            Some(before) => {
+                before.check_epochs_against(&state, topic_id, partition)?;
+                let at = usize::try_from(partition.0).expect("a partition that was found");
+                Arc::make_mut(topic).partitions.set_mut(at, state);
+            }
+            None if partition.0 == expected => {
+                Arc::make_mut(topic).partitions.push_back_mut(state);
+                self.partition_count += 1;
+            }
+            None => return Err(Misfit::PartitionGap { topic_id, partition, expected }),
+        }
+        Ok(())
+    }
+
+    fn delete_topic(&mut self, topic_id: TopicId) -> Result<(), Misfit> {
+        let Some(topic) = self.topics.get(&topic_id).cloned() else {
+            return Err(Misfit::NoSuchTopicId { topic_id });
+        };
+        self.topics.remove_mut(&topic_id);
+        self.topic_ids.remove_mut(&*topic.name);
+        self.topic_ids_by_metric_name.remove_mut(&metric_name(&topic.name));
+        self.configs.remove_mut(&ConfigResource::Topic(topic.name.to_string()));
+        self.partition_count -= topic.partitions.len();
+        Ok(())
+    }
+
+    fn change_config(&mut self, resource: &ConfigResource, name: &str, value: Option<&str>) -> Result<(), Misfit> {
+        if let ConfigResource::Topic(topic) = resource
+            && !self.topic_ids.contains_key(topic.as_str())
+        {
+            return Err(Misfit::NoSuchTopic { name: topic.clone() });
+        }
+        let changed = self.overrides(resource).with(name, value);
+        if changed.is_empty() {
+            self.configs.remove_mut(resource);
+        } else {
+            self.configs.insert_mut(resource.clone(), changed);
+        }
+        Ok(())
+    }
+}
+
+impl PartitionImage {
+    fn check_epochs_against(
+        &self,
+        after: &PartitionImage,
+        topic_id: TopicId,
+        partition: PartitionId,
+    ) -> Result<(), Misfit> {
+        let epochs = [
+            ("leader epoch", self.leader_epoch.0, after.leader_epoch.0),
+            ("partition epoch", self.partition_epoch, after.partition_epoch),
+        ];
+        for (field, before, after) in epochs {
+            if after < before {
+                return Err(Misfit::EpochWentBack { topic_id, partition, field, before, after });
+            }
+        }
+        Ok(())
+    }
+}
