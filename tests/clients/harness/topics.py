@@ -8,6 +8,7 @@ from .wait import PATIENCE_S, wait_until
 
 
 def admin_client(bootstrap) -> AdminClient:
+    """Keep it in a variable while its answers are awaited: they never come once it is collected."""
     return AdminClient({"bootstrap.servers": bootstrap})
 
 
@@ -27,8 +28,9 @@ def create_topic(bootstrap, name, partitions=1, configs=None):
 
 
 def delete_topic(bootstrap, name):
+    admin = admin_client(bootstrap)
     try:
-        admin_client(bootstrap).delete_topics([name])[name].result(PATIENCE_S)
+        admin.delete_topics([name])[name].result(PATIENCE_S)
     except KafkaException as e:
         if e.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
             raise

@@ -31,7 +31,11 @@ class Member:
             return list(self._reads)
 
     def close(self):
-        """Commits, leaves the group in an orderly way, ends."""
+        """Commits, leaves the group in an orderly way, ends; raises what went wrong on the way."""
+        raise NotImplementedError
+
+    def end(self):
+        """For clean-up: ends it somehow, also after `close`; says nothing."""
         raise NotImplementedError
 
 
@@ -61,6 +65,10 @@ class ThreadMember(Member):
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), f"{type(self).__name__} did not close"
         self.reads()
+
+    def end(self):
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
 
 
 class ProcessMember(Member):
@@ -96,6 +104,10 @@ class ProcessMember(Member):
                 self.process.wait()
         self._thread.join(PATIENCE_S)
         self.reads()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
 
 
 class Client:
