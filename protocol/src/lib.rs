@@ -9,13 +9,18 @@
 
 pub mod api_versions;
 pub mod error_code;
+pub mod fetch_response;
 pub mod frame;
 pub mod header;
 pub mod newtypes;
+pub mod produce_records;
 pub mod record_batch;
+pub mod records;
 pub mod request;
 pub mod request_guard;
 pub mod response;
+#[cfg(test)]
+mod testing;
 
 pub use api_versions::ApiKey;
 /// Message structs of the Kafka protocol, from the `kafka-protocol` crate.

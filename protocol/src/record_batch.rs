@@ -38,6 +38,20 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// The codec's number in the attributes.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        match self {
+            Compression::None => 0,
+            Compression::Gzip => 1,
+            Compression::Snappy => 2,
+            Compression::Lz4 => 3,
+            Compression::Zstd => 4,
+        }
+    }
+}
+
 /// Whose clock a batch's timestamps are of (attribute bit 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampType {
@@ -198,6 +212,44 @@ impl BatchHeader {
     }
 }
 
+/// What [`write_header`] puts into a header; lengths and checksum follow from the batch itself.
+pub(crate) struct BatchParts {
+    pub(crate) base_offset: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) attributes: i16,
+    pub(crate) last_offset_delta: i32,
+    pub(crate) base_timestamp: i64,
+    pub(crate) max_timestamp: i64,
+    pub(crate) producer_id: ProducerId,
+    pub(crate) producer_epoch: i16,
+    pub(crate) base_sequence: i32,
+    pub(crate) record_count: i32,
+}
+
+/// Writes the header of `batch`, whose records are in place after [`HEADER_BYTES`], with its length and CRC-32C.
+pub(crate) fn write_header(batch: &mut [u8], parts: &BatchParts) {
+    let length = (batch.len() - LOG_OVERHEAD_BYTES) as i32;
+    let mut put = |at: usize, bytes: &[u8]| batch[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &parts.base_offset.0.to_be_bytes());
+    put(OFFSET_LENGTH, &length.to_be_bytes());
+    put(OFFSET_LEADER_EPOCH, &parts.leader_epoch.0.to_be_bytes());
+    put(OFFSET_MAGIC, &MAGIC_V2.to_be_bytes());
+    put(OFFSET_ATTRIBUTES, &parts.attributes.to_be_bytes());
+    put(OFFSET_LAST_DELTA, &parts.last_offset_delta.to_be_bytes());
+    put(OFFSET_BASE_TIMESTAMP, &parts.base_timestamp.to_be_bytes());
+    put(OFFSET_MAX_TIMESTAMP, &parts.max_timestamp.to_be_bytes());
+    put(OFFSET_PRODUCER_ID, &parts.producer_id.0.to_be_bytes());
+    put(OFFSET_PRODUCER_EPOCH, &parts.producer_epoch.to_be_bytes());
+    put(OFFSET_BASE_SEQUENCE, &parts.base_sequence.to_be_bytes());
+    put(OFFSET_RECORD_COUNT, &parts.record_count.to_be_bytes());
+    renew_crc(batch);
+}
+
+fn renew_crc(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[OFFSET_ATTRIBUTES..]);
+    batch[OFFSET_CRC..OFFSET_CRC + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// `sequence + delta`, wrapping from `i32::MAX` to 0 as producers do.
 #[must_use]
 pub fn advance_sequence(sequence: i32, delta: i32) -> i32 {
@@ -222,8 +274,7 @@ pub fn stamp_log_append_time(batch: &mut [u8], now_ms: i64) {
     let attributes = i16_at(batch, OFFSET_ATTRIBUTES) | 0x08;
     batch[OFFSET_ATTRIBUTES..OFFSET_ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
     batch[OFFSET_MAX_TIMESTAMP..OFFSET_MAX_TIMESTAMP + 8].copy_from_slice(&now_ms.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[OFFSET_ATTRIBUTES..]);
-    batch[OFFSET_CRC..OFFSET_CRC + 4].copy_from_slice(&crc.to_be_bytes());
+    renew_crc(batch);
 }
 
 fn i16_at(bytes: &[u8], at: usize) -> i16 {
@@ -237,3 +288,6 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
 fn i64_at(bytes: &[u8], at: usize) -> i64 {
     i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
+
+#[cfg(test)]
+mod tests;

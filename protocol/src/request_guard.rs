@@ -12,7 +12,7 @@ use crate::api_versions::ApiKey;
 
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use schema::{Field, Kind, fields_of};
 
