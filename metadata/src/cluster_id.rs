@@ -46,7 +46,6 @@ mod tests {
 
     #[test]
     fn shows_as_kafka_does_and_reads_back() {
-        // 'MkU3OEVBNTcwNTJENDM2Qk' is the id in Kafka's own quick start.
         let id: ClusterId = "MkU3OEVBNTcwNTJENDM2Qg".parse().unwrap();
         assert_eq!(id.0.as_bytes(), b"2E78EA57052D436B");
         assert_eq!(id.to_string(), "MkU3OEVBNTcwNTJENDM2Qg");
