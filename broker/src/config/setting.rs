@@ -147,7 +147,7 @@ pub const SETTINGS: &[Setting] = &[
         section: Section::Node,
         name: "shards",
         value_name: "N",
-        unit: "shards",
+        unit: "",
         default: DefaultValue::Derived("one per available core, less one for metadata where there are more than two"),
         summary: "Event loops, each with its own partitions and connections",
         detail: "Available cores are those that CPU affinity and the control group's quota allow. With more shards than \
