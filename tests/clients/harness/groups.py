@@ -7,6 +7,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from .topics import admin_client
 from .wait import PATIENCE_S, wait_until
 
+# What a coordinator answers while it is starting.
+STARTING = ("NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS")
+
 
 def describe(bootstrap, group) -> tuple[str, list[int]]:
     """(state, how many partitions each member has, sorted); ("DEAD", []) for one that does not exist."""
@@ -41,13 +44,21 @@ def committed(bootstrap, group, topic) -> dict[int, int]:
 
 
 def commit(bootstrap, group, topic, offsets: dict[int, int]):
-    """Sets committed offsets of a group without members."""
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
+    """Sets committed offsets of a group without members; waits for a coordinator that is only just starting."""
     admin = admin_client(bootstrap)
-    result = admin.alter_consumer_group_offsets([wanted])[group].result(PATIENCE_S)
-    for p in result.topic_partitions:
-        if p.error:
-            raise KafkaException(p.error)
+
+    def done():
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
+        try:
+            result = admin.alter_consumer_group_offsets([wanted])[group].result(PATIENCE_S)
+            errors = [p.error for p in result.topic_partitions if p.error]
+        except KafkaException as e:
+            errors = [e.args[0]]
+        if any(error.name() not in STARTING for error in errors):
+            raise KafkaException(errors[0])
+        return not errors
+
+    wait_until(done, f"offsets of group {group} to be committed")
 
 
 def positions(reads) -> Counter:
