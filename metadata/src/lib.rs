@@ -17,3 +17,5 @@ pub mod delta;
 pub mod image;
 pub mod record;
 pub mod store;
+#[cfg(test)]
+mod testing;

@@ -7,6 +7,8 @@
 
 pub mod codec;
 mod newtype_serde;
+#[cfg(test)]
+mod tests;
 
 use crate::cluster_id::ClusterId;
 use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};

@@ -1,0 +1,89 @@
+//! The bytes of records: stable, checked, and harmless when they are garbage.
+
+use super::codec::{CodecError, VERSION, decode, encode};
+use super::*;
+use crate::testing::{history, registration, request};
+use proptest::prelude::*;
+
+fn one_of_each() -> Vec<MetadataRecord> {
+    let topic_id = TopicId(Uuid::from_u128(7));
+    let config = |resource, value: Option<&str>| MetadataRecord::ConfigChanged {
+        resource,
+        name: "retention.ms".to_owned(),
+        value: value.map(str::to_owned),
+    };
+    vec![
+        MetadataRecord::ClusterCreated { cluster_id: ClusterId(Uuid::from_u128(1)) },
+        MetadataRecord::BrokerRegistered(registration(300, 2)),
+        MetadataRecord::TopicCreated { topic_id, name: "t".to_owned() },
+        MetadataRecord::PartitionChanged(PartitionRecord {
+            topic_id,
+            partition: PartitionId(200),
+            replicas: vec![BrokerId(300), BrokerId(1)],
+            isr: vec![BrokerId(300)],
+            leader: Some(BrokerId(300)),
+            leader_epoch: LeaderEpoch(5),
+            partition_epoch: 6,
+        }),
+        MetadataRecord::TopicDeleted { topic_id },
+        config(ConfigResource::Topic("t".to_owned()), Some("5")),
+        config(ConfigResource::Broker(BrokerId(300)), None),
+        config(ConfigResource::BrokerDefault, Some("-1")),
+        MetadataRecord::ProducerIdsAllocated { next: ProducerId(1000) },
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What version 1 wrote must be read for ever: a change here needs a new version and a reader for the old one.
+#[test]
+fn version_1_is_these_bytes() {
+    assert_eq!(hex(&encode(&one_of_each())), include_str!("tests/version-1.hex").trim());
+}
+
+#[test]
+fn an_unknown_version_is_named() {
+    let mut bytes = encode(&one_of_each());
+    bytes[0] = VERSION + 1;
+    assert_eq!(decode(&bytes), Err(CodecError::UnknownVersion { found: VERSION + 1 }));
+    let text = decode(&bytes).unwrap_err().to_string();
+    assert_eq!(text, "record batch has format version 2, this program reads versions 1 to 1: use a newer one");
+}
+
+#[test]
+fn trailing_bytes_and_short_batches_are_refused() {
+    let with_crc = |body: &[u8]| [&[VERSION][..], &crc32fast::hash(body).to_le_bytes()[..], body].concat();
+    let body = encode(&one_of_each())[5..].to_vec();
+    assert_eq!(decode(&with_crc(&[&body[..], b"xy"].concat())), Err(CodecError::TrailingBytes { bytes: 2 }));
+    assert!(matches!(decode(&with_crc(&body[..body.len() - 1])), Err(CodecError::Malformed { .. })));
+    assert_eq!(decode(&[VERSION, 0, 0]), Err(CodecError::Truncated { found_bytes: 3 }));
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(requests in proptest::collection::vec(request(), 0..30)) {
+        for batch in history(&requests) {
+            prop_assert_eq!(decode(&encode(&batch)), Ok(batch));
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut bytes = encode(&one_of_each());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    /// Behind a checksum that fits, so that the decoder itself is reached.
+    #[test]
+    fn garbage_neither_panics_nor_takes_memory(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let bytes = [&[VERSION][..], &crc32fast::hash(&body).to_le_bytes()[..], &body[..]].concat();
+        if let Ok(records) = decode(&bytes) {
+            prop_assert!(records.len() <= body.len());
+        }
+        let _ = decode(&body);
+    }
+}
