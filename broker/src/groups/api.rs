@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol::TopicId;
 use uuid::Uuid;
 
 /// Names a request that is waiting for its answer. The broker makes it, unique among the requests waiting at one
@@ -35,8 +36,8 @@ pub trait Environment {
     /// A random UUID, for a new member id (`<client id or instance id>-<uuid>`). Never the same twice.
     fn member_uuid(&mut self) -> Uuid;
 
-    /// Whether the cluster has this partition. Offsets of others are UNKNOWN_TOPIC_OR_PARTITION.
-    fn has_partition(&self, topic: &str, partition: i32) -> bool;
+    /// The id of the topic, if the cluster has this partition of it; else offsets of it are UNKNOWN_TOPIC_OR_PARTITION.
+    fn topic_id(&self, topic: &str, partition: i32) -> Option<TopicId>;
 }
 
 /// A request, decoded.

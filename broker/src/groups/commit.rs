@@ -67,7 +67,8 @@ impl GroupCoordinator {
                     topic: topic_name.clone(),
                     partition: partition.partition_index,
                 };
-                let result = self.commit_record(now_ms, &key, partition, request.retention_time_ms);
+                let topic_id = TopicId(topic.topic_id);
+                let result = self.commit_record(now_ms, &key, topic_id, partition, request.retention_time_ms);
                 let code = result.as_ref().map_or_else(|error| error.code(), |_| 0);
                 partitions.push(
                     OffsetCommitResponsePartition::default()
@@ -134,6 +135,7 @@ impl GroupCoordinator {
         &self,
         now_ms: i64,
         key: &OffsetKey,
+        topic_id: TopicId,
         partition: &OffsetCommitRequestPartition,
         retention_ms: i64,
     ) -> Result<(StoredRecord, OffsetCommitValue), ResponseError> {
@@ -147,7 +149,7 @@ impl GroupCoordinator {
             metadata,
             commit_timestamp_ms: now_ms,
             expire_timestamp_ms: (retention_ms != DEFAULT_RETENTION_MS).then(|| now_ms.saturating_add(retention_ms)),
-            topic_id: TopicId::ZERO,
+            topic_id,
         };
         let key = record_key(key).encode().map_err(|_| ResponseError::InvalidRequest)?;
         let encoded = value.encode().map_err(|_| ResponseError::OffsetMetadataTooLarge)?;
@@ -234,17 +236,13 @@ impl GroupCoordinator {
                 .partitions
                 .iter()
                 .map(|partition| partition.partition_index)
-                .partition(|partition| environment.has_partition(&topic.name, *partition));
+                .partition(|partition| environment.topic_id(&topic.name, *partition).is_some());
             if !missing.is_empty() {
                 unknown.push(deleted(&topic.name, &missing, ResponseError::UnknownTopicOrPartition.code()));
             }
             if !there.is_empty() {
                 known.push((&topic.name, there));
             }
-        }
-        if known.is_empty() {
-            let response = OffsetDeleteResponse::default().with_topics(unknown);
-            return self.shell.reply(token, GroupReply::OffsetDelete(response));
         }
         let group = match self.check_offset_delete(&request.group_id) {
             Ok(group) => group,
@@ -284,9 +282,9 @@ impl GroupCoordinator {
         Ok(group)
     }
 
-    /// A topic has been deleted: its offsets go too.
-    pub fn topic_deleted(&mut self, topic: &str) -> Vec<GroupEffect> {
-        let keys = self.offsets.of_topic(&StrBytes::from_string(topic.to_owned()));
+    /// A topic has been deleted: its offsets go too, but not those of another topic that has the name by now.
+    pub fn topic_deleted(&mut self, topic: &str, topic_id: TopicId) -> Vec<GroupEffect> {
+        let keys = self.offsets.of_topic(&StrBytes::from_string(topic.to_owned()), topic_id);
         for chunk in keys.chunks(STORE_RECORDS_MAX) {
             self.store_tombstones(chunk.to_vec(), None);
         }
@@ -335,22 +333,25 @@ fn check_committer(group: &Group, request: &OffsetCommitRequest) -> Result<(), R
     Ok(())
 }
 
-/// Takes out what is not a partition of the cluster, with its error as the beginning of the answer.
+/// Takes out what is not a partition of the cluster, with its error as the beginning of the answer. What stays gets the
+/// topic's id, which is stored with the offset.
 fn take_unknown_partitions(request: &mut OffsetCommitRequest, environment: &dyn Environment) -> OffsetCommitResponse {
     let mut response = OffsetCommitResponse::default();
     request.topics.retain_mut(|topic: &mut OffsetCommitRequestTopic| {
         let name = topic.name.clone();
         let mut missing = Vec::new();
         topic.partitions.retain(|partition| {
-            let known = environment.has_partition(&name, partition.partition_index);
-            if !known {
+            let topic_id = environment.topic_id(&name, partition.partition_index);
+            if let Some(TopicId(topic_id)) = topic_id {
+                topic.topic_id = topic_id;
+            } else {
                 missing.push(
                     OffsetCommitResponsePartition::default()
                         .with_partition_index(partition.partition_index)
                         .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
                 );
             }
-            known
+            topic_id.is_some()
         });
         if !missing.is_empty() {
             response.topics.push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(missing));
@@ -360,7 +361,13 @@ fn take_unknown_partitions(request: &mut OffsetCommitRequest, environment: &dyn 
     response
 }
 
+/// Adds the coordinator's answer to that about unknown partitions. A topic named twice in the request is so in the answer,
+/// unless some of it was unknown: what Kafka does.
 fn merge(response: &mut OffsetCommitResponse, more: OffsetCommitResponse) {
+    if response.topics.is_empty() {
+        response.topics = more.topics;
+        return;
+    }
     for topic in more.topics {
         match response.topics.iter_mut().find(|known| known.name == topic.name) {
             Some(known) => known.partitions.extend(topic.partitions),

@@ -245,6 +245,14 @@ impl GroupCoordinator {
         counts
     }
 
+    /// Checks what must hold between calls.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        for group in self.groups.values() {
+            group.check();
+        }
+    }
+
     pub(super) fn turn(&mut self, group: &StrBytes, now_ms: i64) -> Option<Turn<'_>> {
         self.groups.get_mut(group).map(|group| Turn { group, shell: &mut self.shell, now_ms })
     }
@@ -354,6 +362,10 @@ impl GroupCoordinator {
                 if let StoreOutcome::Failed(failure) = outcome {
                     turn.dissolve(error_of(failure));
                     self.groups.remove(&group);
+                    // Offsets that came meanwhile have made their own way to the log.
+                    if self.offsets.has_group(&group) {
+                        self.groups.insert(group.clone(), Group::new(group, now_ms));
+                    }
                 }
             }
             Then::Assigned { group, generation, assignment } => {
@@ -412,7 +424,7 @@ fn restored(id: StrBytes, value: GroupMetadataValue) -> Group {
     group
 }
 
-/// A group id has to fit the key of a record. (Kafka finds out when it writes, and answers UNKNOWN_SERVER_ERROR.)
+/// A group id has to fit the key of a record. (Kafka's parser refuses longer strings and closes the connection.)
 pub(super) fn group_id_fits(group_id: &StrBytes) -> Result<(), ResponseError> {
     if group_id.len() > STRING_BYTES_MAX { Err(ResponseError::InvalidGroupId) } else { Ok(()) }
 }

@@ -138,13 +138,14 @@ fn described(group: &Group, with_operations: bool) -> DescribedGroup {
         .with_authorized_operations(operations(with_operations))
 }
 
+/// Version 6 has an error for it (KIP-1043), beside which it does not say what may be done to the group.
 fn not_found(group_id: &GroupId, api_version: i16, with_operations: bool) -> DescribedGroup {
     let dead = DescribedGroup::default()
         .with_group_id(group_id.clone())
         .with_group_state(StrBytes::from_static_str(DEAD))
-        .with_authorized_operations(operations(with_operations));
+        .with_authorized_operations(NO_AUTHORIZED_OPERATIONS);
     if api_version < 6 {
-        return dead;
+        return dead.with_authorized_operations(operations(with_operations));
     }
     dead.with_error_code(ResponseError::GroupIdNotFound.code())
         .with_error_message(Some(StrBytes::from_string(format!("Group {} not found.", group_id.as_str()))))

@@ -22,9 +22,7 @@ impl GroupRequest {
     pub fn error_reply(&self, api_version: i16, error: ResponseError) -> GroupReply {
         let code = error.code();
         let reply = match self {
-            GroupRequest::JoinGroup(request) => GroupReply::JoinGroup(
-                JoinGroupResponse::default().with_error_code(code).with_member_id(request.member_id.clone()),
-            ),
+            GroupRequest::JoinGroup(_) => GroupReply::JoinGroup(join_error(StrBytes::new(), error)),
             GroupRequest::SyncGroup(_) => GroupReply::SyncGroup(SyncGroupResponse::default().with_error_code(code)),
             GroupRequest::Heartbeat(_) => {
                 let loading = error == ResponseError::CoordinatorLoadInProgress;

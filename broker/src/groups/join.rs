@@ -36,7 +36,7 @@ pub(super) fn check(
     if !(config.min_session_timeout_ms..=config.max_session_timeout_ms).contains(&request.session_timeout_ms) {
         return Err(ResponseError::InvalidSessionTimeout);
     }
-    // A record could not hold these. Kafka finds out when it writes the group, at the cost of the whole group.
+    // A record could not hold these. (Kafka's parser refuses longer strings and closes the connection.)
     let prefix = request.group_instance_id.as_ref().unwrap_or(&context.client_id);
     let strings = [&request.member_id, &request.protocol_type, &context.client_id, &context.client_host];
     let longest = strings.into_iter().chain(request.protocols.iter().map(|p| &p.name)).map(|s| s.len()).max();
@@ -137,7 +137,7 @@ impl Turn<'_> {
         if self.group.pending_join.contains(member_id) {
             // Ids are handed out to dynamic members only. Kafka answers this with UNKNOWN_SERVER_ERROR.
             if instance_id.is_some() {
-                return self.refuse_join(join, member_id.clone(), ResponseError::UnknownServerError);
+                return self.refuse_join(join, StrBytes::new(), ResponseError::UnknownServerError);
             }
             return self.add_member(join, owned(member_id));
         }

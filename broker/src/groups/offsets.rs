@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kafka_protocol::protocol::StrBytes;
+use protocol::TopicId;
 
 use super::api::StoreId;
 use super::offsets_record::OffsetCommitValue;
@@ -117,12 +118,14 @@ impl Offsets {
         })
     }
 
-    /// Partitions of `topic` that have an offset in the newest view, in any group.
-    pub(super) fn of_topic(&self, topic: &StrBytes) -> Vec<OffsetKey> {
+    /// Partitions of `topic` that have an offset in the newest view, in any group. Offsets that do not say which topic of
+    /// that name they are of count.
+    pub(super) fn of_topic(&self, topic: &StrBytes, topic_id: TopicId) -> Vec<OffsetKey> {
         let mut keys = Vec::new();
         for (group, topics) in &self.groups {
             for (partition, entry) in topics.get(topic).into_iter().flatten() {
-                if entry.newest().is_some() {
+                let meant = |value: &OffsetCommitValue| value.topic_id == TopicId::ZERO || value.topic_id == topic_id;
+                if entry.newest().is_some_and(meant) {
                     keys.push(OffsetKey { group: group.clone(), topic: topic.clone(), partition: *partition });
                 }
             }
