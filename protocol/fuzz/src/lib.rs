@@ -1,0 +1,4 @@
+//! Bodies of the fuzz targets: each takes any bytes, must not panic, and asserts what has to hold beyond that.
+
+pub mod protocol_targets;
+pub mod wal_targets;
