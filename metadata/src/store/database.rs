@@ -202,6 +202,37 @@ impl MetadataDatabase {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub fn create_on(
+        file: impl redb::StorageBackend,
+        path: &Path,
+        identity: &Identity,
+    ) -> Result<MetadataDatabase, DatabaseError> {
+        let database = builder().create_with_backend(file).map_err(failed(path))?;
+        MetadataDatabase::initialize(database, path, identity)
+    }
+
+    #[cfg(test)]
+    pub fn open_on(
+        file: impl redb::StorageBackend,
+        path: &Path,
+    ) -> Result<(MetadataDatabase, MetadataImage), DatabaseError> {
+        let database = builder().create_with_backend(file).map_err(failed(path))?;
+        MetadataDatabase::load(database, path)
+    }
+
+    /// Snapshots after a few records already.
+    #[cfg(test)]
+    pub fn set_log_records_min(&mut self, records: u64) {
+        self.log_records_min = records;
+    }
+
+    /// Records in the log, and in the snapshot.
+    #[cfg(test)]
+    pub fn record_counts(&self) -> (u64, u64) {
+        (self.log_records, self.snapshot_records)
+    }
+
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), DatabaseError> {
         let attempt = || -> Result<(), redb::Error> {
             let mut transaction = self.database.begin_write()?;
