@@ -1,0 +1,204 @@
+//! What a log remembers outside its segments: incarnation, how far its past is settled, log start offset, clean shutdown.
+//!
+//! Contract: [`CheckpointFile::store`] is atomic across a power cut: two slots of one block are written in turn, each
+//! with its own CRC and a rising sequence, in place, so that it also works on a full disk. A slot that is damaged leaves
+//! the one before it.
+//!
+//! The *settled* position is the heart of recovery: everything below it was synced when the checkpoint was written, and
+//! every frame at or after it that belongs to the log carries exactly the checkpoint's incarnation. So a tail that was
+//! cut, at an open or by a truncation, cannot come back.
+//!
+//! Layout of a slot, little endian: magic `RLCK`, CRC-32 of the rest of the block u32, version u32, incarnation u32,
+//! sequence u64, topic id 16 bytes, partition i32, clean u32, log start i64, settled and clean end (segment base i64,
+//! position u64, offset i64 each), zeros.
+
+use std::path::{Path, PathBuf};
+
+use protocol::{Offset, PartitionId, TopicId};
+use uuid::Uuid;
+
+use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile};
+use crate::frame::Incarnation;
+use crate::log::LogIdentity;
+use crate::sidecar::STAGED_SUFFIX;
+
+/// Name of the file in a partition's directory.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+
+const MAGIC: [u8; 4] = *b"RLCK";
+const VERSION: u32 = 1;
+const SLOTS: usize = 2;
+const USED_BYTES: usize = 104;
+const _: () = assert!(USED_BYTES <= BLOCK_BYTES);
+
+/// A place in a log: the offset of the frame that begins, or would begin, at `position` of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    pub segment_base: Offset,
+    /// Bytes from the begin of the segment's file.
+    pub position: u64,
+    pub offset: Offset,
+}
+
+/// See the module's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub identity: LogIdentity,
+    pub incarnation: Incarnation,
+    pub log_start: Offset,
+    /// Below it everything is synced; at and after it only frames of `incarnation` are data.
+    pub settled: LogPosition,
+    /// The log's end, where it was closed in order and has not been opened since.
+    pub clean_end: Option<LogPosition>,
+}
+
+/// The checkpoint's file: knows which slot comes next.
+#[derive(Debug)]
+pub(crate) struct CheckpointFile {
+    path: PathBuf,
+    sequence: u64,
+}
+
+impl CheckpointFile {
+    /// Writes a first checkpoint. The directory is yet to be synced.
+    pub(crate) async fn create<S: Storage>(
+        storage: &S,
+        dir: &Path,
+        checkpoint: &Checkpoint,
+    ) -> Result<CheckpointFile, IoError> {
+        let path = dir.join(CHECKPOINT_FILE);
+        let staged = dir.join(format!("{CHECKPOINT_FILE}{STAGED_SUFFIX}"));
+        let file = storage.create(&staged).await?;
+        let mut buffer = storage.allocate_buffer(SLOTS * BLOCK_BYTES);
+        buffer.as_mut().fill(0);
+        buffer.as_mut()[slot_at(0)..][..BLOCK_BYTES].copy_from_slice(&encode(checkpoint, 0));
+        file.write_at(buffer, 0).await?;
+        file.sync_data().await?;
+        file.close().await?;
+        storage.rename(&staged, &path).await?;
+        Ok(CheckpointFile { path, sequence: 0 })
+    }
+
+    /// Reads the newest good slot. `None` if the file does not exist, `Some(Err)` if neither slot is good.
+    #[allow(clippy::type_complexity, reason = "three distinct outcomes, used once")]
+    pub(crate) async fn load<S: Storage>(
+        storage: &S,
+        dir: &Path,
+    ) -> Result<Option<Result<(CheckpointFile, Checkpoint), PathBuf>>, IoError> {
+        let path = dir.join(CHECKPOINT_FILE);
+        let file = match storage.open(&path, Access::Read).await {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bytes = file.read_at(0, SLOTS * BLOCK_BYTES).await?;
+        file.close().await?;
+        let newest = bytes.chunks_exact(BLOCK_BYTES).filter_map(decode).max_by_key(|(sequence, _)| *sequence);
+        Ok(Some(match newest {
+            Some((sequence, checkpoint)) => Ok((CheckpointFile { path, sequence }, checkpoint)),
+            None => Err(path),
+        }))
+    }
+
+    /// Replaces the checkpoint, durably when it returns.
+    pub(crate) async fn store<S: Storage>(&mut self, storage: &S, checkpoint: &Checkpoint) -> Result<(), IoError> {
+        let sequence = self.sequence + 1;
+        let file = storage.open(&self.path, Access::ReadWrite).await?;
+        let mut buffer = storage.allocate_buffer(BLOCK_BYTES);
+        buffer.as_mut().copy_from_slice(&encode(checkpoint, sequence));
+        file.write_at(buffer, slot_at(sequence) as u64).await?;
+        file.sync_data().await?;
+        // Only now: a slot whose write failed is the one to be tried again, never the good one.
+        self.sequence = sequence;
+        file.close().await
+    }
+}
+
+fn slot_at(sequence: u64) -> usize {
+    (sequence % SLOTS as u64) as usize * BLOCK_BYTES
+}
+
+fn encode(checkpoint: &Checkpoint, sequence: u64) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(BLOCK_BYTES);
+    rest.extend_from_slice(&VERSION.to_le_bytes());
+    rest.extend_from_slice(&checkpoint.incarnation.0.to_le_bytes());
+    rest.extend_from_slice(&sequence.to_le_bytes());
+    rest.extend_from_slice(checkpoint.identity.topic_id.0.as_bytes());
+    rest.extend_from_slice(&checkpoint.identity.partition.0.to_le_bytes());
+    rest.extend_from_slice(&u32::from(checkpoint.clean_end.is_some()).to_le_bytes());
+    rest.extend_from_slice(&checkpoint.log_start.0.to_le_bytes());
+    for place in [checkpoint.settled, checkpoint.clean_end.unwrap_or(checkpoint.settled)] {
+        rest.extend_from_slice(&place.segment_base.0.to_le_bytes());
+        rest.extend_from_slice(&place.position.to_le_bytes());
+        rest.extend_from_slice(&place.offset.0.to_le_bytes());
+    }
+    debug_assert_eq!(rest.len() + 8, USED_BYTES);
+    rest.resize(BLOCK_BYTES - 8, 0);
+    let mut block = Vec::with_capacity(BLOCK_BYTES);
+    block.extend_from_slice(&MAGIC);
+    block.extend_from_slice(&crc32fast::hash(&rest).to_le_bytes());
+    block.extend_from_slice(&rest);
+    block
+}
+
+fn decode(block: &[u8]) -> Option<(u64, Checkpoint)> {
+    let (head, mut rest) = block.split_at_checked(8)?;
+    if head[..4] != MAGIC || head[4..] != crc32fast::hash(rest).to_le_bytes() {
+        return None;
+    }
+    if u32::from_le_bytes(take(&mut rest)?) != VERSION {
+        return None;
+    }
+    let incarnation = Incarnation(u32::from_le_bytes(take(&mut rest)?));
+    let sequence = u64::from_le_bytes(take(&mut rest)?);
+    let topic_id = TopicId(Uuid::from_bytes(take(&mut rest)?));
+    let partition = PartitionId(i32::from_le_bytes(take(&mut rest)?));
+    let clean = u32::from_le_bytes(take(&mut rest)?) != 0;
+    let log_start = Offset(i64::from_le_bytes(take(&mut rest)?));
+    let mut place = || {
+        Some(LogPosition {
+            segment_base: Offset(i64::from_le_bytes(take(&mut rest)?)),
+            position: u64::from_le_bytes(take(&mut rest)?),
+            offset: Offset(i64::from_le_bytes(take(&mut rest)?)),
+        })
+    };
+    let settled = place()?;
+    let end = place()?;
+    let identity = LogIdentity { topic_id, partition };
+    Some((sequence, Checkpoint { identity, incarnation, log_start, settled, clean_end: clean.then_some(end) }))
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            identity: LogIdentity { topic_id: TopicId(Uuid::from_u128(9)), partition: PartitionId(4) },
+            incarnation: Incarnation(3),
+            log_start: Offset(17),
+            settled: LogPosition { segment_base: Offset(10), position: 4096, offset: Offset(20) },
+            clean_end: Some(LogPosition { segment_base: Offset(10), position: 8000, offset: Offset(25) }),
+        }
+    }
+
+    #[test]
+    fn a_slot_survives_the_round_trip_and_no_flipped_bit() {
+        let block = encode(&checkpoint(), 5);
+        assert_eq!(block.len(), BLOCK_BYTES);
+        assert_eq!(decode(&block), Some((5, checkpoint())));
+        let unclean = Checkpoint { clean_end: None, ..checkpoint() };
+        assert_eq!(decode(&encode(&unclean, 6)), Some((6, unclean)));
+        for bit in 0..BLOCK_BYTES * 8 {
+            let mut damaged = block.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&damaged), None, "bit {bit}");
+        }
+    }
+}

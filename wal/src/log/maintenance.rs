@@ -1,0 +1,573 @@
+//! Structural changes of an open log: extending and rolling, the log start, truncation, close, delete.
+//!
+//! Each runs as a job, one at a time per log (the structure lock), and keeps appends away where the active segment
+//! changes. Order on disk is what makes each atomic: the file that decides (checkpoint, new segment's name) becomes
+//! durable after what it relies on and before what it makes superfluous.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use protocol::Offset;
+
+use crate::checkpoint::{Checkpoint, LogPosition};
+use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
+use crate::frame::Incarnation;
+use crate::jobs::LogClosed;
+use crate::log::{LogInner, ReserveError, Shortage, Structure, ZEROING_NONE};
+use crate::producer_state::Truncation;
+use crate::recovery::{self, ScanError};
+use crate::retention::{RetentionError, SPARE_FILE};
+use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, SegmentHeader, SegmentSummary, file_name};
+use crate::segment_index::SegmentIndex;
+use crate::shard::FatalIo;
+use crate::sidecar::{self, Kind, STAGED_SUFFIX};
+use crate::state_snapshot;
+
+/// Steps in which the active segment gets space when an append asks for it: as much as it has, within these bounds. An
+/// idle partition takes next to nothing, a busy one is extended in the background before it asks.
+const EXTEND_BYTES_MIN: u64 = 32 << 10;
+const EXTEND_BYTES_MAX: u64 = 16 << 20;
+/// Ending of the directory of a deleted partition.
+const DELETED_SUFFIX: &str = ".deleted";
+
+/// Why the log start offset could not be raised.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceStartError {
+    /// Kafka: `OFFSET_OUT_OF_RANGE`.
+    #[error("log start offset {to} lies beyond the log end offset {log_end}")]
+    OutOfRange { to: Offset, log_end: Offset },
+    #[error(transparent)]
+    Io(IoError),
+    /// The process must end.
+    #[error(transparent)]
+    Fatal(#[from] FatalIo),
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+}
+
+/// Why the log could not be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum TruncateError {
+    #[error("a cut at {end} would take away what lies below the log start offset {log_start}")]
+    BelowStart { end: Offset, log_start: Offset },
+    /// The log was found damaged while its end was looked for; nothing was cut.
+    #[error(transparent)]
+    Damaged(#[from] Box<recovery::Corruption>),
+    #[error(transparent)]
+    Io(IoError),
+    /// The process must end.
+    #[error(transparent)]
+    Fatal(#[from] FatalIo),
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+}
+
+/// Why the log could not be closed in order; it is recovered by a scan then.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    #[error(transparent)]
+    Io(IoError),
+    /// The process must end.
+    #[error(transparent)]
+    Fatal(#[from] FatalIo),
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+}
+
+/// Why the directory could not be removed; [`remove_deleted`] tries again at the next start, if it was renamed already.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    #[error(transparent)]
+    Io(IoError),
+    /// The process must end.
+    #[error(transparent)]
+    Fatal(#[from] FatalIo),
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+}
+
+/// What can go wrong in any structural change.
+#[derive(Debug)]
+pub(crate) enum ChangeError {
+    Io(IoError),
+    Fatal(FatalIo),
+    Closed,
+}
+
+macro_rules! from_change_error {
+    ($($error:ident),*) => {$(
+        impl From<ChangeError> for $error {
+            fn from(error: ChangeError) -> $error {
+                match error {
+                    ChangeError::Io(error) => $error::Io(error),
+                    ChangeError::Fatal(fatal) => $error::Fatal(fatal),
+                    ChangeError::Closed => $error::Closed(LogClosed),
+                }
+            }
+        }
+    )*};
+}
+from_change_error!(AdvanceStartError, TruncateError, CloseError, DeleteError, RetentionError);
+
+impl From<ChangeError> for ReserveError {
+    fn from(error: ChangeError) -> ReserveError {
+        match error {
+            ChangeError::Io(error) if error.is_no_space() => ReserveError::NoSpace(error),
+            ChangeError::Io(error) => ReserveError::Io(error),
+            ChangeError::Fatal(fatal) => ReserveError::Fatal(fatal),
+            ChangeError::Closed => ReserveError::Closed(LogClosed),
+        }
+    }
+}
+
+/// Keeps appends away while it lives.
+struct AppendBlock<S: Storage>(Rc<LogInner<S>>);
+
+impl<S: Storage> Drop for AppendBlock<S> {
+    fn drop(&mut self) {
+        self.0.state.borrow_mut().blocked -= 1;
+        self.0.progress.notify_all();
+    }
+}
+
+impl<S: Storage> LogInner<S> {
+    /// Gives an error its weight: after a fatal one the shard ends.
+    pub(crate) fn change_error(&self, error: IoError) -> ChangeError {
+        if !error.is_fatal() {
+            return ChangeError::Io(error);
+        }
+        self.shard.fail(error);
+        match self.shard.check_fatal() {
+            Err(fatal) => ChangeError::Fatal(fatal),
+            Ok(()) => ChangeError::Closed,
+        }
+    }
+
+    fn block_appends(self: &Rc<Self>) -> AppendBlock<S> {
+        self.state.borrow_mut().blocked += 1;
+        AppendBlock(self.clone())
+    }
+
+    /// With appends blocked: waits until everything appended is durable and no write to the active segment is under way.
+    async fn settle(&self) -> Result<(), ChangeError> {
+        self.progress
+            .wait_for(|| {
+                if let Err(fatal) = self.shard.check_fatal() {
+                    return Some(Err(ChangeError::Fatal(fatal)));
+                }
+                let state = self.state.borrow();
+                (state.is_quiet() && state.durable_end() == state.log_end).then_some(Ok(()))
+            })
+            .await
+    }
+
+    fn check_open(&self) -> Result<(), ChangeError> {
+        self.shard.check_fatal().map_err(ChangeError::Fatal)?;
+        if self.state.borrow().closed { Err(ChangeError::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) async fn make_room(self: &Rc<Self>, frame_bytes: u64, now_ms: i64) -> Result<(), ChangeError> {
+        let mut structure = self.structure.lock().await;
+        self.check_open()?;
+        // Another caller may have made room meanwhile.
+        let shortage = self.shortage(&self.state.borrow(), frame_bytes, &self.config.get(), now_ms);
+        match shortage {
+            Some(Shortage::Roll) => self.roll(&mut structure, now_ms).await,
+            Some(Shortage::Space) => self.extend(frame_bytes).await,
+            None | Some(Shortage::Blocked | Shortage::Gathered) => Ok(()),
+        }
+    }
+
+    async fn extend(&self, frame_bytes: u64) -> Result<(), ChangeError> {
+        let (file, needed, wanted) = {
+            let state = self.state.borrow();
+            let needed = block_ceil(state.end_position + frame_bytes);
+            let step = state.end_position.clamp(EXTEND_BYTES_MIN, EXTEND_BYTES_MAX);
+            let limit = block_ceil(self.config.get().segment_bytes).max(needed);
+            (state.active_file.clone(), needed, block_ceil(state.allocated + step).clamp(needed, limit))
+        };
+        let allocated = match file.allocate(wanted).await {
+            Ok(()) => wanted,
+            Err(error) if error.is_no_space() && needed < wanted => {
+                file.allocate(needed).await.map_err(|error| self.change_error(error))?;
+                needed
+            }
+            Err(error) => return Err(self.change_error(error)),
+        };
+        let mut state = self.state.borrow_mut();
+        state.allocated = state.allocated.max(allocated);
+        state.prewrite_paused = false;
+        Ok(())
+    }
+
+    /// Seals the active segment and begins another at the log end. Nothing has changed if it fails.
+    pub(crate) async fn roll(self: &Rc<Self>, structure: &mut Structure, _now_ms: i64) -> Result<(), ChangeError> {
+        let block = self.block_appends();
+        self.settle().await?;
+        if self.state.borrow().active().summary.get().is_empty() {
+            return Ok(());
+        }
+        self.write_sidecars().await?;
+        let (base, incarnation) = {
+            let state = self.state.borrow();
+            (state.log_end, state.incarnation)
+        };
+        let header = SegmentHeader { identity: self.identity, base_offset: base, incarnation };
+        let created = self.create_segment(&header, structure.spare_written.take()).await?;
+        let (sealed, sealed_file) = {
+            let mut state = self.state.borrow_mut();
+            let sealed = state.active().clone();
+            let sealed_file = std::mem::replace(&mut state.active_file, created.file.clone());
+            let index = SegmentIndex::new(self.config.get().index_interval_bytes);
+            let segment = Segment::new(
+                self.shard.next_segment_uid(),
+                base,
+                header.seed(),
+                SegmentSummary::empty(base),
+                Some(created.file),
+                Some(index),
+            );
+            state.segments.push_back(Rc::new(segment));
+            state.tail.clear();
+            state.end_position = FIRST_FRAME_POSITION;
+            state.written_position = FIRST_FRAME_POSITION;
+            state.allocated = created.allocated;
+            state.clean_until = created.clean_until;
+            state.ahead = ZEROING_NONE;
+            state.prewrite_paused = false;
+            (sealed, sealed_file)
+        };
+        drop(block);
+        self.shard.note_open_sealed(&sealed);
+        self.shard.note_loaded_index(&sealed);
+        // Space that was prewritten and not used. Not worth failing for.
+        if let Err(error) = sealed_file.shrink(block_ceil(sealed.summary.get().end_position)).await {
+            if error.is_fatal() {
+                return Err(self.change_error(error));
+            }
+            tracing::warn!(%error, "space behind a sealed segment stays allocated");
+        }
+        Ok(())
+    }
+
+    /// With the log settled: the active segment's summary and index, producer state and epochs at the log end.
+    async fn write_sidecars(&self) -> Result<(), ChangeError> {
+        let storage = &self.shard.storage;
+        let (base, log_end, index) = {
+            let state = self.state.borrow();
+            let active = state.active();
+            let summary = active.summary.get();
+            let index = active.with_index(|index| summary.encode(index)).expect("an active segment's index is in memory");
+            (active.base, state.log_end, index)
+        };
+        let producers = self.producers.borrow().snapshot();
+        let epochs = self.epochs.borrow().encode();
+        let name = file_name(base, NameKind::Index);
+        let result = async {
+            sidecar::write(storage, &self.dir, &name, Kind::Index, &index).await?;
+            state_snapshot::write(storage, &self.dir, log_end, &producers, &epochs).await?;
+            storage.sync_dir(&self.dir).await
+        };
+        result.await.map_err(|error| self.change_error(error))
+    }
+
+    async fn create_segment(
+        &self,
+        header: &SegmentHeader,
+        spare_written: Option<u64>,
+    ) -> Result<CreatedSegment<S>, ChangeError> {
+        let result = create_segment(&self.shard.storage, &self.dir, header, spare_written).await;
+        result.map_err(|error| self.change_error(error))
+    }
+
+    pub(super) async fn advance_log_start(self: Rc<Self>, to: Offset) -> Result<(), AdvanceStartError> {
+        let log = self.clone();
+        let work = async move {
+            let mut structure = log.structure.lock().await;
+            log.check_open()?;
+            let log_end = log.state.borrow().log_end;
+            if to > log_end {
+                return Err(AdvanceStartError::OutOfRange { to, log_end });
+            }
+            // A log must not begin behind what survives a power cut.
+            let durable = log.progress.wait_for(|| {
+                if log.state.borrow().durable_end() >= to {
+                    return Some(Ok(()));
+                }
+                log.check_open().err().map(Err)
+            });
+            durable.await?;
+            Ok(log.raise_log_start(&mut structure, to).await?)
+        };
+        self.shard.jobs.run(work).await?
+    }
+
+    /// Durable when it returns.
+    pub(crate) async fn raise_log_start(&self, structure: &mut Structure, to: Offset) -> Result<(), ChangeError> {
+        if to <= self.state.borrow().log_start {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint { log_start: to, ..structure.checkpoint };
+        self.store_checkpoint(structure, checkpoint).await?;
+        self.state.borrow_mut().log_start = to;
+        self.epochs.borrow_mut().truncate_from_start(to);
+        self.producers.borrow_mut().advance_start(to);
+        Ok(())
+    }
+
+    async fn store_checkpoint(&self, structure: &mut Structure, checkpoint: Checkpoint) -> Result<(), ChangeError> {
+        let stored = structure.checkpoint_file.store(&self.shard.storage, &checkpoint).await;
+        stored.map_err(|error| self.change_error(error))?;
+        structure.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    pub(super) async fn truncate_to(self: Rc<Self>, end: Offset) -> Result<Offset, TruncateError> {
+        let log = self.clone();
+        self.shard.jobs.run(async move { log.truncate(end).await }).await?
+    }
+
+    async fn truncate(self: &Rc<Self>, end: Offset) -> Result<Offset, TruncateError> {
+        let mut structure = self.structure.lock().await;
+        self.check_open()?;
+        let _block = self.block_appends();
+        self.settle().await?;
+        let (log_start, log_end) = (self.state.borrow().log_start, self.state.borrow().log_end);
+        if end >= log_end {
+            return Ok(log_end);
+        }
+        if end < log_start {
+            return Err(TruncateError::BelowStart { end, log_start });
+        }
+        let storage = &self.shard.storage;
+        let segment = {
+            let state = self.state.borrow();
+            state.segments[state.segment_at(end)].clone()
+        };
+        let scan = recovery::scan_up_to(self, &segment, end).await.map_err(|error| match error {
+            ScanError::Io(error) => self.change_error(error).into(),
+            ScanError::Corrupt(corruption) => TruncateError::Damaged(corruption),
+        })?;
+        let position = scan.summary.end_position;
+        let new_end = scan.summary.next_offset;
+        if new_end < log_start {
+            return Err(TruncateError::BelowStart { end: new_end, log_start });
+        }
+        let path = self.dir.join(file_name(segment.base, NameKind::Log));
+        let opening = self.names.opening().await;
+        let file = storage.open(&path, crate::file::Access::ReadWrite).await;
+        drop(opening);
+        let file = Rc::new(file.map_err(|error| self.change_error(error))?);
+        let tail = read_tail(&*file, position).await.map_err(|error| self.change_error(error))?;
+        let allocated = block_floor(file.size().await.map_err(|error| self.change_error(error))?);
+
+        // From here on the cut is a fact, whatever becomes of the files behind it.
+        let incarnation = Incarnation(structure.checkpoint.incarnation.0 + 1);
+        let settled = LogPosition { segment_base: segment.base, position, offset: new_end };
+        let checkpoint = Checkpoint { incarnation, settled, ..structure.checkpoint };
+        self.store_checkpoint(&mut structure, checkpoint).await?;
+
+        let doomed: Vec<Rc<Segment<S>>> = {
+            let mut state = self.state.borrow_mut();
+            let at = state.segment_at(end);
+            let doomed = state.segments.drain(at + 1..).collect();
+            let active = Segment::new(
+                self.shard.next_segment_uid(),
+                segment.base,
+                segment.seed,
+                scan.summary,
+                Some(file.clone()),
+                Some(scan.index),
+            );
+            *state.segments.back_mut().expect("the segment at the cut stays") = Rc::new(active);
+            state.active_file = file;
+            state.tail = tail;
+            state.end_position = position;
+            state.written_position = position;
+            state.allocated = allocated;
+            state.clean_until = block_ceil(position);
+            state.ahead = ZEROING_NONE;
+            state.incarnation = incarnation;
+            state.generation += 1;
+            state.cut_ends(new_end);
+            doomed
+        };
+        self.shard.tail_cache.borrow_mut().truncate(self.slot, new_end);
+        self.epochs.borrow_mut().truncate_from_end(new_end);
+        let latest = self.epochs.borrow().latest();
+        self.state.borrow_mut().last_epoch = latest.map_or(protocol::LeaderEpoch(0), |entry| entry.epoch);
+        if self.producers.borrow_mut().truncate_to(new_end) == Truncation::RebuildNeeded {
+            let rebuilt = recovery::rebuild_state(self, new_end).await.map_err(|error| match error {
+                ScanError::Io(error) => self.change_error(error).into(),
+                ScanError::Corrupt(corruption) => TruncateError::Damaged(corruption),
+            })?;
+            *self.producers.borrow_mut() = rebuilt.producers;
+        }
+        let changing = self.names.changing().await;
+        for gone in doomed {
+            self.remove_file(&file_name(gone.base, NameKind::Log)).await?;
+            self.remove_file(&file_name(gone.base, NameKind::Index)).await?;
+        }
+        self.remove_file(&file_name(segment.base, NameKind::Index)).await?;
+        let names = storage.list_dir(&self.dir).await.map_err(|error| self.change_error(error))?;
+        for (offset, kind) in names.iter().filter_map(|name| crate::segment::parse_file_name(name)) {
+            if kind == NameKind::State && offset > new_end {
+                self.remove_file(&file_name(offset, kind)).await?;
+            }
+        }
+        drop(changing);
+        storage.sync_dir(&self.dir).await.map_err(|error| self.change_error(error))?;
+        Ok(new_end)
+    }
+
+    /// Removes a file of the log's directory, if it is there.
+    pub(crate) async fn remove_file(&self, name: &str) -> Result<(), ChangeError> {
+        match self.shard.storage.remove(&self.dir.join(name)).await {
+            Err(error) if !error.is_not_found() => Err(self.change_error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn close(self: Rc<Self>) -> Result<(), CloseError> {
+        let log = self.clone();
+        let work = async move {
+            let mut structure = log.structure.lock().await;
+            log.check_open()?;
+            let block = log.block_appends();
+            log.settle().await?;
+            log.write_sidecars().await?;
+            let (end, log_start) = {
+                let state = log.state.borrow();
+                let position = state.end_position;
+                let end = LogPosition { segment_base: state.active().base, position, offset: state.log_end };
+                (end, state.log_start)
+            };
+            let checkpoint = Checkpoint { settled: end, clean_end: Some(end), log_start, ..structure.checkpoint };
+            log.store_checkpoint(&mut structure, checkpoint).await?;
+            log.end();
+            drop(block);
+            Ok(())
+        };
+        self.shard.jobs.run(work).await?
+    }
+
+    /// Nothing is appended, committed or read any more.
+    fn end(&self) {
+        let dropped = {
+            let mut state = self.state.borrow_mut();
+            state.closed = true;
+            state.generation += 1;
+            for segment in &state.segments {
+                segment.forget_file();
+            }
+            state.appender.take()
+        };
+        drop(dropped);
+        self.shard.tail_cache.borrow_mut().unregister(self.slot);
+        *self.listener.borrow_mut() = None;
+        self.progress.notify_all();
+    }
+
+    pub(super) async fn delete(self: Rc<Self>) -> Result<(), DeleteError> {
+        let log = self.clone();
+        let work = async move {
+            let _structure = log.structure.lock().await;
+            log.check_open()?;
+            let _block = log.block_appends();
+            // What waits for a commit is dropped; what is being written must come to its end first.
+            log.end();
+            log.progress.wait_for(|| (log.state.borrow().is_quiet() || log.check_fatal().is_err()).then_some(())).await;
+            log.check_fatal().map_err(ChangeError::Fatal)?;
+            let storage = &log.shard.storage;
+            let deleted = deleted_name(&log.dir, log.identity.topic_id);
+            let changing = log.names.changing().await;
+            storage.rename(&log.dir, &deleted).await.map_err(|error| log.change_error(error))?;
+            drop(changing);
+            storage.sync_dir(&log.shard.root).await.map_err(|error| log.change_error(error))?;
+            remove_dir_with_files(storage, &deleted).await.map_err(|error| log.change_error(error))?;
+            Ok(())
+        };
+        self.shard.jobs.run(work).await?
+    }
+
+    fn check_fatal(&self) -> Result<(), FatalIo> {
+        self.shard.check_fatal()
+    }
+}
+
+/// A segment's file, ready for appends.
+pub(crate) struct CreatedSegment<S: Storage> {
+    pub(crate) file: Rc<S::File>,
+    pub(crate) allocated: u64,
+    /// As far as it was written and synced before.
+    pub(crate) clean_until: u64,
+}
+
+/// Creates the file of a new segment; it and its name are durable when this returns. A spare is overwritten in place.
+pub(crate) async fn create_segment<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    header: &SegmentHeader,
+    spare_written: Option<u64>,
+) -> Result<CreatedSegment<S>, IoError> {
+    let name = file_name(header.base_offset, NameKind::Log);
+    let (staged, file, written) = match spare_written {
+        Some(written) => {
+            let spare = dir.join(SPARE_FILE);
+            let file = storage.open(&spare, crate::file::Access::ReadWrite).await?;
+            (spare, file, written)
+        }
+        None => {
+            let staged = dir.join(format!("{name}{STAGED_SUFFIX}"));
+            let file = storage.create(&staged).await?;
+            file.allocate(FIRST_FRAME_POSITION).await?;
+            (staged, file, FIRST_FRAME_POSITION)
+        }
+    };
+    let mut block = storage.allocate_buffer(BLOCK_BYTES);
+    block.as_mut().copy_from_slice(&header.encode());
+    file.write_at(block, 0).await?;
+    file.sync_data().await?;
+    let allocated = block_floor(file.size().await?);
+    storage.rename(&staged, &dir.join(name)).await?;
+    storage.sync_dir(dir).await?;
+    Ok(CreatedSegment { file: Rc::new(file), allocated, clean_until: block_floor(written).min(allocated) })
+}
+
+/// The bytes of the block that contains `position`, up to it.
+pub(crate) async fn read_tail<F: StorageFile>(file: &F, position: u64) -> Result<Vec<u8>, IoError> {
+    let start = block_floor(position);
+    if start == position {
+        return Ok(Vec::new());
+    }
+    let block = file.read_at(start, BLOCK_BYTES).await?;
+    Ok(block[..(position - start) as usize].to_vec())
+}
+
+fn deleted_name(dir: &Path, topic_id: protocol::TopicId) -> std::path::PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    // A topic of the same name may be deleted again before this directory is gone.
+    name.push(format!(".{}{DELETED_SUFFIX}", topic_id.0.simple()));
+    dir.with_file_name(name)
+}
+
+async fn remove_dir_with_files<S: Storage>(storage: &S, dir: &Path) -> Result<(), IoError> {
+    for name in storage.list_dir(dir).await? {
+        storage.remove(&dir.join(name)).await?;
+    }
+    storage.remove_dir(dir).await
+}
+
+/// Removes what deletions that a crash interrupted have left below the data directory. Says how many directories.
+///
+/// To be called at start, by one shard, before topics are created.
+pub async fn remove_deleted<S: Storage>(storage: &S, root: &Path) -> Result<usize, IoError> {
+    let mut removed = 0;
+    for name in storage.list_dir(root).await? {
+        if name.ends_with(DELETED_SUFFIX) {
+            remove_dir_with_files(storage, &root.join(name)).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,501 @@
+//! Reading: from the tail cache where possible, else from segments in large chunks, each frame checked on the way.
+//!
+//! Contract: what is handed out is whole batches, byte for byte as they were appended, of offsets below the written end.
+//! A frame whose checksum does not fit, or that does not continue the one before, is [`ReadError::Corrupt`]; the batches
+//! before it are still served by a read that ends there.
+//!
+//! A read that begins where a recent one ended is taken for a sequential reader's, and the chunks behind it are fetched
+//! in the background.
+//!
+//! Deliberately absent: batches' content; which record of a batch has a timestamp is the caller's to find.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use protocol::Offset;
+use protocol::record_batch::BatchHeader;
+
+use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil};
+use crate::frame::{self, FRAME_HEADER_BYTES, FrameDamage, FrameInfo};
+use crate::jobs::LogClosed;
+use crate::log::{LogInner, ReadBatches};
+use crate::read_cache::{CHUNK_BYTES, ReadBuffer};
+use crate::recovery::Damage;
+use crate::segment::{NameKind, Segment, SegmentSummary, file_name};
+use crate::segment_index::SegmentIndex;
+use crate::sidecar::{self, Content, Kind};
+
+/// Fetched in the background behind a sequential read.
+const READ_AHEAD_CHUNKS: u64 = 8;
+/// Loaded at once for a read, whatever its `max_bytes`; it goes on in steps of this.
+const LOAD_BYTES_MAX: u64 = 4 << 20;
+
+/// Why a read gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Kafka: `OFFSET_OUT_OF_RANGE`.
+    #[error("offset {offset} is not between log start offset {start} and log end offset {end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error(
+        "{} is damaged at byte {position}: expected the frame with offset {offset}, found {found}. \
+         Restore the partition from a replica or a backup; `ringlog wal verify` shows what is left",
+        path.display()
+    )]
+    Corrupt { path: PathBuf, position: u64, offset: Offset, found: Damage },
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+}
+
+/// Frames of one segment, read in order.
+struct FrameCursor<'a, S: Storage> {
+    log: &'a LogInner<S>,
+    segment: Rc<Segment<S>>,
+    file: Rc<S::File>,
+    position: u64,
+    /// Frames end here.
+    limit: u64,
+    /// Offset that the next frame must begin with, once it is known.
+    next_offset: Option<Offset>,
+    /// Consecutive chunks, the first beginning at `view_start`.
+    view: Vec<ReadBuffer<S>>,
+    view_start: u64,
+    scratch: Vec<u8>,
+}
+
+impl<'a, S: Storage> FrameCursor<'a, S> {
+    fn new(log: &'a LogInner<S>, segment: Rc<Segment<S>>, file: Rc<S::File>, position: u64) -> FrameCursor<'a, S> {
+        let limit = log.state.borrow().readable_end(&segment);
+        let (view, view_start, scratch) = (Vec::new(), position, Vec::new());
+        FrameCursor { log, segment, file, position, limit, next_offset: None, view, view_start, scratch }
+    }
+
+    fn view_end(&self) -> u64 {
+        match self.view.split_last() {
+            None => self.view_start,
+            Some((last, before)) => self.view_start + (before.len() * CHUNK_BYTES + last.len()) as u64,
+        }
+    }
+
+    /// Makes sure that the view covers from the current position to `end`, as far as the segment goes.
+    async fn load(&mut self, end: u64) -> Result<(), IoError> {
+        let end = end.min(self.limit);
+        let chunk_bytes = CHUNK_BYTES as u64;
+        if self.view.is_empty() {
+            self.view_start = self.position / chunk_bytes * chunk_bytes;
+        }
+        let drop_chunks = ((self.position - self.view_start) / chunk_bytes).min(self.view.len() as u64);
+        self.view.drain(..drop_chunks as usize);
+        self.view_start += drop_chunks * chunk_bytes;
+        while self.view_end() < end {
+            let (cache, segment, limit) = (&self.log.shard.read_cache, &self.segment, self.limit);
+            let file = &self.file;
+            let first = self.view_end() / chunk_bytes;
+            let last = (end - 1).min(self.view_end() + LOAD_BYTES_MAX) / chunk_bytes;
+            let loads = (first..=last).map(|chunk| async move {
+                if (chunk + 1) * chunk_bytes <= limit {
+                    cache.chunk(segment.uid, file, chunk).await
+                } else {
+                    // It still grows: read what is there, and do not keep it.
+                    let start = chunk * chunk_bytes;
+                    file.read_at(start, (block_ceil(limit) - start) as usize).await
+                }
+            });
+            let mut grew = false;
+            for chunk in join_all(loads).await {
+                let chunk = chunk?;
+                grew |= !chunk.is_empty();
+                self.view.push(chunk);
+            }
+            if !grew {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// `len` bytes at the current position, joined if they lie in two chunks; fewer where the view ends.
+    fn bytes(&mut self, len: usize) -> &[u8] {
+        let at = (self.position - self.view_start) as usize;
+        let (mut chunk, mut offset) = (at / CHUNK_BYTES, at % CHUNK_BYTES);
+        if self.view.get(chunk).is_some_and(|bytes| offset + len <= bytes.len()) {
+            return &self.view[chunk][offset..offset + len];
+        }
+        self.scratch.clear();
+        while self.scratch.len() < len
+            && let Some(bytes) = self.view.get(chunk).filter(|bytes| offset < bytes.len())
+        {
+            let take = (len - self.scratch.len()).min(bytes.len() - offset);
+            self.scratch.extend_from_slice(&bytes[offset..offset + take]);
+            (chunk, offset) = (chunk + 1, 0);
+        }
+        &self.scratch
+    }
+
+    fn corrupt(&self, found: impl Into<Damage>) -> ReadError {
+        let path = self.log.dir.join(file_name(self.segment.base, NameKind::Log));
+        let offset = self.next_offset.unwrap_or(self.segment.base);
+        ReadError::Corrupt { path, position: self.position, offset, found: found.into() }
+    }
+
+    /// What the frame at the current position says, with no checksum checked; `None` at the end.
+    async fn peek(&mut self) -> Result<Option<FrameInfo>, ReadError> {
+        if self.position >= self.limit {
+            return Ok(None);
+        }
+        self.load(self.position + FRAME_HEADER_BYTES as u64).await?;
+        let available = self.limit - self.position;
+        let header = self.bytes(FRAME_HEADER_BYTES);
+        let Some(header) = header.first_chunk::<FRAME_HEADER_BYTES>() else {
+            let damage = FrameDamage::CutShort { need: FRAME_HEADER_BYTES as u64, have: header.len() as u64 };
+            return Err(self.corrupt(damage));
+        };
+        let info = frame::peek(header, available).map_err(|damage| self.corrupt(damage))?;
+        if self.next_offset.is_some_and(|expected| info.base_offset != expected) {
+            return Err(self.corrupt(Damage::OffsetGap { found: info.base_offset }));
+        }
+        Ok(Some(info))
+    }
+
+    /// Goes past the frame that was peeked at.
+    fn skip(&mut self, info: &FrameInfo) {
+        self.position += info.frame_bytes();
+        self.next_offset = Some(info.next_offset());
+    }
+
+    /// The batch of the frame that was peeked at, checked.
+    async fn batch(&mut self, info: &FrameInfo) -> Result<&[u8], ReadError> {
+        self.load(self.position + info.frame_bytes()).await?;
+        let seed = self.segment.seed;
+        let len = info.frame_bytes() as usize;
+        if let Err(damage) = frame::decode(seed, self.bytes(len)) {
+            return Err(self.corrupt(damage));
+        }
+        Ok(&self.bytes(len)[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + info.payload_bytes as usize])
+    }
+}
+
+impl<S: Storage> LogInner<S> {
+    pub(crate) fn read_cached(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<ReadBatches> {
+        let state = self.state.borrow();
+        if state.closed || from < state.log_start || from > state.log_end {
+            return None;
+        }
+        if from >= up_to.min(state.log_end) {
+            return Some(ReadBatches { next_offset: from, ..ReadBatches::default() });
+        }
+        self.shard.tail_cache.borrow().read(self.slot, from, up_to, max_bytes, at_least_one)
+    }
+
+    pub(crate) async fn read(
+        self: &Rc<Self>,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<ReadBatches, ReadError> {
+        loop {
+            self.check_range(from)?;
+            if let Some(found) = self.read_cached(from, up_to, max_bytes, at_least_one) {
+                return Ok(found);
+            }
+            // Appended, not written yet and not cached any more: the commit that writes it is under way.
+            self.wait_written(Offset(from.0 + 1).min(up_to)).await?;
+            let generation = self.state.borrow().generation;
+            let result = self.read_segments(from, up_to, max_bytes, at_least_one).await;
+            let changed = self.state.borrow().generation != generation;
+            match result {
+                // The segment was truncated or deleted meanwhile: what was read says nothing.
+                Err(_) if changed => continue,
+                result => return result,
+            }
+        }
+    }
+
+    fn check_range(&self, from: Offset) -> Result<(), ReadError> {
+        let state = self.state.borrow();
+        if state.closed {
+            return Err(LogClosed.into());
+        }
+        if from < state.log_start || from > state.log_end {
+            return Err(ReadError::OutOfRange { offset: from, start: state.log_start, end: state.log_end });
+        }
+        Ok(())
+    }
+
+    async fn wait_written(&self, end: Offset) -> Result<(), LogClosed> {
+        self.progress
+            .wait_for(|| {
+                let state = self.state.borrow();
+                if state.written_end >= end.min(state.log_end) {
+                    return Some(Ok(()));
+                }
+                drop(state);
+                self.is_ended().then_some(Err(LogClosed))
+            })
+            .await
+    }
+
+    async fn read_segments(
+        self: &Rc<Self>,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<ReadBatches, ReadError> {
+        let mut out: Vec<u8> = Vec::new();
+        let mut next_offset = from;
+        let (segment, up_to) = {
+            let state = self.state.borrow();
+            (state.segments[state.segment_at(from)].clone(), up_to.min(state.written_end))
+        };
+        let start = self.floor(&segment, |index| index.floor(from)).await?;
+        let mut cursor = self.cursor(segment.clone(), start).await?;
+        // One load for what is likely to be read, not one per chunk.
+        let expected_end = start + (max_bytes as u64).min(LOAD_BYTES_MAX) + BLOCK_BYTES as u64;
+        let mut loaded = false;
+        while let Some(info) = cursor.peek().await? {
+            if info.next_offset() > up_to {
+                break;
+            }
+            if info.last_offset < from {
+                cursor.skip(&info);
+                continue;
+            }
+            if !loaded {
+                cursor.load(cursor.position.max(expected_end)).await?;
+                loaded = true;
+            }
+            let bytes = info.payload_bytes as usize;
+            let first = out.is_empty();
+            if out.len() + bytes > max_bytes && !(first && at_least_one) {
+                break;
+            }
+            if first {
+                if info.base_offset > from {
+                    return Err(cursor.corrupt(Damage::OffsetGap { found: info.base_offset }));
+                }
+                out.reserve(max_bytes.min((cursor.limit - cursor.position) as usize).min(LOAD_BYTES_MAX as usize).max(bytes));
+            }
+            match cursor.batch(&info).await {
+                Ok(batch) => out.extend_from_slice(batch),
+                // What comes before the damage is served; the next read reports it.
+                Err(ReadError::Corrupt { .. }) if !first => break,
+                Err(error) => return Err(error),
+            }
+            next_offset = info.next_offset();
+            cursor.skip(&info);
+        }
+        self.read_ahead(&segment, start, cursor.position, &cursor.file);
+        let bytes = out.len();
+        let batches = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
+        Ok(ReadBatches { batches, bytes, next_offset })
+    }
+
+    async fn cursor(&self, segment: Rc<Segment<S>>, position: u64) -> Result<FrameCursor<'_, S>, ReadError> {
+        let file = self.segment_file(&segment).await?;
+        Ok(FrameCursor::new(self, segment, file, position))
+    }
+
+    async fn segment_file(&self, segment: &Rc<Segment<S>>) -> Result<Rc<S::File>, IoError> {
+        if let Some(file) = segment.opened() {
+            return Ok(file);
+        }
+        let _opening = self.names.opening().await;
+        let file = segment.file(&self.shard.storage, &self.dir).await?;
+        self.shard.note_open_sealed(segment);
+        Ok(file)
+    }
+
+    /// A place from the segment's index, which is loaded if need be. Without an index, the segment's begin.
+    async fn floor(&self, segment: &Rc<Segment<S>>, place: impl Fn(&mut SegmentIndex) -> u64) -> Result<u64, ReadError> {
+        if let Some(position) = segment.with_index(&place) {
+            return Ok(position);
+        }
+        let opening = self.names.opening().await;
+        let name = file_name(segment.base, NameKind::Index);
+        let content = sidecar::read(&self.shard.storage, &self.dir, &name, Kind::Index).await?;
+        drop(opening);
+        let loaded = match content {
+            Content::Payload(payload) => SegmentSummary::decode(&payload),
+            Content::Missing | Content::Damaged => None,
+        };
+        let usable = loaded.filter(|(summary, _)| summary.next_offset == segment.summary.get().next_offset);
+        // Slow without, but right; the next open builds it anew.
+        let index = usable.map_or_else(|| SegmentIndex::new(u64::MAX), |(_, index)| index);
+        if segment.with_index(|_| ()).is_none() {
+            segment.set_index(index);
+            self.shard.note_loaded_index(segment);
+        }
+        Ok(segment.with_index(&place).unwrap_or(crate::segment::FIRST_FRAME_POSITION))
+    }
+
+    /// If the read that ended at `end` began where an earlier one ended, fetches what comes next.
+    fn read_ahead(self: &Rc<Self>, segment: &Rc<Segment<S>>, start: u64, end: u64, file: &Rc<S::File>) {
+        let chunk_bytes = CHUNK_BYTES as u64;
+        let limit = {
+            let mut state = self.state.borrow_mut();
+            // The index leads to a frame at or before the one wanted, so the begin is near the earlier end, not at it.
+            let near = |(uid, earlier): &(u64, u64)| {
+                *uid == segment.uid && start <= *earlier && *earlier <= end && *earlier - start <= 2 * chunk_bytes
+            };
+            let known = state.recent_read_ends.iter().position(near);
+            let at = known.unwrap_or(state.recent_read_at);
+            state.recent_read_ends[at] = (segment.uid, end);
+            if known.is_none() {
+                state.recent_read_at = (at + 1) % state.recent_read_ends.len();
+                return;
+            }
+            state.readable_end(segment)
+        };
+        let cache = &self.shard.read_cache;
+        let first = end / chunk_bytes;
+        let wanted: Vec<u64> = (first..first + READ_AHEAD_CHUNKS)
+            .filter(|chunk| (chunk + 1) * chunk_bytes <= limit && !cache.has(segment.uid, *chunk))
+            .collect();
+        // Half the window is fetched at a time, so that reads stay large and the queue short.
+        if (wanted.len() as u64) < READ_AHEAD_CHUNKS / 2 {
+            return;
+        }
+        let (log, segment, file) = (self.clone(), segment.clone(), file.clone());
+        let _ = self.shard.background.submit(async move {
+            let cache = &log.shard.read_cache;
+            let loads = wanted.into_iter().map(|chunk| cache.chunk(segment.uid, &file, chunk));
+            // An error shows again when the chunk is read in earnest.
+            join_all(loads).await;
+        });
+    }
+
+    pub(crate) fn bytes_between(&self, from: Offset, up_to: Offset) -> u64 {
+        let state = self.state.borrow();
+        let (from, up_to) = (from.max(state.log_start), up_to.min(state.log_end));
+        if state.closed || from >= up_to {
+            return 0;
+        }
+        if let Some(bytes) = self.shard.tail_cache.borrow().bytes_between(self.slot, from, up_to) {
+            return bytes;
+        }
+        let place = |offset: Offset| {
+            let at = state.segment_at(offset);
+            let segment = &state.segments[at];
+            let summary = segment.summary.get();
+            let position = if offset >= summary.next_offset {
+                summary.end_position
+            } else {
+                // An index that is not in memory is not worth a read here: batches are taken for equally large.
+                segment.with_index(|index| index.floor(offset)).unwrap_or_else(|| {
+                    let records = (summary.next_offset.0 - segment.base.0).max(1) as u128;
+                    let before = (offset.0 - segment.base.0).max(0) as u128;
+                    crate::segment::FIRST_FRAME_POSITION + (u128::from(summary.size_bytes()) * before / records) as u64
+                })
+            };
+            (at, position)
+        };
+        let ((first, from_position), (last, to_position)) = (place(from), place(up_to));
+        let whole: u64 = state.segments.range(first..last).map(|segment| segment.summary.get().size_bytes()).sum();
+        (whole + to_position).saturating_sub(from_position).max(1)
+    }
+
+    pub(crate) async fn first_batch_at_or_after_timestamp(
+        self: &Rc<Self>,
+        timestamp: i64,
+        up_to: Offset,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.find_batch(up_to, |segment| segment.max_timestamp >= timestamp, |index| index.floor_by_timestamp(timestamp), |batch| {
+            batch.max_timestamp >= timestamp
+        })
+        .await
+    }
+
+    pub(crate) async fn batch_with_max_timestamp(self: &Rc<Self>, up_to: Offset) -> Result<Option<Bytes>, ReadError> {
+        let best = {
+            let state = self.state.borrow();
+            let visible = state.segments.iter().map(|segment| segment.summary.get());
+            let best = visible.filter(|summary| summary.max_timestamp >= 0).rev().max_by_key(|summary| summary.max_timestamp);
+            let Some(best) = best else { return Ok(None) };
+            let reachable = best.max_timestamp_offset >= state.log_start && best.max_timestamp_offset < up_to;
+            reachable.then_some(best)
+        };
+        if let Some(best) = best {
+            let found = self.read(best.max_timestamp_offset, up_to, 0, true).await?;
+            if let Some(batch) = found.batches.into_iter().next() {
+                return Ok(Some(batch));
+            }
+        }
+        // The largest of all cannot be seen: look at every batch that can.
+        let mut largest = -1;
+        let mut last_found = None;
+        while let Some(batch) = self
+            .find_batch(up_to, |segment| segment.max_timestamp > largest, |index| index.floor_by_timestamp(largest + 1), |batch| {
+                batch.max_timestamp > largest
+            })
+            .await?
+        {
+            largest = BatchHeader::parse(&batch).map_or(i64::MAX, |header| header.max_timestamp);
+            last_found = Some(batch);
+        }
+        Ok(last_found)
+    }
+
+    /// The first batch below `up_to` that `wanted` accepts, in a segment that `candidate` accepts, from the place that
+    /// `place` finds in its index.
+    async fn find_batch(
+        self: &Rc<Self>,
+        up_to: Offset,
+        candidate: impl Fn(&SegmentSummary) -> bool,
+        place: impl Fn(&mut SegmentIndex) -> u64,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            let log_start = self.state.borrow().log_start;
+            self.check_range(log_start)?;
+            self.wait_written(up_to).await?;
+            let generation = self.state.borrow().generation;
+            let result = self.find_in_segments(up_to, &candidate, &place, &wanted).await;
+            if result.is_err() && self.state.borrow().generation != generation {
+                continue;
+            }
+            return result;
+        }
+    }
+
+    async fn find_in_segments(
+        &self,
+        up_to: Offset,
+        candidate: &impl Fn(&SegmentSummary) -> bool,
+        place: &impl Fn(&mut SegmentIndex) -> u64,
+        wanted: &impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let (segments, log_start, up_to) = {
+            let state = self.state.borrow();
+            let segments: Vec<_> = state.segments.iter().cloned().collect();
+            (segments, state.log_start, up_to.min(state.written_end))
+        };
+        for segment in segments.into_iter().filter(|segment| candidate(&segment.summary.get())) {
+            let start = self.floor(&segment, place).await?;
+            let mut cursor = self.cursor(segment, start).await?;
+            while let Some(info) = cursor.peek().await? {
+                if info.next_offset() > up_to {
+                    return Ok(None);
+                }
+                if info.last_offset >= log_start {
+                    let batch = cursor.batch(&info).await?;
+                    if BatchHeader::parse(batch).is_ok_and(|header| wanted(&header)) {
+                        return Ok(Some(Bytes::copy_from_slice(batch)));
+                    }
+                }
+                cursor.skip(&info);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,243 @@
+//! The newest batches of a shard's logs, in memory, for consumers that keep up.
+//!
+//! Contract: what is cached of a log is a gapless run up to its log end. Memory is bounded over all logs of the shard;
+//! the oldest batch of all goes first, whatever its log. Whether a batch is durable or may be seen is not known here: the
+//! caller bounds every read.
+//!
+//! Deliberately absent: what comes from disk (`read_cache`).
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use protocol::Offset;
+
+use crate::log::ReadBatches;
+
+/// What an entry costs besides its batch.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Batches of a read are handed out one by one from this average size on; below it they are copied together, since a
+/// handle each would cost more than the copy.
+const COALESCE_BELOW_BYTES: usize = 4 << 10;
+
+const ORDER_SLACK: usize = 1024;
+
+/// A log's place in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TailSlot(usize);
+
+struct CachedBatch {
+    /// Of all batches ever cached in this shard.
+    sequence: u64,
+    base_offset: Offset,
+    last_offset: Offset,
+    /// Bytes of all batches of this log that were cached before this one.
+    bytes_before: u64,
+    batch: Bytes,
+}
+
+/// See the module's contract.
+pub(crate) struct TailCache {
+    limit_bytes: usize,
+    used_bytes: usize,
+    next_sequence: u64,
+    /// Batches cached.
+    count: usize,
+    /// Oldest first. An entry whose batch is gone already is skipped; such entries are at most as many as the others, and
+    /// [`ORDER_SLACK`].
+    order: VecDeque<(TailSlot, u64)>,
+    logs: Vec<VecDeque<CachedBatch>>,
+    free_slots: Vec<TailSlot>,
+}
+
+impl TailCache {
+    pub(crate) fn new(limit_bytes: usize) -> TailCache {
+        TailCache {
+            limit_bytes,
+            used_bytes: 0,
+            count: 0,
+            next_sequence: 0,
+            order: VecDeque::new(),
+            logs: Vec::new(),
+            free_slots: Vec::new(),
+        }
+    }
+
+    pub(crate) fn register(&mut self) -> TailSlot {
+        self.free_slots.pop().unwrap_or_else(|| {
+            self.logs.push(VecDeque::new());
+            TailSlot(self.logs.len() - 1)
+        })
+    }
+
+    pub(crate) fn unregister(&mut self, slot: TailSlot) {
+        self.truncate(slot, Offset::ZERO);
+        self.free_slots.push(slot);
+    }
+
+    /// Adds the batch that was just appended to the log.
+    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: &[u8]) {
+        let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
+        if cost > self.limit_bytes {
+            // The run up to the log end would have a gap.
+            self.truncate(slot, Offset::ZERO);
+            return;
+        }
+        while self.used_bytes + cost > self.limit_bytes {
+            self.evict_oldest();
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let log = &mut self.logs[slot.0];
+        let bytes_before = log.back().map_or(0, |last| last.bytes_before + last.batch.len() as u64);
+        debug_assert!(log.back().is_none_or(|last| last.last_offset.advance(1) == base_offset));
+        let batch = Bytes::copy_from_slice(batch);
+        log.push_back(CachedBatch { sequence, base_offset, last_offset, bytes_before, batch });
+        self.order.push_back((slot, sequence));
+        self.used_bytes += cost;
+        self.count += 1;
+        if self.order.len() > 2 * self.count + ORDER_SLACK {
+            let logs = &self.logs;
+            self.order.retain(|(slot, sequence)| {
+                logs[slot.0].binary_search_by_key(sequence, |batch| batch.sequence).is_ok()
+            });
+        }
+    }
+
+    /// Forgets a log's batches that end at or after `end`.
+    pub(crate) fn truncate(&mut self, slot: TailSlot, end: Offset) {
+        while let Some(batch) = self.logs[slot.0].pop_back_if(|batch| batch.last_offset >= end) {
+            self.count -= 1;
+            self.used_bytes -= batch.batch.len() + ENTRY_OVERHEAD_BYTES;
+        }
+        if self.logs[slot.0].is_empty() {
+            self.logs[slot.0] = VecDeque::new();
+        }
+    }
+
+    fn evict_oldest(&mut self) {
+        let (slot, sequence) = self.order.pop_front().expect("bytes are in use, so there is a batch");
+        let log = &mut self.logs[slot.0];
+        if let Some(batch) = log.pop_front_if(|batch| batch.sequence == sequence) {
+            self.count -= 1;
+            self.used_bytes -= batch.batch.len() + ENTRY_OVERHEAD_BYTES;
+        }
+        if log.is_empty() {
+            *log = VecDeque::new();
+        }
+    }
+
+    /// Batches from the one that contains `from`, up to `up_to`; `None` if that one is not cached.
+    pub(crate) fn read(
+        &self,
+        slot: TailSlot,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<ReadBatches> {
+        let log = &self.logs[slot.0];
+        let first = log.partition_point(|batch| batch.last_offset < from);
+        if log.get(first)?.base_offset > from {
+            return None;
+        }
+        let mut found = ReadBatches { batches: Vec::new(), bytes: 0, next_offset: from };
+        let mut count = 0;
+        for batch in log.range(first..) {
+            let fits = found.bytes + batch.batch.len() <= max_bytes || (count == 0 && at_least_one);
+            if batch.last_offset >= up_to || !fits {
+                break;
+            }
+            found.bytes += batch.batch.len();
+            found.next_offset = batch.last_offset.advance(1);
+            count += 1;
+        }
+        let selected = log.range(first..first + count).map(|batch| &batch.batch);
+        if count > 1 && found.bytes / count < COALESCE_BELOW_BYTES {
+            let mut together = BytesMut::with_capacity(found.bytes);
+            selected.for_each(|batch| together.extend_from_slice(batch));
+            found.batches.push(together.freeze());
+        } else {
+            found.batches.extend(selected.cloned());
+        }
+        Some(found)
+    }
+
+    /// Bytes of the batches from `from` up to `up_to`; `None` if the first is not cached.
+    pub(crate) fn bytes_between(&self, slot: TailSlot, from: Offset, up_to: Offset) -> Option<u64> {
+        let log = &self.logs[slot.0];
+        let first = log.partition_point(|batch| batch.last_offset < from);
+        let first_batch = log.get(first)?;
+        if first_batch.base_offset > from {
+            return None;
+        }
+        let after = log.partition_point(|batch| batch.last_offset < up_to);
+        let Some(last) = after.checked_sub(1).filter(|last| *last >= first) else { return Some(0) };
+        Some(log[last].bytes_before + log[last].batch.len() as u64 - first_batch.bytes_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch_of(bytes: usize) -> Vec<u8> {
+        vec![7; bytes]
+    }
+
+    #[test]
+    fn the_oldest_batch_of_all_logs_goes_first() {
+        let mut cache = TailCache::new(3 * (100 + ENTRY_OVERHEAD_BYTES));
+        let (a, b) = (cache.register(), cache.register());
+        cache.push(a, Offset(0), Offset(9), &batch_of(100));
+        cache.push(b, Offset(0), Offset(4), &batch_of(100));
+        cache.push(a, Offset(10), Offset(19), &batch_of(100));
+        assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_some());
+        cache.push(b, Offset(5), Offset(9), &batch_of(100));
+        assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_none());
+        let found = cache.read(a, Offset(12), Offset(20), 1000, true).expect("still there");
+        assert_eq!((found.bytes, found.next_offset), (100, Offset(20)));
+        let found = cache.read(b, Offset(0), Offset(10), 1000, true).expect("still there");
+        assert_eq!((found.bytes, found.next_offset), (200, Offset(10)));
+        assert!(cache.used_bytes <= cache.limit_bytes);
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let mut cache = TailCache::new(1 << 20);
+        let slot = cache.register();
+        for at in 0..10 {
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &batch_of(100));
+        }
+        let read = |from, up_to, max_bytes, at_least_one| {
+            let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, at_least_one).expect("cached");
+            (found.bytes, found.next_offset.0)
+        };
+        assert_eq!(read(0, 100, 1000, false), (1000, 100));
+        assert_eq!(read(0, 99, 1000, false), (900, 90));
+        assert_eq!(read(15, 100, 250, false), (200, 30));
+        assert_eq!(read(15, 100, 50, true), (100, 20));
+        assert_eq!(read(15, 100, 50, false), (0, 15));
+        assert_eq!(cache.bytes_between(slot, Offset(15), Offset(40)), Some(300));
+        assert_eq!(cache.bytes_between(slot, Offset(15), Offset(16)), Some(0));
+    }
+
+    #[test]
+    fn truncation_gives_the_memory_back() {
+        let mut cache = TailCache::new(1 << 20);
+        let slot = cache.register();
+        for at in 0..10 {
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &batch_of(100));
+        }
+        cache.truncate(slot, Offset(50));
+        assert!(cache.read(slot, Offset(50), Offset(60), 1000, true).is_none());
+        cache.push(slot, Offset(50), Offset(59), &batch_of(200));
+        assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, true).map(|found| found.bytes), Some(300));
+        cache.unregister(slot);
+        assert_eq!(cache.used_bytes, 0);
+        // Batches larger than the cache leave it consistent.
+        let slot = cache.register();
+        cache.push(slot, Offset(0), Offset(0), &batch_of(10));
+        cache.push(slot, Offset(1), Offset(1), &batch_of(2 << 20));
+        assert!(cache.read(slot, Offset(0), Offset(2), 100, true).is_none());
+    }
+}
