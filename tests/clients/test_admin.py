@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.admins import ADMINS, Refused
+from harness.admins import ADMINS, ConfluentAdmin, Refused
 from harness.clients import CONFLUENT
 from harness.groups import commit, wait_for_members
 from harness.records import T0, Record
@@ -17,6 +17,12 @@ def admin(request, broker):
     client = request.param(broker.bootstrap)
     yield client
     client.close()
+
+
+@pytest.fixture
+def observer(broker):
+    """A second pair of eyes: shows what came of an operation without starting a Java tool for it."""
+    return ConfluentAdmin(broker.bootstrap)
 
 
 def fill(broker, topic, partitions=1, per_partition=10, size=100):
@@ -75,10 +81,10 @@ def test_deleted_topic_comes_back_empty(admin, broker, topic_name):
     assert [r.value for r in CONFLUENT.consume(broker.bootstrap, topic_name, 1)] == [b"new"]
 
 
-def test_configs(admin, topic_name):
+def test_configs(admin, observer, topic_name):
     """Configs set at creation, altered one by one and taken back; the others keep their defaults."""
     admin.create_topic(topic_name, configs={"retention.ms": "600000", "cleanup.policy": "compact"})
-    settled(lambda: topic_name in admin.list_topics(), "the topic in the list")
+    settled(lambda: topic_name in observer.list_topics(), "the topic in the list")
     found = admin.describe_configs(topic_name)
     assert found["retention.ms"] == ("600000", True)
     assert found["cleanup.policy"] == ("compact", True)
@@ -93,7 +99,7 @@ def test_configs(admin, topic_name):
     assert found["cleanup.policy"] == ("compact", True), "not named in the change: as it was"
 
 
-def test_changed_config_takes_effect(admin, broker, topic, topic_name):
+def test_changed_config_takes_effect(admin, broker, topic):
     """max.message.bytes changed at run time decides what is accepted from then on."""
     name = topic()
     big = Record(value=b"x" * 5000)
@@ -120,7 +126,10 @@ def test_list_offsets(admin, broker, topic):
     assert admin.list_offsets(name, "earliest") == {0: 0, 1: 0}
     assert admin.list_offsets(name, "latest") == {0: 6, 1: 0}
     assert admin.list_offsets(name, "max_timestamp") == {0: 3, 1: None}
-    for stamp, offset in ((-5, 0), (0, 0), (1, 1), (20, 2), (21, 3), (90, 3), (91, None)):
+    wanted = [(1, 1), (90, 3), (91, None)]
+    if admin.name != "java-tools":  # a second for each
+        wanted += [(-5, 0), (0, 0), (20, 2), (21, 3)]
+    for stamp, offset in wanted:
         assert admin.list_offsets(name, T0 + stamp) == {0: offset, 1: None}, f"first record at or after {stamp}"
 
 
@@ -198,13 +207,13 @@ def test_delete_offsets(admin, broker, topic, topic_name):
 
 
 @pytest.mark.parametrize("bad", ["with space", "slash/ed", "x" * 250, "..", ""], ids=["space", "slash", "long", "dots", "empty"])
-def test_invalid_topic_name(admin, bad):
+def test_invalid_topic_name(admin, observer, bad):
     """A name that Kafka does not allow is refused by the protocol's own error, and nothing comes to be."""
     if bad == "" and admin.name in ("java-tools", "confluent-kafka"):
         pytest.skip("this client refuses an empty name itself")
     with pytest.raises(Refused, match="INVALID_TOPIC_EXCEPTION"):
         admin.create_topic(bad)
-    assert bad not in admin.list_topics()
+    assert bad not in observer.list_topics()
 
 
 def test_topic_exists(admin, topic):
@@ -214,11 +223,11 @@ def test_topic_exists(admin, topic):
         admin.create_topic(name)
 
 
-def test_replication_factor_beyond_the_brokers(admin, topic_name):
+def test_replication_factor_beyond_the_brokers(admin, observer, topic_name):
     """Three replicas on one broker are refused, and the topic does not come to be."""
     with pytest.raises(Refused, match="INVALID_REPLICATION_FACTOR"):
         admin.create_topic(topic_name, replication=3)
-    assert topic_name not in admin.list_topics()
+    assert topic_name not in observer.list_topics()
 
 
 def test_invalid_partition_counts(admin, topic, topic_name):
@@ -238,16 +247,16 @@ def test_invalid_partition_counts(admin, topic, topic_name):
     [{"retention.ms": "soon"}, {"no.such.config": "1"}, {"cleanup.policy": "burn"}, {"segment.bytes": "-1"}],
     ids=["type", "name", "choice", "range"],
 )
-def test_invalid_config(admin, topic, topic_name, configs):
+def test_invalid_config(admin, observer, topic, topic_name, configs):
     """A config of the wrong type, name, choice or range is refused at creation and at alteration, and changes nothing."""
     with pytest.raises(Refused, match="INVALID_CONFIG"):
         admin.create_topic(topic_name, configs=configs)
-    assert topic_name not in admin.list_topics()
+    assert topic_name not in observer.list_topics()
     name = topic()
-    before = admin.describe_configs(name)
+    before = observer.describe_configs(name)
     with pytest.raises(Refused, match="INVALID_CONFIG"):
         admin.alter_configs(name, configs)
-    assert admin.describe_configs(name) == before
+    assert observer.describe_configs(name) == before
 
 
 def test_unknown_topic(admin):

@@ -149,15 +149,15 @@ func run(ctx context.Context, adm *kadm.Client, operation string, a arguments) (
 		}
 		return map[string]any{"controller": m.Controller, "cluster_id": m.Cluster, "brokers": brokers}, nil
 	case "describe_log_dirs":
-		s := kadm.TopicsSet{}
-		s.Add(a.Topic)
-		r, err := adm.DescribeAllLogDirs(ctx, s)
+		r, err := adm.DescribeAllLogDirs(ctx, nil)
 		if err != nil {
 			return nil, err
 		}
 		sizes := map[int32]int64{}
 		r.Each(func(d kadm.DescribedLogDir) {
-			d.Topics.Each(func(p kadm.DescribedLogDirPartition) { sizes[p.Partition] += p.Size })
+			for partition, found := range d.Topics[a.Topic] {
+				sizes[partition] += found.Size
+			}
 		})
 		return sizes, nil
 	case "list_groups":

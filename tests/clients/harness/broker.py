@@ -228,13 +228,16 @@ class KafkaBroker(Broker):
 
 
 BROKER_JVM = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-Dkafka.server.loglevel=info")
-TOOL_JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+TOOL_JVM = (
+    "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto", f"-XX:SharedArchiveFile={paths.KAFKA_LIBS / 'tools.jsa'}",
+)  # fmt: skip
 
 
 def java(main_class, *args, jvm=TOOL_JVM) -> list[str]:
     """The command line for a class of Kafka's jars."""
-    class_path = f"{paths.SUITE / 'kafka'}:{paths.KAFKA_LIBS}/*"
-    return ["java", *jvm, "-cp", class_path, main_class, *args]
+    logging = f"-Dlog4j2.configurationFile={paths.SUITE / 'kafka' / 'log4j2.properties'}"
+    return ["java", *jvm, logging, "-cp", f"{paths.KAFKA_LIBS}/*", main_class, *args]
 
 
 def free_ports(count: int) -> list[int]:

@@ -36,12 +36,21 @@ def delete_topic(bootstrap, name):
             raise
 
 
+# What a partition answers while its leader is only just starting; clients retry these.
+STARTING = (wire.UNKNOWN_TOPIC_OR_PARTITION, wire.LEADER_NOT_AVAILABLE, wire.NOT_LEADER_OR_FOLLOWER)
+
+
 def offsets(broker, topic, partition=0) -> tuple[int, int]:
     """(log start offset, high watermark) by ListOffsets."""
     with wire.Connection(broker.address) as c:
+
+        def one(timestamp):
+            answer = wire.list_offset(c, topic, partition, timestamp)
+            return None if answer[0] in STARTING else answer
+
         found = []
         for timestamp in (-2, -1):
-            error, _, offset = wire.list_offset(c, topic, partition, timestamp)
+            error, _, offset = wait_until(lambda: one(timestamp), f"{topic}-{partition} to have a leader")
             assert error == wire.NONE, f"ListOffsets({timestamp}) of {topic}-{partition}: error {error}"
             found.append(offset)
         return tuple(found)

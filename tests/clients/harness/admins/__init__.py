@@ -8,4 +8,4 @@ from .kafka_python_admin import KafkaPythonAdmin
 
 ADMINS: list[type[Admin]] = [ConfluentAdmin, KafkaPythonAdmin, KadmAdmin, JavaAdmin]
 
-__all__ = ["ADMINS", "Admin", "Refused"]
+__all__ = ["ADMINS", "Admin", "ConfluentAdmin", "Refused"]

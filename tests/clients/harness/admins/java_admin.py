@@ -34,6 +34,10 @@ def _refuse(text: str):
 class JavaAdmin(Admin):
     name = "java-tools"
 
+    def __init__(self, bootstrap):
+        super().__init__(bootstrap)
+        self.partitions: dict[str, list[int]] = {}  # GetOffsetShell leaves out partitions that have no answer
+
     def _run(self, command, *args) -> str:
         try:
             done = tool(command, "--bootstrap-server", self.bootstrap, *args)
@@ -46,7 +50,8 @@ class JavaAdmin(Admin):
 
     def _table(self, *args) -> list[dict[str, str]]:
         """The rows of a table that the group tool prints, by column."""
-        lines = [line.split() for line in self._run(GROUPS, *args).replace(" (ID)", "-ID").splitlines() if line.strip()]
+        out = re.sub(r" +\(\w+\)", "", self._run(GROUPS, *args))  # "COORDINATOR (ID)" and "host:port  (1)"
+        lines = [line.split() for line in out.splitlines() if line.strip()]
         if not lines:
             return []
         header, *rows = lines
@@ -103,7 +108,9 @@ class JavaAdmin(Admin):
         time = {"earliest": "-2", "latest": "-1", "max_timestamp": "-3"}[at] if isinstance(at, str) else str(at)
         out = self._run("GetOffsetShell", "--topic", topic, "--time", time)
         found = {int(p): int(offset) for p, offset in re.findall(r":(\d+):(\d+)$", out, re.MULTILINE)}
-        return {p: found.get(p) for p in self.describe_topic(topic)}
+        if topic not in self.partitions:
+            self.partitions[topic] = list(self.describe_topic(topic))
+        return {p: found.get(p) for p in self.partitions[topic]}
 
     def brokers(self):
         out = self._run("BrokerApiVersionsCommand")
@@ -124,8 +131,7 @@ class JavaAdmin(Admin):
 
     def describe_group(self, group):
         (row,) = self._table("--describe", "--group", group, "--state")
-        # A group without members has no assignment strategy ("-"); columns are matched from the right.
-        return list(row.values())[-2].lower(), int(list(row.values())[-1])
+        return row["STATE"].lower(), int(row["#MEMBERS"])
 
     def delete_group(self, group):
         self._run(GROUPS, "--delete", "--group", group)

@@ -67,6 +67,8 @@ class KafkaPythonAdmin(Admin):
             found = self.client.describe_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all"
             )["topic"][topic]
+        if not found:  # it drops the broker's error; asking for the topic brings it out
+            self.describe_topic(topic)
         return {name: (c["value"], c["config_source"] == "DYNAMIC_TOPIC_CONFIG") for name, c in found.items()}
 
     def alter_configs(self, topic, configs):
