@@ -12,19 +12,23 @@ def admin_client(bootstrap) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap})
 
 
+# What a partition answers while its leader is only just starting; clients retry these.
+STARTING = (wire.UNKNOWN_TOPIC_OR_PARTITION, wire.LEADER_NOT_AVAILABLE, wire.NOT_LEADER_OR_FOLLOWER)
+
+
 def create_topic(bootstrap, name, partitions=1, configs=None):
-    """Creates the topic and waits until every partition has a leader."""
+    """Creates the topic and waits until every partition answers (Kafka acknowledges a creation before that)."""
     admin = admin_client(bootstrap)
     new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=configs or {})
     admin.create_topics([new])[name].result(PATIENCE_S)
+    host, port = bootstrap.split(":")
+    with wire.Connection((host, int(port))) as c:
 
-    def ready():
-        found = admin.list_topics(name, PATIENCE_S).topics[name]
-        return found.error is None and all(p.leader >= 0 for p in found.partitions.values()) and (
-            len(found.partitions) == partitions
-        )
+        def ready():
+            found = wire.list_offsets(c, name, range(partitions), -1)
+            return not {error for error, _, _ in found.values()} & set(STARTING)
 
-    wait_until(ready, f"topic {name} to have leaders")
+        wait_until(ready, f"{partitions} partitions of topic {name} to have leaders")
 
 
 def delete_topic(bootstrap, name):
@@ -34,10 +38,6 @@ def delete_topic(bootstrap, name):
     except KafkaException as e:
         if e.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
             raise
-
-
-# What a partition answers while its leader is only just starting; clients retry these.
-STARTING = (wire.UNKNOWN_TOPIC_OR_PARTITION, wire.LEADER_NOT_AVAILABLE, wire.NOT_LEADER_OR_FOLLOWER)
 
 
 def offsets(broker, topic, partition=0) -> tuple[int, int]:

@@ -267,9 +267,14 @@ def _fetched(r):
     return error, high_watermark, r.bytes() or b""
 
 
-def list_offset(connection, topic, partition, timestamp):
-    """ListOffsets v1; -1 latest, -2 earliest. Returns (error code, timestamp, offset)."""
-    body = int32(-1) + array([string(topic) + array([int32(partition) + int64(timestamp)])])
+def list_offsets(connection, topic, partitions, timestamp):
+    """ListOffsets v1; -1 latest, -2 earliest. Returns partition -> (error code, timestamp, offset)."""
+    body = int32(-1) + array([string(topic) + array(partitions, lambda p: int32(p) + int64(timestamp))])
     r = connection.request(LIST_OFFSETS, 1, body)
     topics = r.array(lambda r: (r.string(), r.array(lambda r: (r.int32(), r.int16(), r.int64(), r.int64()))))
-    return topics[0][1][0][1:]
+    return {answer[0]: answer[1:] for answer in topics[0][1]}
+
+
+def list_offset(connection, topic, partition, timestamp):
+    """The same for one partition."""
+    return list_offsets(connection, topic, [partition], timestamp)[partition]
