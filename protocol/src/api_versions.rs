@@ -12,39 +12,41 @@ use crate::error_code::ResponseError;
 #[cfg(test)]
 mod tests;
 
-/// Calls `$apply!` with the list. Per API: name, key, request and response message, versions advertised, versions
-/// served (fewer only for Produce, see [`ApiKey::advertised`]), and the first flexible version (KIP-482).
+/// Calls `$apply!` with the list. Per API: name, key, first and last version served, first flexible version (KIP-482),
+/// request and response message.
 macro_rules! served_apis {
     ($apply:ident) => {
         $apply! {
-            Produce = 0, ProduceRequest, ProduceResponse, advertised 0..13, served 3..13, flexible 9;
-            Fetch = 1, FetchRequest, FetchResponse, advertised 4..18, served 4..18, flexible 12;
-            ListOffsets = 2, ListOffsetsRequest, ListOffsetsResponse, advertised 1..10, served 1..10, flexible 6;
-            Metadata = 3, MetadataRequest, MetadataResponse, advertised 0..13, served 0..13, flexible 9;
-            OffsetCommit = 8, OffsetCommitRequest, OffsetCommitResponse, advertised 2..9, served 2..9, flexible 8;
-            OffsetFetch = 9, OffsetFetchRequest, OffsetFetchResponse, advertised 1..9, served 1..9, flexible 6;
-            FindCoordinator = 10, FindCoordinatorRequest, FindCoordinatorResponse, advertised 0..6, served 0..6, flexible 3;
-            JoinGroup = 11, JoinGroupRequest, JoinGroupResponse, advertised 0..9, served 0..9, flexible 6;
-            Heartbeat = 12, HeartbeatRequest, HeartbeatResponse, advertised 0..4, served 0..4, flexible 4;
-            LeaveGroup = 13, LeaveGroupRequest, LeaveGroupResponse, advertised 0..5, served 0..5, flexible 4;
-            SyncGroup = 14, SyncGroupRequest, SyncGroupResponse, advertised 0..5, served 0..5, flexible 4;
-            DescribeGroups = 15, DescribeGroupsRequest, DescribeGroupsResponse, advertised 0..6, served 0..6, flexible 5;
-            ListGroups = 16, ListGroupsRequest, ListGroupsResponse, advertised 0..5, served 0..5, flexible 3;
-            ApiVersions = 18, ApiVersionsRequest, ApiVersionsResponse, advertised 0..4, served 0..4, flexible 3;
-            CreateTopics = 19, CreateTopicsRequest, CreateTopicsResponse, advertised 2..7, served 2..7, flexible 5;
-            DeleteTopics = 20, DeleteTopicsRequest, DeleteTopicsResponse, advertised 1..6, served 1..6, flexible 4;
-            DeleteRecords = 21, DeleteRecordsRequest, DeleteRecordsResponse, advertised 0..2, served 0..2, flexible 2;
-            InitProducerId = 22, InitProducerIdRequest, InitProducerIdResponse, advertised 0..5, served 0..5, flexible 2;
-            OffsetForLeaderEpoch = 23, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, advertised 2..4, served 2..4, flexible 4;
-            DescribeConfigs = 32, DescribeConfigsRequest, DescribeConfigsResponse, advertised 1..4, served 1..4, flexible 4;
-            AlterConfigs = 33, AlterConfigsRequest, AlterConfigsResponse, advertised 0..2, served 0..2, flexible 2;
-            DescribeLogDirs = 35, DescribeLogDirsRequest, DescribeLogDirsResponse, advertised 1..4, served 1..4, flexible 2;
-            CreatePartitions = 37, CreatePartitionsRequest, CreatePartitionsResponse, advertised 0..3, served 0..3, flexible 2;
-            DeleteGroups = 42, DeleteGroupsRequest, DeleteGroupsResponse, advertised 0..2, served 0..2, flexible 2;
-            IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, advertised 0..1, served 0..1, flexible 1;
-            OffsetDelete = 47, OffsetDeleteRequest, OffsetDeleteResponse, advertised 0..0, served 0..0, flexible NEVER;
-            DescribeCluster = 60, DescribeClusterRequest, DescribeClusterResponse, advertised 0..2, served 0..2, flexible 0;
-            DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, advertised 0..0, served 0..0, flexible 0;
+            Produce = 0, 3..13, flexible 9, ProduceRequest, ProduceResponse;
+            Fetch = 1, 4..18, flexible 12, FetchRequest, FetchResponse;
+            ListOffsets = 2, 1..10, flexible 6, ListOffsetsRequest, ListOffsetsResponse;
+            Metadata = 3, 0..13, flexible 9, MetadataRequest, MetadataResponse;
+            OffsetCommit = 8, 2..9, flexible 8, OffsetCommitRequest, OffsetCommitResponse;
+            OffsetFetch = 9, 1..9, flexible 6, OffsetFetchRequest, OffsetFetchResponse;
+            FindCoordinator = 10, 0..6, flexible 3, FindCoordinatorRequest, FindCoordinatorResponse;
+            JoinGroup = 11, 0..9, flexible 6, JoinGroupRequest, JoinGroupResponse;
+            Heartbeat = 12, 0..4, flexible 4, HeartbeatRequest, HeartbeatResponse;
+            LeaveGroup = 13, 0..5, flexible 4, LeaveGroupRequest, LeaveGroupResponse;
+            SyncGroup = 14, 0..5, flexible 4, SyncGroupRequest, SyncGroupResponse;
+            DescribeGroups = 15, 0..6, flexible 5, DescribeGroupsRequest, DescribeGroupsResponse;
+            ListGroups = 16, 0..5, flexible 3, ListGroupsRequest, ListGroupsResponse;
+            ApiVersions = 18, 0..4, flexible 3, ApiVersionsRequest, ApiVersionsResponse;
+            CreateTopics = 19, 2..7, flexible 5, CreateTopicsRequest, CreateTopicsResponse;
+            DeleteTopics = 20, 1..6, flexible 4, DeleteTopicsRequest, DeleteTopicsResponse;
+            DeleteRecords = 21, 0..2, flexible 2, DeleteRecordsRequest, DeleteRecordsResponse;
+            InitProducerId = 22, 0..5, flexible 2, InitProducerIdRequest, InitProducerIdResponse;
+            OffsetForLeaderEpoch = 23, 2..4, flexible 4, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+            DescribeConfigs = 32, 1..4, flexible 4, DescribeConfigsRequest, DescribeConfigsResponse;
+            AlterConfigs = 33, 0..2, flexible 2, AlterConfigsRequest, AlterConfigsResponse;
+            DescribeLogDirs = 35, 1..4, flexible 2, DescribeLogDirsRequest, DescribeLogDirsResponse;
+            CreatePartitions = 37, 0..3, flexible 2, CreatePartitionsRequest, CreatePartitionsResponse;
+            DeleteGroups = 42, 0..2, flexible 2, DeleteGroupsRequest, DeleteGroupsResponse;
+            IncrementalAlterConfigs = 44, 0..1, flexible 1,
+                IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+            OffsetDelete = 47, 0..0, flexible NEVER, OffsetDeleteRequest, OffsetDeleteResponse;
+            DescribeCluster = 60, 0..2, flexible 0, DescribeClusterRequest, DescribeClusterResponse;
+            DescribeTopicPartitions = 75, 0..0, flexible 0,
+                DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }
     };
 }
@@ -68,7 +70,8 @@ impl VersionRange {
 }
 
 macro_rules! define_api_key {
-    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+    ($($name:ident = $key:literal, $min:literal..$max:literal, flexible $flexible:expr,
+        $request:ident, $response:ident;)*) => {
         /// An API that is served.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
@@ -97,22 +100,11 @@ macro_rules! define_api_key {
                 }
             }
 
-            /// What the answer to ApiVersions says.
-            ///
-            /// It differs from [`ApiKey::served`] for Produce alone: Kafka 4 serves it from version 3, but says 0, since
-            /// librdkafka takes a broker without Produce 0 for one that cannot compress (KAFKA-18659).
-            #[must_use]
-            pub const fn advertised(self) -> VersionRange {
-                match self {
-                    $(ApiKey::$name => VersionRange { min: $amin, max: $amax },)*
-                }
-            }
-
             /// The versions that are understood and answered.
             #[must_use]
             pub const fn served(self) -> VersionRange {
                 match self {
-                    $(ApiKey::$name => VersionRange { min: $smin, max: $smax },)*
+                    $(ApiKey::$name => VersionRange { min: $min, max: $max },)*
                 }
             }
 
@@ -129,6 +121,18 @@ macro_rules! define_api_key {
 served_apis!(define_api_key);
 
 impl ApiKey {
+    /// What the answer to ApiVersions says: what is served, but for Produce.
+    ///
+    /// Kafka 4 serves Produce from version 3 and says 0, since librdkafka takes a broker without Produce 0 for one that
+    /// cannot compress (KAFKA-18659).
+    #[must_use]
+    pub const fn advertised(self) -> VersionRange {
+        match self {
+            ApiKey::Produce => VersionRange { min: 0, max: self.served().max },
+            _ => self.served(),
+        }
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn key(self) -> i16 {

@@ -2,8 +2,8 @@
 //!
 //! The message library wants the records of a partition as one contiguous buffer and copies them into the frame. Here a
 //! response is a list of chunks: what belongs to the protocol in small buffers of our own, and between them the record
-//! batches as the log or the tail cache hands them over, verbatim. Sent one after another the chunks are the frame, byte
-//! for byte what the library gives.
+//! batches as the log or the tail cache hands them over, verbatim. Sent one after another the chunks are the frame,
+//! byte for byte what the library gives.
 //!
 //! Fields that a version lacks are left out in silence, so one value serves a session's whatever version; `SnapshotId`,
 //! which only a Raft leader would set, is deliberately absent.
@@ -62,7 +62,8 @@ pub struct FetchPartition {
     pub aborted_transactions: Option<Vec<(ProducerId, Offset)>>,
     /// Broker the consumer should rather read from (KIP-392); from version 11.
     pub preferred_read_replica: Option<BrokerId>,
-    /// Whole record batches in offset order, cut into buffers anywhere. Nothing is empty records, not null, as in Kafka.
+    /// Whole record batches in offset order, cut into buffers anywhere. Nothing is empty records, not null, as in
+    /// Kafka.
     pub records: Vec<Bytes>,
 }
 

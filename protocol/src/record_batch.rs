@@ -1,9 +1,9 @@
 //! Zero-copy view of a record batch of message format v2, the only one the log stores (Kafka protocol guide, "Record
 //! Batch"; KIP-98).
 //!
-//! The broker never decodes records to store or serve them: it reads the 61-byte header, verifies the CRC-32C, and stamps
-//! what the leader assigns. The stamped fields of a plain append (base offset, leader epoch) lie outside the checksum, so
-//! the producer's checksum travels untouched from producer to consumer.
+//! The broker never decodes records to store or serve them: it reads the 61-byte header, verifies the CRC-32C, and
+//! stamps what the leader assigns. The stamped fields of a plain append (base offset, leader epoch) lie outside the
+//! checksum, so the producer's checksum travels untouched from producer to consumer.
 
 use crate::newtypes::{LeaderEpoch, Offset, ProducerId};
 

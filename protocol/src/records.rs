@@ -1,12 +1,13 @@
 //! The records inside one batch, read as a stream with a limit.
 //!
-//! The broker passes batches on as they are and looks inside only where Kafka's semantics ask for it: to find the record
-//! of a timestamp, and to refuse null keys on compacted topics. Both need no more than a few numbers per record, so
-//! [`scan`] decompresses in small pieces, skips keys and values, and holds none. [`RecordReader`] gives whole records,
-//! one at a time, for internal topics and tests.
+//! The broker passes batches on as they are and looks inside only where Kafka's semantics ask for it: to find the
+//! record of a timestamp, and to refuse null keys on compacted topics. Both need no more than a few numbers per record,
+//! so [`scan`] decompresses in small pieces, skips keys and values, and holds none. [`RecordReader`] gives whole
+//! records, one at a time, for internal topics and tests.
 //!
-//! Contract: the batch's header has been parsed and its CRC verified. A limit on decompressed bytes is always given, for
-//! a few kilobytes can be made to decompress to gigabytes: it bounds the time spent, and with [`RecordReader`] the memory.
+//! Contract: the batch's header has been parsed and its CRC verified. A limit on decompressed bytes is always given,
+//! for a few kilobytes can be made to decompress to gigabytes: it bounds the time spent, and with [`RecordReader`] the
+//! memory.
 //!
 //! Deliberately absent: decompressing a batch as a whole, and the formats before 2.
 

@@ -1,8 +1,8 @@
 //! From a frame to a request: header, guard, body.
 //!
-//! [`RequestBody`] is a closed enum with a variant per API served, so a handler that is missing does not compile. Bodies
-//! are the message library's own types; records and strings in them are slices of the frame, nothing is copied. A value
-//! that outlives the request therefore keeps the whole frame alive: copy what is stored.
+//! [`RequestBody`] is a closed enum with a variant per API served, so a handler that is missing does not compile.
+//! Bodies are the message library's own types; records and strings in them are slices of the frame, nothing is copied.
+//! A value that outlives the request therefore keeps the whole frame alive: copy what is stored.
 
 use bytes::Bytes;
 use kafka_protocol::messages;
@@ -38,7 +38,8 @@ pub enum RequestError {
     /// Lengths, counts or nulls in the body are wrong. The connection is to be closed.
     #[error("malformed {api} request, version {version}, correlation id {correlation_id}")]
     MalformedBody { api: ApiKey, version: i16, correlation_id: i32, source: GuardError },
-    /// The body has the right shape and still cannot be decoded: text that is not UTF-8. The connection is to be closed.
+    /// The body has the right shape and still cannot be decoded: text that is not UTF-8. The connection is to be
+    /// closed.
     #[error("{api} request, version {version}, correlation id {correlation_id}, cannot be decoded")]
     Undecodable { api: ApiKey, version: i16, correlation_id: i32, source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -61,10 +62,10 @@ impl From<HeaderError> for RequestError {
 }
 
 macro_rules! define_request_body {
-    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+    ($($name:ident = $key:literal, $min:literal..$max:literal, flexible $flexible:expr,
+        $request:ident, $response:ident;)*) => {
         /// The body of a request, one variant per API served.
         #[derive(Clone, Debug, PartialEq)]
-        #[non_exhaustive]
         pub enum RequestBody {
             $($name(messages::$request),)*
         }

@@ -30,10 +30,10 @@ pub trait Response: Encodable {
 }
 
 macro_rules! define_response_body {
-    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+    ($($name:ident = $key:literal, $min:literal..$max:literal, flexible $flexible:expr,
+        $request:ident, $response:ident;)*) => {
         /// The body of a response, one variant per API served.
         #[derive(Clone, Debug, PartialEq)]
-        #[non_exhaustive]
         pub enum ResponseBody {
             $($name(messages::$response),)*
         }

@@ -119,7 +119,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_answer_and_no_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), sane in any::<bool>()) {
+    fn any_bytes_are_an_answer_and_no_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200), sane in any::<bool>(),
+    ) {
         if sane && bytes.len() >= HEADER_BYTES {
             bytes[16] = 2;
             let length = (bytes.len() - LOG_OVERHEAD_BYTES) as i32;

@@ -1,7 +1,8 @@
 //! The four codecs of record batches as byte streams.
 //!
 //! gzip, LZ4 frames and zstd frames are read by their crates' streaming decoders. Snappy has no stream of its own: the
-//! Java client wraps blocks in the framing of xerial's snappy-java, librdkafka sends one bare block; both are read here.
+//! Java client wraps blocks in the framing of xerial's snappy-java, librdkafka sends one bare block; both are read
+//! here.
 
 use std::io::{self, Read};
 

@@ -132,7 +132,9 @@ proptest! {
     }
 
     #[test]
-    fn scan_agrees_with_reading_everything(records in prop::collection::vec(owned(), 1..20), wanted in 900_000..2_100_000i64) {
+    fn scan_agrees_with_reading_everything(
+        records in prop::collection::vec(owned(), 1..20), wanted in 900_000..2_100_000i64,
+    ) {
         for compression in ALL_CODECS {
             let batch = build(compression, 500, &records);
             let found = first_at_or_after(&batch, wanted, LIMIT).unwrap();
@@ -145,7 +147,8 @@ proptest! {
             prop_assert!(summary.is_dense);
             let latest = records.iter().map(|record| record.timestamp).max().unwrap();
             let at = records.iter().position(|record| record.timestamp == latest).unwrap();
-            prop_assert_eq!((summary.max_timestamp.timestamp, summary.max_timestamp.offset), (latest, Offset(500 + at as i64)));
+            let found = (summary.max_timestamp.timestamp, summary.max_timestamp.offset);
+            prop_assert_eq!(found, (latest, Offset(500 + at as i64)));
         }
     }
 
@@ -186,10 +189,22 @@ proptest! {
 /// Batches as Kafka 4.3's own client builds them, in hexadecimal: two records, the second without key and value.
 #[rustfmt::skip]
 const FROM_KAFKA: [(Compression, &str); 4] = [
-    (Compression::Gzip, "00000000000000000000005dffffffff0282d420ab0001000000010000018bcfe568000000018bcfe56805ffffffffffffffffffffffffffff000000021f8b08000000000000ffcb62606060cb4ead0c4824123031653055f030703131323200005ca3516e3d000000"),
-    (Compression::Snappy, "000000000000000000000061ffffffff0248505e810002000000010000018bcfe568000000018bcfe56805ffffffffffffffffffffffffffff0000000282534e415050590000000001000000010000001c3d246a000000066b657950619a01002c02026802780c000a02010100"),
-    (Compression::Lz4, "00000000000000000000005bffffffff020d6ac6360003000000010000018bcfe568000000018bcfe56805ffffffffffffffffffffffffffff0000000204224d186040821b000000af6a000000066b65795061010014c002026802780c000a0201010000000000"),
-    (Compression::Zstd, "000000000000000000000059ffffffff02444443f90004000000010000018bcfe568000000018bcfe56805ffffffffffffffffffffffffffff0000000228b52ffd0058e40000b06a000000066b6579506102026802780c000a0201010001004a8004010000"),
+    (Compression::Gzip, "\
+        00000000000000000000005dffffffff0282d420ab0001000000010000018bcfe568000000018bcfe56805ffffffffff\
+        ffffffffffffffffff000000021f8b08000000000000ffcb62606060cb4ead0c4824123031653055f030703131323200\
+        005ca3516e3d000000"),
+    (Compression::Snappy, "\
+        000000000000000000000061ffffffff0248505e810002000000010000018bcfe568000000018bcfe56805ffffffffff\
+        ffffffffffffffffff0000000282534e415050590000000001000000010000001c3d246a000000066b657950619a0100\
+        2c02026802780c000a02010100"),
+    (Compression::Lz4, "\
+        00000000000000000000005bffffffff020d6ac6360003000000010000018bcfe568000000018bcfe56805ffffffffff\
+        ffffffffffffffffff0000000204224d186040821b000000af6a000000066b65795061010014c002026802780c000a02\
+        01010000000000"),
+    (Compression::Zstd, "\
+        000000000000000000000059ffffffff02444443f90004000000010000018bcfe568000000018bcfe56805ffffffffff\
+        ffffffffffffffffff0000000228b52ffd0058e40000b06a000000066b6579506102026802780c000a0201010001004a\
+        8004010000"),
 ];
 
 #[test]

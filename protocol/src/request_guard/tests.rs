@@ -153,7 +153,8 @@ fn every_version() -> impl Iterator<Item = (ApiKey, i16)> {
 }
 
 macro_rules! define_library_round_trip {
-    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+    ($($name:ident = $key:literal, $min:literal..$max:literal, flexible $flexible:expr,
+        $request:ident, $response:ident;)*) => {
         /// What the library makes of a body and encodes again, and how much it left over.
         fn library_round_trip(api: ApiKey, version: i16, body: &Bytes) -> (BytesMut, usize) {
             let mut rest = body.clone();

@@ -7,7 +7,8 @@ use super::*;
 use crate::api_versions::unsupported_api_versions_response;
 
 macro_rules! define_default_round_trip {
-    ($($name:ident = $key:literal, $request:ident, $response:ident, advertised $amin:literal..$amax:literal, served $smin:literal..$smax:literal, flexible $flexible:expr;)*) => {
+    ($($name:ident = $key:literal, $min:literal..$max:literal, flexible $flexible:expr,
+        $request:ident, $response:ident;)*) => {
         /// Encodes a default response and has the library take the frame apart again.
         fn default_round_trip(api: ApiKey, version: i16) {
             match api {
