@@ -227,15 +227,19 @@ def produce(connection, topic, partition, batches: bytes | None, acks=-1, versio
     if acks == 0:
         connection.post(PRODUCE, version, body)
         return None
-    r = connection.request(PRODUCE, version, body)
-    (topics,) = [r.array(lambda r: (r.string(), r.array(_produced)))]
-    return topics[0][1][0]
+    return read_produce(connection.request(PRODUCE, version, body))[partition]
+
+
+def read_produce(r: Reader):
+    """A Produce v5-v7 response for one topic: partition -> (error code, base offset)."""
+    topics = r.array(lambda r: (r.string(), r.array(_produced)))
+    return dict(topics[0][1])
 
 
 def _produced(r):
-    _partition, error, base_offset = r.int32(), r.int16(), r.int64()
+    partition, error, base_offset = r.int32(), r.int16(), r.int64()
     _append_time, _log_start = r.int64(), r.int64()
-    return error, base_offset
+    return partition, (error, base_offset)
 
 
 def fetch_body(topic, partition, offset, max_wait_ms, min_bytes=1, max_bytes=50 << 20, version=4):
