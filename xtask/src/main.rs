@@ -1,1 +1,95 @@
-fn main() {}
+//! `cargo xtask`: the project's chores, each one command.
+//!
+//! - `cargo xtask test [--against ringlog|kafka] [--only rust|clients]`: installs what the tests need and runs all of
+//!   them: unit, property and crash tests, tests of the real binary, and real Kafka clients against it.
+//! - `cargo xtask ci`: what continuous integration runs: formatting, lints with warnings denied, and all tests.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask test [--against ringlog|kafka] [--only rust|clients]
+       cargo xtask ci";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.split_first() {
+        Some((&"test", rest)) => TestOptions::parse(rest).and_then(|options| test(&options)),
+        Some((&"ci", [])) => ci(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Which tests to run, and against what.
+struct TestOptions {
+    rust: bool,
+    clients: bool,
+    against: String,
+}
+
+impl TestOptions {
+    fn parse(args: &[&str]) -> Result<TestOptions, String> {
+        let mut options = TestOptions { rust: true, clients: true, against: "ringlog".to_owned() };
+        let mut args = args.iter();
+        while let Some(flag) = args.next() {
+            match (*flag, args.next()) {
+                ("--against", Some(&peer @ ("ringlog" | "kafka"))) => options.against = peer.to_owned(),
+                ("--only", Some(&"rust")) => options.clients = false,
+                ("--only", Some(&"clients")) => options.rust = false,
+                _ => return Err(USAGE.to_owned()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn ci() -> Result<(), String> {
+    run(cargo(&["fmt", "--all", "--check"]))?;
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    test(&TestOptions::parse(&[])?)
+}
+
+fn test(options: &TestOptions) -> Result<(), String> {
+    if options.rust {
+        run(cargo(&["test", "--workspace"]))?;
+    }
+    if options.clients {
+        if options.against == "ringlog" {
+            run(cargo(&["build", "--release", "--package", "ringlog-broker"]))?;
+        }
+        let mut clients = Command::new(root().join("tests/clients/run.sh"));
+        clients.args(["--against", &options.against]);
+        run(clients)?;
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    command
+}
+
+/// The workspace's root: the folder above this crate's.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Runs a command in the workspace's root, showing it first.
+fn run(mut command: Command) -> Result<(), String> {
+    eprintln!("xtask: {command:?}");
+    let status = command
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+    if status.success() { Ok(()) } else { Err(format!("{:?} failed: {status}", command.get_program())) }
+}

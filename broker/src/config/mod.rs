@@ -32,7 +32,7 @@ use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
 pub use error::{ConfigError, ConfigErrors};
-pub use host_port::Endpoint;
+pub use host_port::{Endpoint, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};

@@ -1,0 +1,173 @@
+//! One client connection: requests in, responses out in the same order.
+//!
+//! The reader takes whole frames from the socket and starts each request at once; the writer awaits the answers in order
+//! and sends what is ready in one go. Between them lies a queue of [`Slot`]s. What is started how:
+//!
+//! - Produce is appended before the next frame is looked at, and waits for the disk together with those behind it.
+//! - Fetches of one connection run one after the other, and the next starts only when the answer before has been sent: a
+//!   client that does not read its answers holds at most one in memory.
+//! - Everything else runs one after the other too, as on Kafka, where a connection has one request at work: an offset
+//!   commit is seen by the offset fetch sent right behind it.
+//!
+//! Bounds: requests in flight and their bytes per connection, request bytes per shard, connections per broker. Beyond
+//! them the reader stops reading, and TCP holds up the client. A connection that is silent for
+//! `connections.max.idle.ms`, or stops in the middle of a frame, is closed.
+
+mod lanes;
+mod permit;
+mod reader;
+pub mod response;
+mod socket;
+mod writer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+
+use futures_util::future::{Either, LocalBoxFuture, select};
+
+pub use lanes::Lanes;
+pub use permit::{ConnectionLimits, ConnectionPermit, ConnectionRefused};
+use response::Response;
+
+use crate::shard::Shard;
+use crate::shard::budget::{ByteBudget, Held};
+use crate::shard::event::LocalEvent;
+
+/// An answer on its way, and what it keeps occupied.
+pub struct Slot {
+    pub response: LocalBoxFuture<'static, Response>,
+    /// The request's bytes, in the connection's and in the shard's budget.
+    _request: [Held; 2],
+}
+
+/// Why a connection ended, for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    #[error("the client closed the connection")]
+    ClosedByClient,
+    #[error("the client closed the connection in the middle of a request: {received} bytes of it had come")]
+    ClosedMidRequest { received: usize },
+    #[error("malformed frame: {0}")]
+    Frame(#[from] protocol::frame::FrameError),
+    #[error("{0}")]
+    Request(String),
+    #[error("silent for {0:?}")]
+    Idle(std::time::Duration),
+    #[error("a request stopped arriving half-way for {0:?}")]
+    StalledRequest(std::time::Duration),
+    #[error("the client did not take an answer for {0:?}")]
+    StalledResponse(std::time::Duration),
+    #[error("socket: {0}")]
+    Socket(#[from] std::io::Error),
+    #[error("the broker is shutting down")]
+    Shutdown,
+}
+
+/// What the reader, the writer and the request handlers of one connection share.
+pub struct Connection {
+    pub shard: Rc<Shard>,
+    pub peer: SocketAddr,
+    pub lanes: Lanes,
+    slots: RefCell<VecDeque<Slot>>,
+    slot_added: LocalEvent,
+    slot_taken: LocalEvent,
+    in_flight: Cell<usize>,
+    request_budget: Rc<ByteBudget>,
+    reading_ended: Cell<bool>,
+}
+
+impl Connection {
+    fn new(shard: Rc<Shard>, peer: SocketAddr) -> Rc<Connection> {
+        let limit = shard.settings().memory().connection_request_bytes_max;
+        Rc::new(Connection {
+            request_budget: ByteBudget::new(usize::try_from(limit).unwrap_or(usize::MAX)),
+            shard,
+            peer,
+            lanes: Lanes::new(),
+            slots: RefCell::default(),
+            slot_added: LocalEvent::default(),
+            slot_taken: LocalEvent::default(),
+            in_flight: Cell::new(0),
+            reading_ended: Cell::new(false),
+        })
+    }
+
+    /// Queues an answer behind those of earlier requests.
+    fn push(&self, request_bytes: usize, response: LocalBoxFuture<'static, Response>) {
+        let request = [self.request_budget.hold(request_bytes), self.shard.request_budget().hold(request_bytes)];
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.slots.borrow_mut().push_back(Slot { response, _request: request });
+        self.slot_added.notify();
+    }
+
+    /// Waits until another request may be taken in.
+    async fn has_room(&self) {
+        let requests_max = self.shard.settings().memory().connection_requests_max;
+        while self.in_flight.get() >= requests_max {
+            self.slot_taken.listen().await;
+        }
+        self.request_budget.has_room().await;
+        self.shard.request_budget().has_room().await;
+    }
+
+    /// The next answer to send, or `None` once the client has sent its last request and all are answered.
+    async fn next_slot(&self) -> Option<Slot> {
+        loop {
+            if let Some(slot) = self.slots.borrow_mut().pop_front() {
+                return Some(slot);
+            }
+            if self.reading_ended.get() {
+                return None;
+            }
+            self.slot_added.listen().await;
+        }
+    }
+
+    fn answered(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.slot_taken.notify();
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit: ConnectionPermit) {
+    let _counted = shard.count_connection();
+    let reason = match socket::split(socket) {
+        Ok(halves) => {
+            let connection = Connection::new(shard.clone(), peer);
+            serve_halves(&connection, halves).await
+        }
+        Err(error) => CloseReason::Socket(error),
+    };
+    drop(permit);
+    match reason {
+        CloseReason::ClosedByClient | CloseReason::Shutdown => tracing::debug!(%peer, %reason, "connection closed"),
+        CloseReason::Idle(_) | CloseReason::Socket(_) => tracing::info!(%peer, %reason, "connection closed"),
+        _ => {
+            shard.metrics().connection_refused();
+            tracing::warn!(%peer, %reason, "connection closed");
+        }
+    }
+}
+
+async fn serve_halves(connection: &Rc<Connection>, halves: socket::Halves) -> CloseReason {
+    let reading = async {
+        let reason = reader::run(connection, halves.reader).await;
+        connection.reading_ended.set(true);
+        connection.slot_added.notify();
+        reason
+    };
+    let writing = writer::run(connection, halves.writer);
+    // What the client asked before it closed its half, or before it sent garbage, is still answered. If the answers
+    // cannot be sent, there is no use in reading on: dropping the reader ends it.
+    match select(std::pin::pin!(reading), std::pin::pin!(writing)).await {
+        Either::Left((reason, writing)) => match writing.await {
+            Ok(()) => reason,
+            Err(failed) => failed,
+        },
+        Either::Right((Err(failed), _)) => failed,
+        Either::Right((Ok(()), reading)) => reading.await,
+    }
+}

@@ -1,0 +1,89 @@
+//! How many connections the broker holds: in total, and from one address (`max.connections`, `max.connections.per.ip`).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The limits, shared by the acceptor and the connections. Touched when a connection comes or goes, never in between.
+pub struct ConnectionLimits {
+    total_max: usize,
+    per_ip_max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    per_ip: HashMap<IpAddr, usize>,
+}
+
+/// Why a connection is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionRefused {
+    #[error("{limit} connections are open, as many as max.connections and --connections-max allow")]
+    TooMany { limit: usize },
+    #[error("{limit} connections from {ip} are open, as many as max.connections.per.ip allows")]
+    TooManyFromAddress { ip: IpAddr, limit: usize },
+}
+
+/// The right to one connection; given back when dropped.
+pub struct ConnectionPermit {
+    limits: Arc<ConnectionLimits>,
+    ip: IpAddr,
+}
+
+impl ConnectionLimits {
+    pub fn new(total_max: usize, per_ip_max: usize) -> Arc<ConnectionLimits> {
+        Arc::new(ConnectionLimits { total_max, per_ip_max, open: Mutex::default() })
+    }
+
+    /// Counts a connection from `ip` in, if it may come.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.total >= self.total_max {
+            return Err(ConnectionRefused::TooMany { limit: self.total_max });
+        }
+        if open.per_ip.get(&ip).copied().unwrap_or(0) >= self.per_ip_max {
+            return Err(ConnectionRefused::TooManyFromAddress { ip, limit: self.per_ip_max });
+        }
+        open.total += 1;
+        *open.per_ip.entry(ip).or_default() += 1;
+        Ok(ConnectionPermit { limits: self.clone(), ip })
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        if let Some(count) = open.per_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                open.per_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_limits_hold_and_permits_come_back() {
+        let limits = ConnectionLimits::new(3, 2);
+        let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let first = limits.admit(a).ok().unwrap();
+        let _second = limits.admit(a).ok().unwrap();
+        assert_eq!(limits.admit(a).err(), Some(ConnectionRefused::TooManyFromAddress { ip: a, limit: 2 }));
+        let _third = limits.admit(b).ok().unwrap();
+        assert_eq!(limits.admit(b).err(), Some(ConnectionRefused::TooMany { limit: 3 }));
+        drop(first);
+        assert_eq!(limits.open(), 2);
+        assert!(limits.admit(a).is_ok());
+    }
+}

@@ -1,0 +1,126 @@
+//! Taking requests from the socket.
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_lite::AsyncReadExt;
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use glommio::net::TcpStream;
+use glommio::timer::Timer;
+use protocol::frame::FrameDecoder;
+
+use super::response::Response;
+use super::{CloseReason, Connection};
+use crate::handlers;
+use crate::shard::budget::Held;
+
+/// How long a request may stop arriving half-way.
+const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
+/// A frame grown beyond this counts against the shard's budget while it arrives; what is smaller is bounded by the
+/// number of connections.
+const UNCOUNTED_FRAME_BYTES: usize = 64 * 1024;
+/// An idle connection keeps no more buffer than this.
+const IDLE_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Reads until the client closes, misbehaves, or the broker stops.
+pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseReason {
+    let shard = &connection.shard;
+    let config = shard.broker_config();
+    let decoder = FrameDecoder::new(usize::try_from(config.socket_request_max_bytes).unwrap_or(0));
+    let idle_max = match u64::try_from(config.connections_max_idle_ms) {
+        Ok(ms) => Duration::from_millis(ms),
+        // Kafka: a negative value turns the check off.
+        Err(_) => Duration::MAX,
+    };
+    let mut buffer = BytesMut::new();
+    let mut partial: Option<Held> = None;
+    let mut stopped = pin!(shard.stopped().fuse());
+    loop {
+        loop {
+            match decoder.next_frame(&mut buffer) {
+                Ok(Some(frame)) => {
+                    partial = None;
+                    let bytes = frame.len();
+                    match handlers::dispatch(connection, frame) {
+                        Ok(response) => connection.push(bytes, response),
+                        Err(reason) => {
+                            // Earlier answers are sent first.
+                            connection.push(bytes, close(&reason));
+                            return CloseReason::Request(reason);
+                        }
+                    }
+                    if !has_room_now(connection) {
+                        // Let the answers of what has been taken in get out before more comes in.
+                        match select(pin!(connection.has_room()), &mut stopped).await {
+                            Either::Left(_) => {}
+                            Either::Right(_) => return CloseReason::Shutdown,
+                        }
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return CloseReason::Frame(error),
+            }
+        }
+        if buffer.len() > UNCOUNTED_FRAME_BYTES {
+            partial.get_or_insert_with(|| shard.request_budget().hold(0)).resize(buffer.len());
+        }
+        let patience = if buffer.is_empty() { idle_max } else { STALLED_REQUEST_MAX.min(idle_max) };
+        let read = {
+            let read = read_more(&mut socket, &mut buffer, &decoder);
+            match select(pin!(read), select(Timer::new(patience), &mut stopped)).await {
+                Either::Left((read, _)) => Some(read),
+                Either::Right((Either::Left(_), _)) => None,
+                Either::Right((Either::Right(_), _)) => return CloseReason::Shutdown,
+            }
+        };
+        match read {
+            None if !buffer.is_empty() => return CloseReason::StalledRequest(patience),
+            // The client waits for us, not we for it.
+            None if connection.in_flight.get() > 0 => {}
+            None => return CloseReason::Idle(patience),
+            Some(Ok(0)) if buffer.is_empty() => return CloseReason::ClosedByClient,
+            Some(Ok(0)) => return CloseReason::ClosedMidRequest { received: buffer.len() },
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return CloseReason::Socket(error),
+        }
+    }
+}
+
+fn has_room_now(connection: &Connection) -> bool {
+    connection.has_room().now_or_never().is_some()
+}
+
+fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response> {
+    let reason = reason.to_owned();
+    async move { Response::Close { reason } }.boxed_local()
+}
+
+/// Reads once into the end of `buffer`. Cancelling it loses nothing: bytes are in the buffer or still in the socket.
+async fn read_more(socket: &mut TcpStream, buffer: &mut BytesMut, decoder: &FrameDecoder) -> io::Result<usize> {
+    if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER_BYTES {
+        *buffer = BytesMut::new();
+    }
+    let wanted = decoder.read_bytes_wanted(buffer);
+    let filled = buffer.len();
+    buffer.resize(filled + wanted, 0);
+    let mut room = Room { buffer, filled };
+    let read = socket.read(&mut room.buffer[filled..]).await?;
+    room.filled += read;
+    Ok(read)
+}
+
+/// Cuts the buffer back to what was filled, also when the read is cancelled.
+struct Room<'a> {
+    buffer: &'a mut BytesMut,
+    filled: usize,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.buffer.truncate(self.filled);
+    }
+}

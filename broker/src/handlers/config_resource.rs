@@ -1,0 +1,60 @@
+//! The resources of the config APIs: topics and brokers, by Kafka's numbers.
+
+use kafka_protocol::ResponseError;
+use metadata::controller::AlterConfigsError;
+use metadata::record::ConfigResource;
+use protocol::BrokerId;
+
+/// `resource_type` on the wire (Kafka's `ConfigResource.Type`).
+const TYPE_TOPIC: i8 = 2;
+const TYPE_BROKER: i8 = 4;
+
+/// What a request names. An empty broker name is the default of all brokers.
+pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseError, String)> {
+    match resource_type {
+        TYPE_TOPIC => Ok(ConfigResource::Topic(name.to_owned())),
+        TYPE_BROKER if name.is_empty() => Ok(ConfigResource::BrokerDefault),
+        TYPE_BROKER => match name.parse() {
+            Ok(id) => Ok(ConfigResource::Broker(BrokerId(id))),
+            Err(_) => Err((ResponseError::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))),
+        },
+        other => Err((
+            ResponseError::InvalidRequest,
+            format!("resource type {other} is not served: only topics (2) and brokers (4) have configs here"),
+        )),
+    }
+}
+
+/// The number and the name of a resource on the wire.
+pub fn to_wire(resource: &ConfigResource) -> (i8, String) {
+    match resource {
+        ConfigResource::Topic(name) => (TYPE_TOPIC, name.clone()),
+        ConfigResource::Broker(id) => (TYPE_BROKER, id.to_string()),
+        ConfigResource::BrokerDefault => (TYPE_BROKER, String::new()),
+    }
+}
+
+pub fn error_code(error: &AlterConfigsError) -> ResponseError {
+    match error {
+        AlterConfigsError::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
+        AlterConfigsError::TopicWithoutName
+        | AlterConfigsError::UnknownBroker { .. }
+        | AlterConfigsError::DuplicateResource
+        | AlterConfigsError::DuplicateConfig
+        | AlterConfigsError::NullValue { .. }
+        | AlterConfigsError::UnknownOperation { .. }
+        | AlterConfigsError::ReadOnly { .. }
+        | AlterConfigsError::InvalidBrokerConfig(_) => ResponseError::InvalidRequest,
+        AlterConfigsError::NotAList { .. }
+        | AlterConfigsError::InvalidTopicConfig(_)
+        | AlterConfigsError::ClusterMinInsyncReplicasRemoved
+        | AlterConfigsError::BrokerMinInsyncReplicas => ResponseError::InvalidConfig,
+    }
+}
+
+/// How one resource of an alteration is answered: its number and name, and the error if there is one.
+pub struct Altered {
+    pub resource_type: i8,
+    pub resource_name: String,
+    pub error: Option<(ResponseError, String)>,
+}

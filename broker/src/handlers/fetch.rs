@@ -1,0 +1,434 @@
+//! Fetch (key 1), versions 4-18, for consumers: sessions (KIP-227), long polling, size limits, topic ids, divergence by
+//! epoch.
+//!
+//! A fetch reads from every shard concerned at once, each shard within the same byte limit, and drops what is over the
+//! limit when it puts the answer together. When there is too little to answer it leaves a [`Watch`] with every partition
+//! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_request::FetchRequest;
+use protocol::error_code;
+use protocol::fetch_response::{FetchPartition, FetchResponse, FetchTopic};
+use protocol::header::RequestHeader;
+use protocol::response::EncodeError;
+use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
+use wal::reader::ReadError;
+
+use crate::fetch_session::{
+    FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
+};
+use crate::partition::PartitionKey;
+use crate::purgatory::Watch;
+use crate::shard::Shard;
+use crate::shard::budget::Held;
+use crate::shard::message::ShardMessage;
+
+/// First version that names topics by id (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 13;
+/// First version with fetch sessions (KIP-227).
+const VERSION_SESSIONS: i16 = 7;
+/// What a fetch may return even when the shard's budget for responses is spent, so that every consumer gets on.
+const RESPONSE_BYTES_FLOOR: usize = 64 * 1024;
+/// No client waits longer for a poll; a larger `max_wait_ms` is cut to this.
+const MAX_WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// The partitions of one fetch that live on another shard.
+pub struct FetchForward {
+    pub reads: Vec<PartitionRead>,
+    pub max_bytes: usize,
+    pub mode: ReadMode,
+    /// Left with the partitions that have too little, to be fired when they move.
+    pub watch: Arc<Watch>,
+}
+
+/// Whether to read, or only to say how much there would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    Read,
+    Estimate,
+}
+
+/// One partition to read.
+#[derive(Clone)]
+pub struct PartitionRead {
+    /// Place within the fetch.
+    pub slot: usize,
+    pub key: PartitionKey,
+    pub fetch: PartitionFetch,
+}
+
+/// What was read of one partition.
+pub struct FetchedPartition {
+    pub slot: usize,
+    pub outcome: Outcome,
+}
+
+/// One partition's part of the answer.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub error: Option<ResponseError>,
+    pub high_watermark: Offset,
+    pub log_start_offset: Offset,
+    /// Where the client's log and ours part, if its last epoch tells so (KIP-595).
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Whole record batches, verbatim.
+    pub records: Vec<Bytes>,
+    /// Size of `records`, or what it would be in [`ReadMode::Estimate`].
+    pub bytes: usize,
+}
+
+impl Outcome {
+    fn failed(error: ResponseError) -> Outcome {
+        Outcome {
+            error: Some(error),
+            high_watermark: Offset(-1),
+            log_start_offset: Offset(-1),
+            diverging: None,
+            records: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn answers_at_once(&self) -> bool {
+        self.error.is_some() || self.diverging.is_some()
+    }
+}
+
+/// A fetch's answer before it is encoded.
+pub struct Fetched {
+    pub error: Option<ResponseError>,
+    pub session_id: i32,
+    /// In the order of the answer; partitions of a topic are adjacent.
+    pub partitions: Vec<(FetchKey, Outcome)>,
+    /// The share of the shard's response budget that the answer holds until it is sent.
+    pub held: Option<Held>,
+}
+
+impl Fetched {
+    fn failed(error: ResponseError) -> Fetched {
+        Fetched { error: Some(error), session_id: NO_SESSION, partitions: Vec::new(), held: None }
+    }
+}
+
+/// Serves one request.
+pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> Fetched {
+    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64).min(MAX_WAIT_MAX);
+    let min_bytes = request.min_bytes.max(0) as usize;
+    let max_bytes = if request.max_bytes <= 0 { 0 } else { request.max_bytes as usize };
+    let max_bytes = max_bytes.min(usize::try_from(shard.broker_config().fetch_max_bytes).unwrap_or(0));
+
+    let plan = if version >= VERSION_SESSIONS {
+        let session_request = session_request(version, &request);
+        match shard.fetch_sessions().begin(session_request, crate::clock::now_ms(), shard.random_u32()) {
+            Ok(plan) => plan,
+            Err(error) => return Fetched::failed(error),
+        }
+    } else {
+        SessionPlan::Sessionless { fetches: session_request(version, &request).fetches }
+    };
+    let (session_id, incremental, fetches) = match plan {
+        SessionPlan::Sessionless { fetches } => (NO_SESSION, false, fetches),
+        SessionPlan::New { session_id, fetches } => (session_id, false, fetches),
+        SessionPlan::Incremental { session_id, fetches } => (session_id, true, fetches),
+    };
+
+    let (outcomes, held) = read_until_enough(shard, &fetches, min_bytes, max_bytes, deadline).await;
+    let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
+    if session_id != NO_SESSION {
+        let mut sessions = shard.fetch_sessions();
+        if incremental {
+            partitions.retain(|(key, outcome)| sessions.must_tell(session_id, key, &session_answer(outcome)));
+        }
+        let told: Vec<_> = partitions.iter().map(|(key, outcome)| (key.clone(), session_answer(outcome))).collect();
+        sessions.told(session_id, &told);
+    }
+    group_by_topic(&mut partitions);
+    Fetched { error: None, session_id, partitions, held: Some(held) }
+}
+
+fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
+    let by_id = version >= VERSION_TOPIC_IDS;
+    let topic_ref = |name: &str, id: uuid::Uuid| {
+        if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.to_owned()) }
+    };
+    let fetches = request.topics.iter().flat_map(|topic| {
+        let topic_ref = topic_ref(topic.topic.as_str(), topic.topic_id);
+        topic.partitions.iter().map(move |p| {
+            let key = FetchKey { topic: topic_ref.clone(), partition: PartitionId(p.partition) };
+            let fetch = PartitionFetch {
+                fetch_offset: Offset(p.fetch_offset),
+                max_bytes: p.partition_max_bytes,
+                current_leader_epoch: LeaderEpoch(p.current_leader_epoch),
+                last_fetched_epoch: LeaderEpoch(p.last_fetched_epoch),
+            };
+            (key, fetch)
+        })
+    });
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        let topic_ref = topic_ref(topic.topic.as_str(), topic.topic_id);
+        topic.partitions.iter().map(move |p| FetchKey { topic: topic_ref.clone(), partition: PartitionId(*p) })
+    });
+    SessionRequest {
+        session_id: request.session_id,
+        session_epoch: request.session_epoch,
+        fetches: fetches.collect(),
+        forgotten: forgotten.collect(),
+        uses_topic_ids: by_id,
+    }
+}
+
+fn session_answer(outcome: &Outcome) -> PartitionAnswer {
+    PartitionAnswer {
+        high_watermark: outcome.high_watermark,
+        log_start_offset: outcome.log_start_offset,
+        has_records: outcome.bytes > 0,
+        has_error: outcome.answers_at_once(),
+    }
+}
+
+/// The response nests partitions under topics; a session's order may have torn a topic apart.
+fn group_by_topic(partitions: &mut [(FetchKey, Outcome)]) {
+    let mut first_seen: HashMap<TopicRef, usize> = HashMap::new();
+    for (at, (key, _)) in partitions.iter().enumerate() {
+        if !first_seen.contains_key(&key.topic) {
+            first_seen.insert(key.topic.clone(), at);
+        }
+    }
+    partitions.sort_by_key(|(key, _)| first_seen[&key.topic]);
+}
+
+/// The bytes of the answer, and what they hold of the response budget.
+pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, Option<Held>), EncodeError> {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut current: Option<TopicRef> = None;
+    for (key, outcome) in fetched.partitions {
+        if current.as_ref() != Some(&key.topic) {
+            topics.push(match &key.topic {
+                TopicRef::Id(topic_id) => FetchTopic { topic_id: *topic_id, ..FetchTopic::default() },
+                TopicRef::Name(name) => FetchTopic { name: name.clone().into(), ..FetchTopic::default() },
+            });
+            current = Some(key.topic);
+        }
+        let topic = topics.last_mut().expect("pushed above");
+        topic.partitions.push(FetchPartition {
+            high_watermark: outcome.high_watermark,
+            last_stable_offset: outcome.high_watermark,
+            log_start_offset: outcome.log_start_offset,
+            diverging_epoch: outcome.diverging,
+            records: outcome.records,
+            ..FetchPartition::empty(key.partition, error_code::code(outcome.error))
+        });
+    }
+    let response = FetchResponse {
+        error_code: error_code::code(fetched.error),
+        session_id: fetched.session_id,
+        topics,
+        ..FetchResponse::default()
+    };
+    Ok((response.encode(header.version, header.correlation_id)?, fetched.held))
+}
+
+async fn read_until_enough(
+    shard: &Rc<Shard>,
+    fetches: &[(FetchKey, PartitionFetch)],
+    min_bytes: usize,
+    max_bytes: usize,
+    deadline: Instant,
+) -> (Vec<Outcome>, Held) {
+    let watch = Watch::new();
+    let min_bytes = min_bytes.min(max_bytes);
+    loop {
+        let waited_out = Instant::now() >= deadline || fetches.is_empty();
+        let enough = waited_out || min_bytes <= 1 || {
+            let estimate = gather(shard, fetches, max_bytes, ReadMode::Estimate, &watch).await;
+            estimate.iter().any(Outcome::answers_at_once)
+                || estimate.iter().map(|o| o.bytes).sum::<usize>() >= min_bytes
+        };
+        if enough {
+            let mut held = shard.response_budget().take_up_to(max_bytes);
+            let limit = held.bytes().max(RESPONSE_BYTES_FLOOR.min(max_bytes));
+            let outcomes = gather(shard, fetches, limit, ReadMode::Read, &watch).await;
+            let bytes: usize = outcomes.iter().map(|o| o.bytes).sum();
+            held.resize(bytes);
+            // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
+            if waited_out || min_bytes > 1 || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
+                return (outcomes, held);
+            }
+        }
+        if shard.is_stopping() {
+            let outcomes = gather(shard, fetches, RESPONSE_BYTES_FLOOR, ReadMode::Estimate, &watch).await;
+            return (
+                outcomes.into_iter().map(|o| Outcome { bytes: 0, ..o }).collect(),
+                shard.response_budget().hold(0),
+            );
+        }
+        shard.parked_fetches().add(&watch);
+        let timer = Timer::new(deadline.saturating_duration_since(Instant::now()));
+        match select(std::pin::pin!(watch.fired()), timer).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
+    }
+}
+
+/// Reads from all shards concerned; one outcome per fetch, in order, within `max_bytes` all together (but at least one
+/// batch if there is one).
+async fn gather(
+    shard: &Rc<Shard>,
+    fetches: &[(FetchKey, PartitionFetch)],
+    max_bytes: usize,
+    mode: ReadMode,
+    watch: &Arc<Watch>,
+) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; fetches.len()];
+    let mut by_shard: Vec<Vec<PartitionRead>> = (0..shard.count()).map(|_| Vec::new()).collect();
+    let image = shard.image();
+    for (slot, (key, fetch)) in fetches.iter().enumerate() {
+        let topic = match &key.topic {
+            TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
+            TopicRef::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
+        };
+        match topic {
+            Err(error) => outcomes[slot] = Some(Outcome::failed(error)),
+            Ok(topic) if topic.partition(key.partition).is_none() => {
+                outcomes[slot] = Some(Outcome::failed(ResponseError::UnknownTopicOrPartition));
+            }
+            Ok(topic) => {
+                let key = PartitionKey { topic_id: topic.id, partition: key.partition };
+                by_shard[shard.owner_of(key)].push(PartitionRead { slot, key, fetch: *fetch });
+            }
+        }
+    }
+    drop(image);
+    let mut local = None;
+    let mut remote = Vec::new();
+    for (owner, reads) in by_shard.into_iter().enumerate() {
+        if reads.is_empty() {
+            continue;
+        }
+        let forward = FetchForward { reads, max_bytes, mode, watch: watch.clone() };
+        if owner == shard.index() {
+            local = Some(forward);
+        } else {
+            let (answer, receiver) = oneshot::channel();
+            shard.send(owner, ShardMessage::Fetch { forward, answer });
+            remote.push(receiver);
+        }
+    }
+    if let Some(forward) = local {
+        for fetched in read_here(shard, forward).await {
+            outcomes[fetched.slot] = Some(fetched.outcome);
+        }
+    }
+    for receiver in remote {
+        for fetched in receiver.await.unwrap_or_default() {
+            outcomes[fetched.slot] = Some(fetched.outcome);
+        }
+    }
+    let mut total = 0;
+    outcomes
+        .into_iter()
+        .map(|outcome| {
+            let mut outcome = outcome.unwrap_or_else(|| Outcome::failed(ResponseError::KafkaStorageError));
+            // Each shard kept to the limit by itself; together they may be over it.
+            if mode == ReadMode::Read && total > 0 && total + outcome.bytes > max_bytes {
+                outcome.records = Vec::new();
+                outcome.bytes = 0;
+            }
+            total += outcome.bytes;
+            outcome
+        })
+        .collect()
+}
+
+/// Serves the partitions that live on this shard.
+pub async fn read_here(shard: &Rc<Shard>, forward: FetchForward) -> Vec<FetchedPartition> {
+    let mut fetched = Vec::with_capacity(forward.reads.len());
+    let mut total = 0;
+    for read in &forward.reads {
+        let outcome = read_one(shard, read, &forward, total).await;
+        total += outcome.bytes;
+        fetched.push(FetchedPartition { slot: read.slot, outcome });
+    }
+    if forward.mode == ReadMode::Read {
+        shard.metrics().fetched(total);
+    }
+    fetched
+}
+
+async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForward, total: usize) -> Outcome {
+    let partition = match shard.partition(read.key) {
+        Ok(partition) => partition,
+        Err(error) => return Outcome::failed(error),
+    };
+    let PartitionFetch { fetch_offset, max_bytes, current_leader_epoch, last_fetched_epoch } = read.fetch;
+    if let Err(error) = partition.check_leader_epoch(current_leader_epoch) {
+        return Outcome::failed(error);
+    }
+    let log = &partition.log;
+    let high_watermark = partition.high_watermark();
+    let mut outcome = Outcome {
+        error: None,
+        high_watermark,
+        log_start_offset: log.log_start_offset(),
+        diverging: None,
+        records: Vec::new(),
+        bytes: 0,
+    };
+    if last_fetched_epoch != LeaderEpoch::UNKNOWN {
+        let (epoch, end) = log.epoch_end_offset(last_fetched_epoch);
+        if epoch == LeaderEpoch::UNKNOWN || end == Offset(-1) {
+            return Outcome::failed(ResponseError::OffsetOutOfRange);
+        }
+        if epoch < last_fetched_epoch || end < fetch_offset {
+            outcome.diverging = Some((epoch, end));
+            return outcome;
+        }
+    }
+    if fetch_offset < log.log_start_offset() || fetch_offset > log.log_end_offset() {
+        return Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome };
+    }
+    if fetch_offset >= high_watermark || forward.mode == ReadMode::Estimate {
+        // Nothing was awaited since the high watermark was read, so no rise of it can be missed.
+        partition.watchers().borrow_mut().add(&forward.watch);
+    }
+    if fetch_offset >= high_watermark {
+        return outcome;
+    }
+    let partition_limit = max_bytes.max(0) as usize;
+    if forward.mode == ReadMode::Estimate {
+        let available = log.bytes_between(fetch_offset, high_watermark).max(1);
+        outcome.bytes = usize::try_from(available).unwrap_or(usize::MAX).min(partition_limit.max(1));
+        return outcome;
+    }
+    let limit = partition_limit.min(forward.max_bytes.saturating_sub(total));
+    let at_least_one = total == 0;
+    if limit == 0 && !at_least_one {
+        return outcome;
+    }
+    let batches = match log.read_cached(fetch_offset, high_watermark, limit, at_least_one) {
+        Some(batches) => Ok(batches),
+        None => log.read(fetch_offset, high_watermark, limit, at_least_one).await,
+    };
+    match batches {
+        Ok(batches) => {
+            outcome.bytes = batches.bytes;
+            outcome.records = batches.batches;
+            outcome
+        }
+        // Retention may have moved the start while the disk was read.
+        Err(ReadError::OutOfRange { .. }) => Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome },
+        Err(error) => {
+            tracing::error!(topic = %partition.topic, partition = %read.key.partition, %error, "fetch failed");
+            Outcome { error: Some(ResponseError::KafkaStorageError), ..outcome }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Metadata (key 3), versions 0-13: brokers, topics, partitions, and the creation of topics that are asked for.
+//!
+//! A topic created here (`auto.create.topics.enable`) is there when the answer is given: Kafka answers first and lets the
+//! client ask again, which works as well but takes a round trip more.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use metadata::image::{MetadataImage, TopicImage};
+use protocol::TopicId;
+
+use super::Context;
+use super::describe_cluster::CLUSTER_OPERATIONS;
+use super::topic_access::{TOPIC_OPERATIONS, is_internal};
+
+/// First version that can name topics by id and answer with ids (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 10;
+/// First version whose answer may leave the name of a topic null.
+const VERSION_NULL_NAMES: i16 = 12;
+
+/// How one topic of the answer is to be filled.
+enum Asked {
+    Known(std::sync::Arc<TopicImage>),
+    Unknown { error: ResponseError, name: Option<TopicName>, topic_id: TopicId },
+}
+
+pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResponse {
+    let version = context.version();
+    let shard = context.shard();
+    // In version 0 an empty list means all topics; later null does, and an empty list means none.
+    let topics = match &request.topics {
+        None => None,
+        Some(topics) if topics.is_empty() && version == 0 => None,
+        Some(topics) => Some(topics),
+    };
+    let may_create =
+        (version < 4 || request.allow_auto_topic_creation) && shard.broker_config().auto_create_topics_enable;
+    let mut created_errors = std::collections::HashMap::new();
+    if may_create && let Some(topics) = topics {
+        let image = shard.image();
+        let missing: Vec<String> = topics
+            .iter()
+            .filter(|topic| topic.topic_id.is_nil())
+            .filter_map(|topic| topic.name.as_ref())
+            .filter(|name| image.topic(name.as_str()).is_none())
+            .map(|name| name.to_string())
+            .collect();
+        if !missing.is_empty() {
+            created_errors = shard.auto_create_topics(missing).await;
+        }
+    }
+    let image = shard.image();
+    let asked: Vec<Asked> = match topics {
+        None => image.topics().cloned().map(Asked::Known).collect(),
+        Some(topics) => topics.iter().map(|topic| find(&image, topic, version, &created_errors)).collect(),
+    };
+    let topics = asked
+        .into_iter()
+        .map(|asked| topic_response(asked, version, request.include_topic_authorized_operations))
+        .collect();
+    response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
+}
+
+fn find(
+    image: &MetadataImage,
+    topic: &MetadataRequestTopic,
+    version: i16,
+    created_errors: &std::collections::HashMap<String, ResponseError>,
+) -> Asked {
+    if version >= VERSION_TOPIC_IDS && !topic.topic_id.is_nil() {
+        let topic_id = TopicId(topic.topic_id);
+        return match image.topic_by_id(topic_id) {
+            Some(topic) => Asked::Known(topic.clone()),
+            None => Asked::Unknown { error: ResponseError::UnknownTopicId, name: None, topic_id },
+        };
+    }
+    let Some(name) = &topic.name else {
+        return Asked::Unknown { error: ResponseError::InvalidRequest, name: None, topic_id: TopicId::ZERO };
+    };
+    match image.topic(name.as_str()) {
+        Some(topic) => Asked::Known(topic.clone()),
+        None => {
+            let error = match created_errors.get(name.as_str()) {
+                Some(error) => *error,
+                None if metadata::controller::check_topic_name(name.as_str()).is_err() => {
+                    ResponseError::InvalidTopicException
+                }
+                None => ResponseError::UnknownTopicOrPartition,
+            };
+            Asked::Unknown { error, name: Some(name.clone()), topic_id: TopicId::ZERO }
+        }
+    }
+}
+
+fn topic_response(asked: Asked, version: i16, with_operations: bool) -> MetadataResponseTopic {
+    let response = MetadataResponseTopic::default();
+    let topic = match asked {
+        Asked::Known(topic) => topic,
+        Asked::Unknown { error, name, topic_id } => {
+            let name = match name {
+                None if version < VERSION_NULL_NAMES => Some(TopicName::default()),
+                name => name,
+            };
+            let internal = name.as_ref().is_some_and(|name| is_internal(name.as_str()));
+            let response = response.with_error_code(error.code()).with_name(name);
+            let response = if version >= 1 { response.with_is_internal(internal) } else { response };
+            return if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic_id.0) } else { response };
+        }
+    };
+    let partitions = topic
+        .partitions()
+        .map(|(partition, state)| {
+            let brokers = |ids: &[protocol::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
+            let error = if state.leader.is_none() { ResponseError::LeaderNotAvailable.code() } else { 0 };
+            let response = MetadataResponsePartition::default()
+                .with_error_code(error)
+                .with_partition_index(partition.0)
+                .with_leader_id(BrokerId(state.leader.map_or(-1, |id| id.0)))
+                .with_replica_nodes(brokers(&state.replicas))
+                .with_isr_nodes(brokers(&state.isr));
+            if version >= 7 { response.with_leader_epoch(state.leader_epoch.0) } else { response }
+        })
+        .collect();
+    let response = response.with_name(Some(TopicName(topic.name.to_string().into()))).with_partitions(partitions);
+    let response = if version >= 1 { response.with_is_internal(is_internal(&topic.name)) } else { response };
+    let response = if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic.id.0) } else { response };
+    if version >= 8 && with_operations { response.with_topic_authorized_operations(TOPIC_OPERATIONS) } else { response }
+}
+
+fn response(context: &Context, image: &MetadataImage, version: i16, with_operations: bool) -> MetadataResponse {
+    let shard = context.shard();
+    let brokers = image
+        .brokers()
+        .map(|broker| {
+            let response = MetadataResponseBroker::default()
+                .with_node_id(BrokerId(broker.broker.0))
+                .with_host(broker.host.clone().into())
+                .with_port(broker.port.into());
+            if version >= 1 { response.with_rack(broker.rack.clone().map(Into::into)) } else { response }
+        })
+        .collect();
+    let response = MetadataResponse::default().with_brokers(brokers);
+    let response = if version >= 1 { response.with_controller_id(BrokerId(shard.broker_id().0)) } else { response };
+    let response = if version >= 2 {
+        response.with_cluster_id(Some(shard.settings().cluster_id.clone().into()))
+    } else {
+        response
+    };
+    if (8..=10).contains(&version) && with_operations {
+        response.with_cluster_authorized_operations(CLUSTER_OPERATIONS)
+    } else {
+        response
+    }
+}

@@ -1,0 +1,347 @@
+//! Produce (key 0), versions 3-13.
+//!
+//! Two stages. [`dispatch`] runs to its end before the connection looks at its next request: it appends what this shard
+//! owns and sends the rest to the owning shards, so pipelined requests of one connection are appended in the order sent.
+//! The future that it returns is the second stage, and many of them wait at once: until the log is as durable as `acks`
+//! asks. Nothing is polled; commits wake it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::produce_request::ProduceRequest;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use protocol::{PartitionId, TopicId};
+
+use super::topic_access::is_internal;
+use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused};
+use crate::shard::Shard;
+use crate::shard::message::ShardMessage;
+
+/// First version with `record_errors` and `error_message` (KIP-467).
+const VERSION_RECORD_ERRORS: i16 = 8;
+/// First version that names topics by id (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 13;
+
+/// The partitions of one Produce request that live on another shard.
+pub struct ProduceForward {
+    pub items: Vec<ProduceItem>,
+    pub acks: Acks,
+    pub version: i16,
+}
+
+/// One partition's records.
+pub struct ProduceItem {
+    pub key: PartitionKey,
+    /// Exactly one record batch, if the client keeps to the protocol.
+    pub records: Bytes,
+    /// Place of the answer within the request.
+    slot: usize,
+}
+
+/// What became of one partition's records.
+pub struct ProducedPartition {
+    slot: usize,
+    result: Result<AppendAck, Refused>,
+}
+
+/// How a produce ends for its connection.
+pub enum Produced {
+    Respond(ProduceResponse),
+    /// acks=0 and all was appended: the client expects no bytes.
+    Silent,
+    /// acks=0 and something was refused: closing is the only way to tell (as Kafka does), so that the client refreshes
+    /// its metadata.
+    Close {
+        reason: String,
+    },
+}
+
+/// An append of this shard on its way to being durable.
+struct Pending {
+    slot: usize,
+    state: PendingState,
+}
+
+enum PendingState {
+    Finished(Result<AppendAck, Refused>),
+    /// In the log; acknowledged once the wait, if any, is over.
+    Appended {
+        partition: Rc<Partition>,
+        ack: AppendAck,
+        wait: Option<oneshot::Receiver<()>>,
+    },
+    /// Waits for room in the log first.
+    Queued {
+        partition: Rc<Partition>,
+        receiver: oneshot::Receiver<Result<AppendAck, Refused>>,
+    },
+}
+
+/// First stage: see the module's documentation.
+pub fn dispatch(
+    shard: &Rc<Shard>,
+    version: i16,
+    request: ProduceRequest,
+    internal_topics_allowed: bool,
+) -> impl Future<Output = Produced> + use<> {
+    let plan = Plan::new(shard, version, &request, internal_topics_allowed);
+    let acks = Acks::from_wire(request.acks);
+    let mut remote = Vec::new();
+    let mut local = Vec::new();
+    for (owner, items) in plan.by_shard.into_iter().enumerate() {
+        if items.is_empty() {
+            continue;
+        }
+        let forward = ProduceForward { items, acks: acks.unwrap_or(Acks::Leader), version };
+        if owner == shard.index() {
+            local = begin(shard, forward);
+        } else {
+            let (answer, receiver) = oneshot::channel();
+            shard.send(owner, ShardMessage::Produce { forward, answer });
+            remote.push(receiver);
+        }
+    }
+    let (mut results, layout) = (plan.results, plan.layout);
+    async move {
+        let acks = acks.unwrap_or(Acks::Leader);
+        for produced in finish(local, acks).await {
+            results[produced.slot] = Some(produced.result);
+        }
+        for receiver in remote {
+            // A shard that ends answers nothing; what it did not answer is reported below.
+            for produced in receiver.await.unwrap_or_default() {
+                results[produced.slot] = Some(produced.result);
+            }
+        }
+        let results = results.into_iter().map(|result| {
+            result.unwrap_or_else(|| {
+                Err(Refused::new(
+                    ResponseError::KafkaStorageError,
+                    "the shard that owns the partition is shutting down",
+                ))
+            })
+        });
+        if request.acks == 0 {
+            match results.filter_map(Result::err).next() {
+                None => Produced::Silent,
+                Some(refused) => Produced::Close { reason: refused.message },
+            }
+        } else {
+            Produced::Respond(response(&layout, results, version))
+        }
+    }
+}
+
+/// Appends in order on the owning shard.
+fn begin(shard: &Rc<Shard>, forward: ProduceForward) -> Vec<Pending> {
+    let now_ms = crate::clock::now_ms();
+    let ProduceForward { items, acks, version } = forward;
+    items
+        .into_iter()
+        .map(|item| Pending { slot: item.slot, state: begin_one(shard, item, acks, version, now_ms) })
+        .collect()
+}
+
+fn begin_one(shard: &Rc<Shard>, item: ProduceItem, acks: Acks, version: i16, now_ms: i64) -> PendingState {
+    let partition = match shard.partition(item.key) {
+        Ok(partition) => partition,
+        Err(error) => return PendingState::Finished(Err(Refused::new(error, "the partition is not here"))),
+    };
+    if acks == Acks::All && partition.is_under_min_isr() {
+        let message = format!(
+            "The size of the current ISR of {}-{} is insufficient to satisfy the min.isr requirement of {}",
+            partition.topic,
+            partition.key.partition,
+            partition.config().min_insync_replicas
+        );
+        return PendingState::Finished(Err(Refused::new(ResponseError::NotEnoughReplicas, message)));
+    }
+    shard.metrics().produced(item.records.len());
+    match partition.append(item.records, version, now_ms) {
+        Appending::Done(Ok(ack)) => {
+            let wait = partition.wait_for(acks, ack.end);
+            PendingState::Appended { partition, ack, wait }
+        }
+        Appending::Done(Err(refused)) => PendingState::Finished(Err(refused)),
+        Appending::Queued(receiver) => PendingState::Queued { partition, receiver },
+    }
+}
+
+/// Waits for what [`begin`] began.
+async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
+    let mut produced = Vec::with_capacity(pending.len());
+    for Pending { slot, state } in pending {
+        let result = match state {
+            PendingState::Finished(result) => result,
+            PendingState::Appended { partition, ack, wait } => acknowledge(&partition, acks, ack, wait).await,
+            PendingState::Queued { partition, receiver } => match receiver.await {
+                Ok(Ok(ack)) => {
+                    let wait = partition.wait_for(acks, ack.end);
+                    acknowledge(&partition, acks, ack, wait).await
+                }
+                Ok(Err(refused)) => Err(refused),
+                Err(oneshot::Canceled) => Err(gone()),
+            },
+        };
+        produced.push(ProducedPartition { slot, result });
+    }
+    produced
+}
+
+async fn acknowledge(
+    partition: &Partition,
+    acks: Acks,
+    ack: AppendAck,
+    wait: Option<oneshot::Receiver<()>>,
+) -> Result<AppendAck, Refused> {
+    if let Some(wait) = wait
+        && wait.await.is_err()
+    {
+        return Err(gone());
+    }
+    if acks != Acks::None {
+        partition.assert_may_acknowledge(ack.end);
+    }
+    Ok(ack)
+}
+
+fn gone() -> Refused {
+    Refused::new(ResponseError::UnknownTopicOrPartition, "the partition was deleted while the batch was being written")
+}
+
+/// Serves a forwarded part on the shard that owns it. The appends are done when this returns; the answer follows.
+pub fn serve_forward(shard: &Rc<Shard>, forward: ProduceForward, answer: oneshot::Sender<Vec<ProducedPartition>>) {
+    let acks = forward.acks;
+    let pending = begin(shard, forward);
+    shard.spawn_produce(async move {
+        // The asking connection may have closed.
+        let _ = answer.send(finish(pending, acks).await);
+    });
+}
+
+/// A request sorted by owning shard, with the answers that are known at once.
+struct Plan {
+    layout: Vec<TopicLayout>,
+    by_shard: Vec<Vec<ProduceItem>>,
+    results: Vec<Option<Result<AppendAck, Refused>>>,
+}
+
+struct TopicLayout {
+    name: TopicName,
+    topic_id: TopicId,
+    partitions: Vec<PartitionId>,
+}
+
+impl Plan {
+    fn new(shard: &Shard, version: i16, request: &ProduceRequest, internal_topics_allowed: bool) -> Plan {
+        let image = shard.image();
+        let mut plan = Plan {
+            layout: Vec::with_capacity(request.topic_data.len()),
+            by_shard: (0..shard.count()).map(|_| Vec::new()).collect(),
+            results: Vec::new(),
+        };
+        let acks_valid = Acks::from_wire(request.acks).is_some();
+        for topic in &request.topic_data {
+            let found = if version >= VERSION_TOPIC_IDS {
+                image.topic_by_id(TopicId(topic.topic_id)).ok_or(ResponseError::UnknownTopicId)
+            } else {
+                image.topic(topic.name.as_str()).ok_or(ResponseError::UnknownTopicOrPartition)
+            };
+            let mut partitions = Vec::with_capacity(topic.partition_data.len());
+            for data in &topic.partition_data {
+                let slot = plan.results.len();
+                let partition = PartitionId(data.index);
+                partitions.push(partition);
+                let refused = |error: ResponseError| Some(Err(Refused::new(error, error.to_string())));
+                let topic = match &found {
+                    _ if !acks_valid => {
+                        plan.results.push(refused(ResponseError::InvalidRequiredAcks));
+                        continue;
+                    }
+                    Err(error) => {
+                        plan.results.push(refused(*error));
+                        continue;
+                    }
+                    Ok(topic) if topic.partition(partition).is_none() => {
+                        plan.results.push(refused(ResponseError::UnknownTopicOrPartition));
+                        continue;
+                    }
+                    Ok(topic) if is_internal(&topic.name) && !internal_topics_allowed => {
+                        let message = format!("Cannot append to internal topic {}", topic.name);
+                        plan.results.push(Some(Err(Refused::new(ResponseError::InvalidTopicException, message))));
+                        continue;
+                    }
+                    Ok(topic) => topic,
+                };
+                plan.results.push(None);
+                let key = PartitionKey { topic_id: topic.id, partition };
+                let records = data.records.clone().unwrap_or_default();
+                plan.by_shard[shard.owner_of(key)].push(ProduceItem { key, records, slot });
+            }
+            plan.layout.push(TopicLayout { name: topic.name.clone(), topic_id: TopicId(topic.topic_id), partitions });
+        }
+        plan
+    }
+}
+
+fn response(
+    layout: &[TopicLayout],
+    mut results: impl Iterator<Item = Result<AppendAck, Refused>>,
+    version: i16,
+) -> ProduceResponse {
+    let responses = layout
+        .iter()
+        .map(|topic| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|partition| {
+                    let result = results.next().expect("one result a partition");
+                    partition_response(*partition, result, version)
+                })
+                .collect();
+            let response = TopicProduceResponse::default().with_partition_responses(partitions);
+            if version >= VERSION_TOPIC_IDS {
+                response.with_topic_id(topic.topic_id.0)
+            } else {
+                response.with_name(topic.name.clone())
+            }
+        })
+        .collect();
+    ProduceResponse::default().with_responses(responses)
+}
+
+fn partition_response(
+    partition: PartitionId,
+    result: Result<AppendAck, Refused>,
+    version: i16,
+) -> PartitionProduceResponse {
+    let response = PartitionProduceResponse::default().with_index(partition.0);
+    match result {
+        Ok(ack) => {
+            let response = response.with_base_offset(ack.base_offset.0).with_log_append_time_ms(ack.log_append_time_ms);
+            if version >= 5 { response.with_log_start_offset(ack.log_start_offset.0) } else { response }
+        }
+        Err(refused) => {
+            let response = response.with_error_code(refused.error.code()).with_base_offset(-1);
+            if version < VERSION_RECORD_ERRORS {
+                return response;
+            }
+            let record_errors = refused
+                .record
+                .map(|index| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(index)
+                        .with_batch_index_error_message(Some(refused.message.clone().into()))
+                })
+                .into_iter()
+                .collect();
+            response.with_record_errors(record_errors).with_error_message(Some(refused.message.into()))
+        }
+    }
+}

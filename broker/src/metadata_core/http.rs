@@ -1,0 +1,95 @@
+//! What operators and machines ask over HTTP: `/health/live`, `/health/ready`, `/metrics`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::acceptor::Claimed;
+use crate::metrics::{self, ShardMetrics};
+
+/// How far the broker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Readiness {
+    /// Logs are being recovered; the Kafka port is closed.
+    Recovering = 0,
+    Ready = 1,
+    Stopping = 2,
+}
+
+/// The readiness as every thread sees it.
+#[derive(Clone)]
+pub struct Health {
+    state: Arc<AtomicU8>,
+}
+
+impl Health {
+    pub fn new(readiness: Readiness) -> Health {
+        Health { state: Arc::new(AtomicU8::new(readiness as u8)) }
+    }
+
+    pub fn set(&self, readiness: Readiness) {
+        self.state.store(readiness as u8, Ordering::Release);
+    }
+
+    fn answer(&self) -> (StatusCode, &'static str) {
+        match self.state.load(Ordering::Acquire) {
+            0 => (StatusCode::SERVICE_UNAVAILABLE, "logs are being recovered"),
+            1 => (StatusCode::OK, "ready"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct AppState {
+    health: Health,
+    metrics: Arc<[Arc<ShardMetrics>]>,
+}
+
+/// Starts to serve on the current runtime; returns the bound address.
+pub fn serve(claimed: Claimed, health: Health, metrics: Vec<Arc<ShardMetrics>>) -> io::Result<SocketAddr> {
+    let listener = claimed.listen()?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let state = AppState { health, metrics: metrics.into() };
+    let app = Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(state);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, app).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    Ok(address)
+}
+
+async fn live() -> Response {
+    json_response(StatusCode::OK, "alive")
+}
+
+async fn ready(State(state): State<AppState>) -> Response {
+    let (status, reason) = state.health.answer();
+    json_response(status, reason)
+}
+
+fn json_response(status: StatusCode, reason: &str) -> Response {
+    let body = json!({ "status": if status.is_success() { "ok" } else { "unavailable" }, "reason": reason });
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+async fn metrics_text(State(state): State<AppState>) -> Response {
+    let text = metrics::render(&state.metrics);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,183 @@
+//! Work on single partitions that is neither produce nor fetch: one closed enum, run on the shard that owns the
+//! partition, scattered and gathered by [`crate::shard::Shard::run_ops`].
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use kafka_protocol::ResponseError;
+use protocol::record_batch::{BatchHeader, TimestampType};
+use protocol::records;
+use protocol::{LeaderEpoch, Offset};
+
+use crate::partition::{Partition, PartitionKey};
+use crate::shard::Shard;
+
+/// `timestamp` values of ListOffsets with a meaning of their own.
+const TIMESTAMP_LATEST: i64 = -1;
+const TIMESTAMP_EARLIEST: i64 = -2;
+const TIMESTAMP_MAX: i64 = -3;
+const TIMESTAMP_EARLIEST_LOCAL: i64 = -4;
+const TIMESTAMP_LATEST_TIERED: i64 = -5;
+
+/// What to do, and with which partition.
+pub struct PartitionOp {
+    pub key: PartitionKey,
+    pub kind: PartitionOpKind,
+}
+
+pub enum PartitionOpKind {
+    /// ListOffsets: where `timestamp` (or one of the special values) lies.
+    OffsetForTimestamp { timestamp: i64, current_leader_epoch: LeaderEpoch },
+    /// OffsetForLeaderEpoch: the end of an epoch.
+    EpochEnd { epoch: LeaderEpoch, current_leader_epoch: LeaderEpoch },
+    /// DeleteRecords: move the log start; `-1` is the high watermark.
+    DeleteRecordsBefore { offset: Offset },
+    /// DescribeLogDirs: bytes on disk.
+    SizeBytes,
+}
+
+/// What [`PartitionOpKind`] answers, variant by variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionOpOutput {
+    /// Timestamp and offset of the record found, -1 and -1 if there is none.
+    Offset {
+        timestamp: i64,
+        offset: Offset,
+        leader_epoch: LeaderEpoch,
+    },
+    EpochEnd {
+        epoch: LeaderEpoch,
+        end_offset: Offset,
+    },
+    LowWatermark {
+        offset: Offset,
+    },
+    SizeBytes {
+        bytes: u64,
+    },
+}
+
+pub type PartitionOpResult = Result<PartitionOpOutput, ResponseError>;
+
+/// The operations that one request asks for, with the errors that are known before anything runs.
+#[derive(Default)]
+pub struct PartitionOps {
+    ops: Vec<PartitionOp>,
+    /// Per answer: the operation that gives it, or the error.
+    answers: Vec<Result<usize, ResponseError>>,
+}
+
+impl PartitionOps {
+    pub fn push(&mut self, op: Result<PartitionOp, ResponseError>) {
+        self.answers.push(op.map(|op| {
+            self.ops.push(op);
+            self.ops.len() - 1
+        }));
+    }
+
+    /// Runs all, each on the shard that owns its partition; one result per [`PartitionOps::push`], in order.
+    pub async fn run(self, shard: &Rc<Shard>) -> impl Iterator<Item = PartitionOpResult> + use<> {
+        let results = shard.run_ops(self.ops).await;
+        self.answers.into_iter().map(move |answer| answer.and_then(|op| results[op]))
+    }
+}
+
+/// Runs `op` on the shard that owns its partition.
+pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
+    let partition = shard.partition(op.key)?;
+    match op.kind {
+        PartitionOpKind::OffsetForTimestamp { timestamp, current_leader_epoch } => {
+            partition.check_leader_epoch(current_leader_epoch)?;
+            offset_for_timestamp(&partition, timestamp).await
+        }
+        PartitionOpKind::EpochEnd { epoch, current_leader_epoch } => {
+            partition.check_leader_epoch(current_leader_epoch)?;
+            let (epoch, end_offset) = partition.log.epoch_end_offset(epoch);
+            Ok(PartitionOpOutput::EpochEnd { epoch, end_offset })
+        }
+        PartitionOpKind::DeleteRecordsBefore { offset } => delete_records(&partition, offset).await,
+        PartitionOpKind::SizeBytes => Ok(PartitionOpOutput::SizeBytes { bytes: partition.log.size_bytes() }),
+    }
+}
+
+async fn offset_for_timestamp(partition: &Partition, timestamp: i64) -> PartitionOpResult {
+    let log = &partition.log;
+    let high_watermark = partition.high_watermark();
+    let at = |offset: Offset| PartitionOpOutput::Offset {
+        timestamp: -1,
+        offset,
+        leader_epoch: log.epoch_for_offset(offset).or(log.latest_epoch()).unwrap_or(partition.leader_epoch()),
+    };
+    let none = PartitionOpOutput::Offset { timestamp: -1, offset: Offset(-1), leader_epoch: LeaderEpoch::UNKNOWN };
+    match timestamp {
+        TIMESTAMP_EARLIEST | TIMESTAMP_EARLIEST_LOCAL => Ok(at(log.log_start_offset())),
+        TIMESTAMP_LATEST => Ok(PartitionOpOutput::Offset {
+            timestamp: -1,
+            offset: high_watermark,
+            leader_epoch: partition.leader_epoch(),
+        }),
+        // There is no tiered storage here.
+        TIMESTAMP_LATEST_TIERED => Ok(none),
+        TIMESTAMP_MAX => {
+            let batch = log.batch_with_max_timestamp(high_watermark).await.map_err(|e| read_failed(partition, &e))?;
+            let Some(batch) = batch else { return Ok(none) };
+            let header = BatchHeader::parse(&batch).map_err(|e| read_failed(partition, &e))?;
+            record_in(partition, &batch, header.max_timestamp, none)
+        }
+        timestamp if timestamp < 0 => Err(ResponseError::InvalidRequest),
+        timestamp => {
+            let batch = log
+                .first_batch_at_or_after_timestamp(timestamp, high_watermark)
+                .await
+                .map_err(|e| read_failed(partition, &e))?;
+            let Some(batch) = batch else { return Ok(none) };
+            record_in(partition, &batch, timestamp, none)
+        }
+    }
+}
+
+/// The first record of `batch`, at or after the log start, whose timestamp is at least `timestamp`.
+fn record_in(partition: &Partition, batch: &[u8], timestamp: i64, none: PartitionOpOutput) -> PartitionOpResult {
+    let start = partition.log.log_start_offset();
+    let header = BatchHeader::parse(batch).map_err(|e| read_failed(partition, &e))?;
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        // All records of such a batch have the broker's time.
+        let offset = header.base_offset.max(start);
+        let (timestamp, leader_epoch) = (header.max_timestamp, header.leader_epoch);
+        return Ok(PartitionOpOutput::Offset { timestamp, offset, leader_epoch });
+    }
+    let found = records::scan(batch, records::DECOMPRESSED_BYTES_MAX_DEFAULT, |record| {
+        if record.timestamp >= timestamp && record.offset >= start {
+            return ControlFlow::Break(PartitionOpOutput::Offset {
+                timestamp: record.timestamp,
+                offset: record.offset,
+                leader_epoch: header.leader_epoch,
+            });
+        }
+        ControlFlow::Continue(())
+    });
+    Ok(found.map_err(|e| read_failed(partition, &e))?.unwrap_or(none))
+}
+
+fn read_failed(partition: &Partition, error: &dyn std::fmt::Display) -> ResponseError {
+    tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "offset look-up failed");
+    ResponseError::KafkaStorageError
+}
+
+async fn delete_records(partition: &Rc<Partition>, offset: Offset) -> PartitionOpResult {
+    if !partition.config().cleanup_policy.delete {
+        return Err(ResponseError::PolicyViolation);
+    }
+    let high_watermark = partition.high_watermark();
+    let to = if offset == Offset(-1) { high_watermark } else { offset };
+    if to < Offset::ZERO || to > high_watermark {
+        return Err(ResponseError::OffsetOutOfRange);
+    }
+    if to > partition.log.log_start_offset() {
+        partition.log.advance_log_start(to).await.map_err(|error| {
+            tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "delete records failed");
+            ResponseError::KafkaStorageError
+        })?;
+    }
+    Ok(PartitionOpOutput::LowWatermark { offset: partition.log.log_start_offset() })
+}

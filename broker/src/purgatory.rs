@@ -1,0 +1,179 @@
+//! Requests that wait for a partition to move: long-polling fetches and produces with acks=all.
+//!
+//! A fetch may wait on partitions of several shards, so its [`Watch`] can be fired from any of them; a produce waits on
+//! the shard that owns the partition. Nobody polls and nobody holds a thread: the append or the commit that makes
+//! progress wakes whoever waits for it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use futures_channel::oneshot;
+use futures_util::task::AtomicWaker;
+use protocol::Offset;
+
+/// One waiting fetch, as seen by the partitions that it waits on.
+#[derive(Default)]
+pub struct Watch {
+    fired: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Watch {
+    pub fn new() -> Arc<Watch> {
+        Arc::new(Watch::default())
+    }
+
+    /// Wakes the fetch. Further calls do nothing until it has looked again.
+    pub fn fire(&self) {
+        if !self.fired.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Waits until fired, and arms the watch anew.
+    pub async fn fired(&self) {
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.fired.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+/// The fetches that wait on one partition.
+#[derive(Default)]
+pub struct Watchers {
+    watches: Vec<Arc<Watch>>,
+    prune_at: usize,
+}
+
+impl Watchers {
+    /// Below this many nothing is pruned.
+    const PRUNE_MIN: usize = 16;
+
+    /// Adds `watch` until the next [`Watchers::fire_all`]. Watches whose fetch has ended are pruned whenever their number
+    /// may have doubled, so a partition that is polled but never written to holds at most twice its live waiters.
+    pub fn add(&mut self, watch: &Arc<Watch>) {
+        if self.watches.iter().rev().take(4).any(|w| Arc::ptr_eq(w, watch)) {
+            return;
+        }
+        if self.watches.len() >= self.prune_at.max(Self::PRUNE_MIN) {
+            self.watches.retain(|w| Arc::strong_count(w) > 1);
+            self.prune_at = self.watches.len() * 2;
+        }
+        self.watches.push(watch.clone());
+    }
+
+    pub fn fire_all(&mut self) {
+        for watch in self.watches.drain(..) {
+            watch.fire();
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.watches.len()
+    }
+}
+
+/// The produces that wait for an offset of one partition to be reached, in offset order.
+#[derive(Default)]
+pub struct OffsetWaiters {
+    waiting: VecDeque<(Offset, oneshot::Sender<()>)>,
+}
+
+impl OffsetWaiters {
+    /// Resolves once [`OffsetWaiters::reached`] was called with at least `end`; is cancelled when the partition goes.
+    pub fn wait_for(&mut self, end: Offset) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        // Appends come in rising order; only a repeated batch, whose original came before, goes further forward.
+        let at = match self.waiting.back() {
+            Some((last, _)) if *last > end => self.waiting.partition_point(|(wanted, _)| *wanted <= end),
+            _ => self.waiting.len(),
+        };
+        self.waiting.insert(at, (end, sender));
+        receiver
+    }
+
+    pub fn reached(&mut self, end: Offset) {
+        while let Some((wanted, _)) = self.waiting.front() {
+            if *wanted > end {
+                break;
+            }
+            let (_, sender) = self.waiting.pop_front().expect("front was there");
+            // A produce whose connection closed no longer listens.
+            let _ = sender.send(());
+        }
+    }
+
+    /// Cancels all waits.
+    pub fn cancel_all(&mut self) {
+        self.waiting.clear();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn watch_fired_before_the_wait_is_seen_once() {
+        let watch = Watch::new();
+        watch.fire();
+        assert!(watch.fired().now_or_never().is_some());
+        assert!(watch.fired().now_or_never().is_none());
+    }
+
+    #[test]
+    fn ended_fetches_do_not_pile_up_on_an_idle_partition() {
+        let mut watchers = Watchers::default();
+        for _ in 0..10_000 {
+            watchers.add(&Watch::new());
+        }
+        assert!(watchers.len() <= 2 * Watchers::PRUNE_MIN, "{}", watchers.len());
+    }
+
+    #[test]
+    fn live_fetches_are_all_fired() {
+        let mut watchers = Watchers::default();
+        let live: Vec<_> = (0..100).map(|_| Watch::new()).collect();
+        live.iter().for_each(|w| watchers.add(w));
+        watchers.fire_all();
+        assert!(live.iter().all(|w| w.fired().now_or_never().is_some()));
+    }
+
+    #[test]
+    fn only_reached_offsets_are_answered() {
+        let mut waiters = OffsetWaiters::default();
+        let low = waiters.wait_for(Offset(5));
+        let high = waiters.wait_for(Offset(9));
+        waiters.reached(Offset(8));
+        assert_eq!(low.now_or_never(), Some(Ok(())));
+        assert_eq!(high.now_or_never(), None);
+    }
+
+    #[test]
+    fn a_repeated_batch_waits_for_its_original_only() {
+        let mut waiters = OffsetWaiters::default();
+        let later = waiters.wait_for(Offset(9));
+        let repeated = waiters.wait_for(Offset(5));
+        waiters.reached(Offset(5));
+        assert_eq!(repeated.now_or_never(), Some(Ok(())));
+        assert_eq!(later.now_or_never(), None);
+    }
+
+    #[test]
+    fn a_removed_partition_cancels_its_waits() {
+        let mut waiters = OffsetWaiters::default();
+        let wait = waiters.wait_for(Offset(5));
+        waiters.cancel_all();
+        assert_eq!(wait.now_or_never(), Some(Err(oneshot::Canceled)));
+    }
+}

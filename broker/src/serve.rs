@@ -1,0 +1,269 @@
+//! `ringlog serve`: the process around the shards.
+//!
+//! The main thread becomes the metadata core; each shard has a thread of its own, and one more accepts connections. The
+//! order of a start: lock and open the metadata, claim the ports, recover the logs, then listen. The order of a stop:
+//! stop listening, let requests finish, close the logs.
+//!
+//! What cannot be undone ends the process at once and loudly: a failed write or sync, or a panic in any thread. What is
+//! on disk then is for recovery to decide.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use glommio::ExecutorJoinHandle;
+use metadata::cluster_id::ClusterId;
+use metadata::config::{BrokerConfig, ConfigLayers};
+use metadata::controller::bootstrap_records;
+use metadata::store::MetadataStore;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::acceptor::{self, Acceptor, Claimed};
+use crate::config::{HostPort, ServeConfig};
+use crate::connection::ConnectionLimits;
+use crate::metadata_core::http::{self, Health, Readiness};
+use crate::metadata_core::{MetadataClient, MetadataCore};
+use crate::metrics::ShardMetrics;
+use crate::settings::Settings;
+use crate::shard::message::ShardMessage;
+use crate::shard::run::{self, ShardEvent, ShardSpec};
+
+/// Why the broker did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("cannot create the data directory {dir}: {source}")]
+    DataDir { dir: String, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] metadata::store::OpenError),
+    #[error(transparent)]
+    Metadata(#[from] crate::metadata_core::CoreError),
+    #[error("--{setting} {address}: the name cannot be resolved: {source}")]
+    Resolve { setting: &'static str, address: String, source: io::Error },
+    #[error("--{setting} {address}: {source}; is another process listening there?")]
+    Bind { setting: &'static str, address: String, source: io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("cannot set up the metadata core's runtime: {0}")]
+    Runtime(io::Error),
+    #[error("shard {shard} cannot go on: {error}")]
+    Shard { shard: usize, error: String },
+}
+
+/// Runs the broker until it is told to stop.
+pub fn run(config: ServeConfig) -> ExitCode {
+    end_process_on_panic();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&ServeError::Runtime(error)),
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &ServeError) -> ExitCode {
+    tracing::error!(error = %crate::handlers::describe(error), "ringlog ends");
+    ExitCode::FAILURE
+}
+
+/// A shard without its thread would leave its partitions silently unserved.
+fn end_process_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        tracing::error!(%info, "a thread panicked: the process ends; recovery at the next start decides what is on disk");
+        std::process::abort();
+    }));
+}
+
+async fn serve(config: ServeConfig) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let dir = config.data_dir.display().to_string();
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir { dir: dir.clone(), source })?;
+    let data_dir = config.data_dir.canonicalize().map_err(|source| ServeError::DataDir { dir, source })?;
+    let min_insync_replicas =
+        BrokerConfig::resolve(&ConfigLayers::of_static(&config.static_config)).topic_defaults.min_insync_replicas;
+    let bootstrap = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
+    let (store, image) = MetadataStore::open(&data_dir, config.node_id, &bootstrap)?;
+    let cluster_id = store.identity().cluster_id.to_string();
+    tracing::info!(
+        node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
+        version = env!("CARGO_PKG_VERSION"), "ringlog starts"
+    );
+
+    // Claimed now, so that a port in use is known before a long recovery; connections are refused until we listen.
+    let kafka = claim("kafka-addr", &config.kafka.listen)?;
+    let http = claim("http-addr", &config.http.listen)?;
+    let kafka_addr = kafka.local_addr().map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
+    let advertised = config.kafka.advertised_as(kafka_addr.port());
+
+    let settings = Arc::new(Settings::new(
+        config.node_id,
+        cluster_id,
+        data_dir.display().to_string(),
+        config.static_config.clone(),
+        config.memory,
+    ));
+    let (client, requests) = MetadataClient::new();
+    let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
+    let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
+    let inboxes: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
+    let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
+    let mut core = MetadataCore::new(store, image, settings.clone(), command_senders);
+    core.register(&advertised)?;
+
+    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let (events, mut shard_events) = mpsc::unbounded_channel();
+    let mut threads = Vec::with_capacity(config.shards);
+    let cpus = pinning(&config);
+    for (index, ((_, inbox), (_, commands))) in channels.into_iter().zip(commands).enumerate() {
+        let spec = ShardSpec {
+            index,
+            cpu: cpus.as_ref().map(|cpus| cpus[index]),
+            broker: config.node_id,
+            settings: settings.clone(),
+            data_dir: data_dir.clone(),
+            inbox,
+            inboxes: inboxes.clone(),
+            commands,
+            metadata: client.clone(),
+            image: core.image().clone(),
+            metrics: metrics[index].clone(),
+            events: events.clone(),
+        };
+        threads.push(run::spawn(spec).map_err(ServeError::Thread)?);
+    }
+    drop(events);
+
+    let health = Health::new(Readiness::Recovering);
+    let http_addr =
+        http::serve(http, health.clone(), metrics).map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
+    tracing::info!(addr = %http_addr, "http listener bound");
+
+    let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
+    let mut ready = 0;
+    while ready < threads.len() {
+        tokio::select! {
+            event = shard_events.recv() => match event {
+                Some(ShardEvent::Ready { .. }) => ready += 1,
+                Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
+                None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
+            },
+            signal = stop.recv() => {
+                // Nothing was served yet, so there is nothing to finish.
+                tracing::info!(signal, "stopping during recovery");
+                return Ok(());
+            }
+        }
+    }
+    let limits = connection_limits(&core, &config);
+    let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
+        .map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
+    health.set(Readiness::Ready);
+    tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
+
+    let mut core = tokio::spawn(core.run(requests));
+    let failure = tokio::select! {
+        signal = stop.recv() => {
+            tracing::info!(signal, "stopping");
+            None
+        }
+        event = shard_events.recv() => Some(match event {
+            Some(ShardEvent::Fatal { shard, error }) => ServeError::Shard { shard, error },
+            other => ServeError::Shard { shard: 0, error: format!("unexpected end of a shard: {other:?}") },
+        }),
+        ended = &mut core => Some(ServeError::Shard {
+            shard: 0,
+            error: match ended {
+                Ok(Err(error)) => format!("the metadata core ended: {error}"),
+                other => format!("the metadata core ended: {other:?}"),
+            },
+        }),
+    };
+    if let Some(failure) = failure {
+        // Not one more acknowledgement may leave this process.
+        failed(&failure);
+        std::process::exit(1);
+    }
+    health.set(Readiness::Stopping);
+    acceptor.stop();
+    for inbox in &inboxes {
+        let _ = inbox.try_send(ShardMessage::Shutdown);
+    }
+    let ended = join_all(threads);
+    tokio::select! {
+        _ = ended => tracing::info!("stopped"),
+        event = shard_events.recv() => if let Some(ShardEvent::Fatal { shard, error }) = event {
+            failed(&ServeError::Shard { shard, error });
+            std::process::exit(1);
+        },
+        signal = stop.recv() => {
+            tracing::warn!(signal, "told to stop again: ending at once; the next start scans the logs");
+            std::process::exit(1);
+        }
+    }
+    Ok(())
+}
+
+fn claim(setting: &'static str, address: &HostPort) -> Result<Claimed, ServeError> {
+    let text = address.to_string();
+    let resolved: Vec<SocketAddr> =
+        text.to_socket_addrs().map_err(|source| ServeError::Resolve { setting, address: text, source })?.collect();
+    acceptor::claim(&resolved).map_err(|source| bind_error(setting, address, source))
+}
+
+fn bind_error(setting: &'static str, address: &HostPort, source: io::Error) -> ServeError {
+    ServeError::Bind { setting, address: address.to_string(), source }
+}
+
+/// The CPU of each shard, if there is one for each and one left for the metadata core. On one or two CPUs threads share
+/// them, and the scheduler knows better than we do.
+fn pinning(config: &ServeConfig) -> Option<Vec<usize>> {
+    (config.cpus.len() > 2 && config.shards < config.cpus.len()).then(|| config.cpus[1..=config.shards].to_vec())
+}
+
+fn connection_limits(core: &MetadataCore, config: &ServeConfig) -> Arc<ConnectionLimits> {
+    let kafka = core.broker_config();
+    let limit = |n: i32| usize::try_from(n).unwrap_or(0);
+    ConnectionLimits::new(
+        limit(kafka.max_connections).min(config.memory.connections_max),
+        limit(kafka.max_connections_per_ip),
+    )
+}
+
+/// Resolves when every thread has ended.
+async fn join_all(threads: Vec<ExecutorJoinHandle<()>>) {
+    let (done, joined) = oneshot::channel();
+    std::thread::spawn(move || {
+        for thread in threads {
+            if let Err(error) = thread.join() {
+                tracing::error!(%error, "a shard's thread did not end in order");
+            }
+        }
+        let _ = done.send(());
+    });
+    let _ = joined.await;
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<StopSignals> {
+        Ok(StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

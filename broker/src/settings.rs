@@ -1,0 +1,49 @@
+//! What is fixed for the life of the process, as shards and handlers need it.
+//!
+//! Kafka's own settings are not here: they can change while the broker runs, so each shard resolves them from the
+//! metadata image ([`crate::shard::Shard::broker_config`]).
+
+use metadata::config::StaticConfig;
+use protocol::BrokerId;
+use wal::shard::ShardWalConfig;
+
+use crate::config::MemoryLimits;
+
+pub struct Settings {
+    pub broker: BrokerId,
+    /// The cluster's id in Kafka's form: 22 characters of base64.
+    pub cluster_id: String,
+    /// The data directory, as DescribeLogDirs shows it.
+    pub data_dir: String,
+    static_config: StaticConfig,
+    memory: MemoryLimits,
+}
+
+impl Settings {
+    pub fn new(
+        broker: BrokerId,
+        cluster_id: String,
+        data_dir: String,
+        static_config: StaticConfig,
+        memory: MemoryLimits,
+    ) -> Settings {
+        Settings { broker, cluster_id, data_dir, static_config, memory }
+    }
+
+    /// Kafka's settings as the process was started with.
+    pub fn static_config(&self) -> &StaticConfig {
+        &self.static_config
+    }
+
+    pub fn memory(&self) -> &MemoryLimits {
+        &self.memory
+    }
+
+    pub fn wal_config(&self) -> ShardWalConfig {
+        ShardWalConfig {
+            tail_cache_bytes: usize::try_from(self.memory.shard_tail_cache_bytes_max).unwrap_or(usize::MAX),
+            read_cache_bytes: usize::try_from(self.memory.shard_read_ahead_bytes_max).unwrap_or(usize::MAX),
+            ..ShardWalConfig::default()
+        }
+    }
+}

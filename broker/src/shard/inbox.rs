@@ -1,0 +1,42 @@
+//! Handling what other threads send.
+
+use std::rc::Rc;
+
+use async_channel::Receiver;
+
+use super::Shard;
+use super::message::ShardMessage;
+use crate::connection;
+use crate::handlers::{fetch, produce};
+
+/// Messages handled before other tasks of the shard get a turn.
+const MESSAGES_PER_TURN: usize = 64;
+
+impl Shard {
+    /// Runs until [`ShardMessage::Shutdown`]. First stages happen here, in order; whatever waits is spawned.
+    pub(super) async fn serve_inbox(self: &Rc<Self>, inbox: Receiver<ShardMessage>) {
+        let mut handled = 0;
+        while let Ok(message) = inbox.recv().await {
+            match message {
+                ShardMessage::Connection { socket, peer, permit } => {
+                    let shard = self.clone();
+                    self.queues.spawn_produce(async move { connection::serve(shard, socket, peer, permit).await });
+                }
+                ShardMessage::Produce { forward, answer } => produce::serve_forward(self, forward, answer),
+                ShardMessage::Fetch { forward, answer } => {
+                    let shard = self.clone();
+                    self.queues.spawn_fetch(async move {
+                        let _ = answer.send(fetch::read_here(&shard, forward).await);
+                    });
+                }
+                ShardMessage::Partitions { ops, answer } => self.spawn_ops(ops, answer),
+                ShardMessage::Group(forward) => self.groups.serve_forward(self, forward),
+                ShardMessage::Shutdown => return,
+            }
+            handled += 1;
+            if handled % MESSAGES_PER_TURN == 0 {
+                glommio::executor().yield_if_needed().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A shard: one core's event loop and what it owns — connections, partitions, their logs, fetch sessions, groups.
+//!
+//! Everything here is used by one thread alone. Other threads reach a shard through its inbox only
+//! ([`message::ShardMessage`]). What lives where is decided by [`placement::owner_of`], which every shard computes alike.
+
+pub mod budget;
+pub mod event;
+mod inbox;
+pub mod message;
+pub mod placement;
+pub mod queues;
+mod reconcile;
+pub mod run;
+mod topics;
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use async_channel::Sender;
+use foldhash::fast::RandomState;
+use futures_channel::oneshot;
+use futures_util::future::join_all;
+use kafka_protocol::ResponseError;
+use metadata::config::BrokerConfig;
+use metadata::image::MetadataImage;
+use protocol::BrokerId;
+
+use crate::fetch_session::SessionCache;
+use crate::group_shard::GroupShard;
+use crate::handlers::init_producer_id::ProducerIds;
+use crate::metadata_core::MetadataClient;
+use crate::metrics::ShardMetrics;
+use crate::partition::{Partition, PartitionKey};
+use crate::partition_op::{self, PartitionOp, PartitionOpResult};
+use crate::purgatory::Watchers;
+use crate::settings::Settings;
+use crate::storage::Wal;
+use budget::ByteBudget;
+use message::ShardMessage;
+use queues::TaskQueues;
+
+/// One core's state. Cheap to hand around inside the shard (`Rc`), never sent out of it.
+pub struct Shard {
+    index: usize,
+    broker: BrokerId,
+    settings: Arc<Settings>,
+    inboxes: Vec<Sender<ShardMessage>>,
+    metadata: MetadataClient,
+    wal: Wal,
+    queues: TaskQueues,
+    image: RefCell<MetadataImage>,
+    /// Kafka's settings for this broker as the image has them.
+    broker_config: RefCell<Rc<BrokerConfig>>,
+    partitions: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
+    fetch_sessions: RefCell<SessionCache>,
+    /// Fetches that sleep; fired at shutdown.
+    parked_fetches: RefCell<Watchers>,
+    groups: GroupShard,
+    request_budget: Rc<ByteBudget>,
+    response_budget: Rc<ByteBudget>,
+    metrics: Arc<ShardMetrics>,
+    producer_ids: ProducerIds,
+    random: Cell<u64>,
+    stopping: Cell<bool>,
+    stop_event: event::LocalEvent,
+    connections: Cell<usize>,
+    connection_closed: event::LocalEvent,
+}
+
+impl Shard {
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Number of shards of this broker.
+    pub fn count(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    pub fn broker_id(&self) -> BrokerId {
+        self.broker
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn metadata(&self) -> &MetadataClient {
+        &self.metadata
+    }
+
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    pub fn queues(&self) -> &TaskQueues {
+        &self.queues
+    }
+
+    pub fn groups(&self) -> &GroupShard {
+        &self.groups
+    }
+
+    pub fn request_budget(&self) -> &Rc<ByteBudget> {
+        &self.request_budget
+    }
+
+    pub fn response_budget(&self) -> &Rc<ByteBudget> {
+        &self.response_budget
+    }
+
+    /// The cluster as this shard has applied it.
+    pub fn image(&self) -> MetadataImage {
+        self.image.borrow().clone()
+    }
+
+    pub fn broker_config(&self) -> Rc<BrokerConfig> {
+        self.broker_config.borrow().clone()
+    }
+
+    pub fn fetch_sessions(&self) -> RefMut<'_, SessionCache> {
+        self.fetch_sessions.borrow_mut()
+    }
+
+    pub fn parked_fetches(&self) -> RefMut<'_, Watchers> {
+        self.parked_fetches.borrow_mut()
+    }
+
+    pub fn producer_ids(&self) -> &ProducerIds {
+        &self.producer_ids
+    }
+
+    /// The shard of this broker that owns the partition.
+    pub fn owner_of(&self, key: PartitionKey) -> usize {
+        placement::owner_of(key, self.count())
+    }
+
+    /// A partition of this shard, or the error that a client gets who asks for it.
+    pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, ResponseError> {
+        match self.partitions.borrow().get(&key) {
+            Some(partition) => Ok(partition.clone()),
+            None if self
+                .image
+                .borrow()
+                .topic_by_id(key.topic_id)
+                .and_then(|t| t.partition(key.partition))
+                .is_some() =>
+            {
+                // Known to the cluster, but its log could not be opened.
+                Err(ResponseError::KafkaStorageError)
+            }
+            None => Err(ResponseError::UnknownTopicOrPartition),
+        }
+    }
+
+    /// All partitions of this shard.
+    pub fn partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Puts a message into another shard's inbox. The inbox is unbounded as a queue and bounded by what feeds it: each
+    /// message belongs to a request in flight, and those are limited per connection.
+    pub fn send(&self, shard: usize, message: ShardMessage) {
+        if self.inboxes[shard].try_send(message).is_err() {
+            // Only at shutdown. Whoever waits for the answer finds its channel cancelled.
+            tracing::debug!(shard, "message to a shard that has ended");
+        }
+    }
+
+    /// Runs each operation on the shard that owns its partition; results in the order of `ops`.
+    pub async fn run_ops(self: &Rc<Self>, ops: Vec<PartitionOp>) -> Vec<PartitionOpResult> {
+        let mut results: Vec<PartitionOpResult> = vec![Err(ResponseError::KafkaStorageError); ops.len()];
+        let mut by_shard: Vec<(Vec<usize>, Vec<PartitionOp>)> = (0..self.count()).map(|_| Default::default()).collect();
+        for (slot, op) in ops.into_iter().enumerate() {
+            let (slots, ops) = &mut by_shard[self.owner_of(op.key)];
+            slots.push(slot);
+            ops.push(op);
+        }
+        let parts = by_shard.into_iter().enumerate().filter(|(_, (slots, _))| !slots.is_empty());
+        let parts = parts.map(|(owner, (slots, ops))| {
+            let (answer, receiver) = oneshot::channel();
+            if owner == self.index {
+                self.spawn_ops(ops, answer);
+            } else {
+                self.send(owner, ShardMessage::Partitions { ops, answer });
+            }
+            async move { (slots, receiver.await.unwrap_or_default()) }
+        });
+        for (slots, answers) in join_all(parts).await {
+            for (slot, answer) in slots.into_iter().zip(answers) {
+                results[slot] = answer;
+            }
+        }
+        results
+    }
+
+    /// Runs operations on partitions of this shard. Detached: a change to a log is never abandoned half-way because the
+    /// client that asked for it has gone.
+    fn spawn_ops(self: &Rc<Self>, ops: Vec<PartitionOp>, answer: oneshot::Sender<Vec<PartitionOpResult>>) {
+        let shard = self.clone();
+        self.queues.spawn_control(async move {
+            let mut results = Vec::with_capacity(ops.len());
+            for op in ops {
+                results.push(partition_op::run(&shard, op).await);
+            }
+            let _ = answer.send(results);
+        });
+    }
+
+    /// Spawns the second stage of a forwarded produce.
+    pub fn spawn_produce(&self, future: impl Future<Output = ()> + 'static) {
+        self.queues.spawn_produce(future);
+    }
+
+    /// A number nobody depends on being unpredictable (xorshift, seeded by the system).
+    pub fn random_u32(&self) -> u32 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        (x >> 32) as u32
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Resolves when the shard begins to stop.
+    pub async fn stopped(&self) {
+        while !self.stopping.get() {
+            self.stop_event.listen().await;
+        }
+    }
+
+    fn begin_stop(&self) {
+        self.stopping.set(true);
+        self.stop_event.notify();
+        self.parked_fetches.borrow_mut().fire_all();
+        self.groups.stop();
+    }
+}
