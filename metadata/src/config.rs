@@ -27,7 +27,7 @@ pub use error::ConfigError;
 pub use layers::{ConfigLayers, ConfigOverrides, StaticConfig};
 pub use topic_config::{CleanupPolicy, Durability, TopicConfig};
 pub use validator::{Validator, Violation};
-pub use value::{ConfigValue, parse as parse_value, split_list};
+pub use value::{ConfigValue, check_length, parse as parse_value, split_list};
 
 /// Names farther than this from every known one get no suggestion (`strsim`'s Jaro-Winkler similarity, 0 to 1).
 const SIMILARITY_MIN: f64 = 0.85;

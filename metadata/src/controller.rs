@@ -29,6 +29,8 @@ pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_t
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
 
+use std::collections::BTreeSet;
+
 /// Records, and what the request's parts are answered in the request's order: the name or resource, and how it went.
 pub type Decision<K, T, E> = (Vec<crate::record::MetadataRecord>, Vec<(K, Result<T, E>)>);
 
@@ -36,3 +38,9 @@ pub type Decision<K, T, E> = (Vec<crate::record::MetadataRecord>, Vec<(K, Result
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 /// Records that one request may come to (Kafka's limit).
 pub const RECORDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// The keys that a request names more than once. Requests are as long as a client makes them, so this is no double loop.
+fn repeated<K: Ord + Copy>(keys: impl Iterator<Item = K>) -> BTreeSet<K> {
+    let mut seen = BTreeSet::new();
+    keys.filter(|key| !seen.insert(*key)).collect()
+}

@@ -16,6 +16,7 @@ pub mod controller;
 pub mod delta;
 pub mod image;
 pub mod record;
+mod shown;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -108,7 +108,7 @@ impl MetadataStore {
         node_id: BrokerId,
         bootstrap: &[MetadataRecord],
     ) -> Result<(MetadataStore, MetadataImage), OpenError> {
-        std::fs::create_dir_all(directory).map_err(io_error("create", directory))?;
+        create_directory(directory).map_err(io_error("create", directory))?;
         let lock = DirectoryLock::take(directory)?;
         let path = directory.join(DATABASE_FILE);
         let identity = Identity::read(directory)?;
@@ -227,6 +227,16 @@ fn complete_identity(
             Ok(stored)
         }
     }
+}
+
+/// Makes a directory and those above it, durably.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    std::fs::create_dir_all(directory)?;
+    missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| {
+        // The parent of a bare name is the working directory.
+        sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    })
 }
 
 /// Makes the names in a directory durable.

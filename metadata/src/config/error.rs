@@ -2,7 +2,8 @@
 
 use super::definition::{ConfigKind, Scope};
 use super::validator::Violation;
-use super::value::ConfigValue;
+use super::value::{self, ConfigValue};
+use crate::shown::shown;
 
 /// A config was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -20,11 +21,14 @@ pub enum ConfigError {
     #[error("setting '{name}' is given by {flag}, not as a setting")]
     GivenByFlag { name: &'static str, flag: &'static str },
     /// The text is no value of the config's type.
-    #[error("Invalid value {value} for configuration {name}: {}", expectation(*kind))]
+    #[error("Invalid value {} for configuration {name}: {}", shown(value), expectation(*kind))]
     WrongType { name: &'static str, value: String, kind: ConfigKind },
     /// The value has the right type and breaks the config's rule.
     #[error("{}", refusal(name, value, violation))]
     Refused { name: &'static str, value: ConfigValue, violation: Violation },
+    /// No config needs that much.
+    #[error("Invalid value for configuration {name}: {bytes} bytes are more than {}", value::VALUE_BYTES_MAX)]
+    TooLong { name: String, bytes: usize },
     /// Two values that are fine alone exclude each other.
     #[error("conflict topic config setting min.compaction.lag.ms ({min_ms}) > max.compaction.lag.ms ({max_ms})")]
     CompactionLagConflict { min_ms: i64, max_ms: i64 },
@@ -37,11 +41,11 @@ impl ConfigError {
     pub(super) fn unknown(scope: Scope, name: &str) -> ConfigError {
         let nearest = super::nearest(scope, name);
         match scope {
-            Scope::Topic => ConfigError::UnknownTopicConfig { name: name.to_owned(), nearest },
+            Scope::Topic => ConfigError::UnknownTopicConfig { name: shown(name), nearest },
             Scope::Broker if super::kafka_only::contains(name) => {
                 ConfigError::NotInThisBroker { name: name.to_owned() }
             }
-            Scope::Broker => ConfigError::UnknownBrokerConfig { name: name.to_owned(), nearest },
+            Scope::Broker => ConfigError::UnknownBrokerConfig { name: shown(name), nearest },
         }
     }
 }
@@ -55,14 +59,18 @@ fn expectation(kind: ConfigKind) -> String {
 
 /// Kafka builds these sentences in several places, each in its own way.
 fn refusal(name: &str, value: &ConfigValue, violation: &Violation) -> String {
-    match violation {
-        Violation::MustBeOff { .. } => violation.to_string(),
-        Violation::NotPositive | Violation::NotPositiveOrUnlimited => format!("requirement failed: {name} {violation}"),
-        Violation::EmptyElement => format!("Configuration '{name}' {violation}"),
-        Violation::NotReplicaList => {
-            format!("Invalid value [{}] for configuration {name}: {name} {violation}", value.as_list().join(", "))
+    let value = match violation {
+        Violation::MustBeOff { .. } => return violation.to_string(),
+        Violation::NotPositive | Violation::NotPositiveOrUnlimited => {
+            return format!("requirement failed: {name} {violation}");
         }
-        Violation::NotOneOf { found, .. } => format!("Invalid value {found} for configuration {name}: {violation}"),
-        _ => format!("Invalid value {value} for configuration {name}: {violation}"),
-    }
+        Violation::EmptyElement => return format!("Configuration '{name}' {violation}"),
+        Violation::NotReplicaList => {
+            let list = shown(&value.as_list().join(", "));
+            return format!("Invalid value [{list}] for configuration {name}: {name} {violation}");
+        }
+        Violation::NotOneOf { found, .. } => shown(found),
+        _ => shown(&value.to_string()),
+    };
+    format!("Invalid value {value} for configuration {name}: {violation}")
 }

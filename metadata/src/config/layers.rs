@@ -31,15 +31,22 @@ impl ConfigOverrides {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The same with one value set, or taken away by `None`.
     #[must_use]
-    pub fn with(&self, name: &str, value: Option<&str>) -> ConfigOverrides {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The same with values set, or taken away by `None`.
+    #[must_use]
+    pub fn with<'a>(&self, changes: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> ConfigOverrides {
         let mut changed = self.clone();
         let values = Arc::make_mut(&mut changed.0);
-        match value {
-            Some(value) => values.insert(name.to_owned(), value.to_owned()),
-            None => values.remove(name),
-        };
+        for (name, value) in changes {
+            match value {
+                Some(value) => values.insert(name.to_owned(), value.to_owned()),
+                None => values.remove(name),
+            };
+        }
         changed
     }
 }
@@ -86,7 +93,7 @@ impl StaticConfig {
     /// As for a setting; the flag's own parser should have refused it before.
     pub fn with_flag(self, name: &str, value: &str) -> Result<StaticConfig, ConfigError> {
         super::parse(Scope::Broker, name, value)?;
-        Ok(StaticConfig { overrides: self.overrides.with(name, Some(value)) })
+        Ok(StaticConfig { overrides: self.overrides.with([(name, Some(value))]) })
     }
 
     #[must_use]

@@ -385,6 +385,9 @@ fn descriptions_are_kafkas() {
     let shown: Vec<_> = describe(Described::BrokerDefault, &both, None).into_iter().map(|entry| entry.name).collect();
     assert_eq!(shown, ["log.retention.ms"]);
 
+    let unlimited = layers(&[], &[], &[("log.retention.hours", "-1")]);
+    assert_eq!(described(topic, &unlimited, "retention.ms"), "retention.ms=-1@5 []");
+
     let started = layers(&[], &[], &[("group.initial.rebalance.delay.ms", "0")]);
     assert_eq!(
         described(Described::Broker, &started, "group.initial.rebalance.delay.ms"),

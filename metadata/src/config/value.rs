@@ -2,6 +2,7 @@
 
 use super::definition::{ConfigDef, ConfigKind};
 use super::error::ConfigError;
+use crate::shown::shown;
 
 /// A config's value, of the type its definition says.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,9 +17,21 @@ pub enum ConfigValue {
     Password(String),
 }
 
+/// Longest value accepted, in bytes: room for a list of every replica of 10,000 partitions.
+pub(super) const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Refuses what is too long for any config, whatever its name.
+pub fn check_length(name: &str, text: &str) -> Result<(), ConfigError> {
+    match text.len() {
+        0..=VALUE_BYTES_MAX => Ok(()),
+        bytes => Err(ConfigError::TooLong { name: shown(name), bytes }),
+    }
+}
+
 /// Reads and checks `text` as a value of `def`, as Kafka's `ConfigDef.parseType` does: surrounding blanks do not count,
 /// booleans ignore case, lists are split at commas.
 pub fn parse(def: &'static ConfigDef, text: &str) -> Result<ConfigValue, ConfigError> {
+    check_length(def.name, text)?;
     let trimmed = text.trim();
     let wrong_type = || ConfigError::WrongType { name: def.name, value: text.to_owned(), kind: def.kind };
     let value = match def.kind {

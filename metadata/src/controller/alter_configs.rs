@@ -2,15 +2,21 @@
 //!
 //! The two differ in what a request means only: the first changes what it names, the second replaces everything.
 
-use super::Decision;
 use super::brokers::MIN_INSYNC_REPLICAS;
+use super::{Decision, repeated};
 use crate::config::{
     self, BrokerConfig, ConfigError, ConfigKind, ConfigLayers, ConfigOverrides, Scope, StaticConfig, split_list,
 };
 use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
+use crate::shown::shown;
 use protocol::newtypes::BrokerId;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Configs that one resource may have: far more than there are, for names that are kept though nobody knows them.
+const CONFIGS_PER_RESOURCE_MAX: usize = 1000;
+/// Names that a message lists.
+const SHOWN_NAMES_MAX: usize = 20;
 
 /// What to do with one config; the numbers are IncrementalAlterConfigs' `ConfigOperation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +98,9 @@ pub enum AlterConfigsError {
     /// INVALID_REQUEST
     #[error("Null value not supported for : {}", names.join(","))]
     NullValue { names: Vec<String> },
+    /// POLICY_VIOLATION
+    #[error("{count} configs on one resource are more than {CONFIGS_PER_RESOURCE_MAX}")]
+    TooManyConfigs { count: usize },
     /// INVALID_REQUEST
     #[error("Unknown operations type {id}")]
     UnknownOperation { id: i8 },
@@ -133,7 +142,7 @@ pub fn incremental_alter_configs(
                     .iter()
                     .map(|change| (change.name.as_str(), change.op == AlterOp::Delete || change.value.is_some())),
             )?;
-            alteration.changes.iter().map(|change| change.outcome(&alteration.resource, current, image)).collect()
+            alteration.changes.iter().map(|change| change.outcome(scope(&alteration.resource), current)).collect()
         },
     )
 }
@@ -168,13 +177,13 @@ fn decide<R>(
     resource_of: impl Fn(&R) -> &ConfigResource,
     outcomes_of: impl Fn(&R, &ConfigOverrides) -> Result<Vec<Outcome>, AlterConfigsError>,
 ) -> Decision<ConfigResource, (), AlterConfigsError> {
+    let repeated = repeated(requests.iter().map(&resource_of));
     let mut records = Vec::new();
     let mut answers = Vec::new();
     for request in requests {
         let resource = resource_of(request);
-        let is_duplicate = requests.iter().filter(|other| resource_of(other) == resource).count() > 1;
         let current = image.overrides(resource);
-        let answer = if is_duplicate {
+        let answer = if repeated.contains(resource) {
             Err(AlterConfigsError::DuplicateResource)
         } else {
             check_named(resource).and_then(|()| outcomes_of(request, &current)).and_then(|outcomes| {
@@ -216,34 +225,27 @@ fn check_keys<'a>(keys: impl Iterator<Item = (&'a str, bool)>) -> Result<(), Alt
             return Err(AlterConfigsError::DuplicateConfig);
         }
         if !is_complete {
-            without_value.push(name.to_owned());
+            without_value.push(shown(name));
         }
     }
+    without_value.truncate(SHOWN_NAMES_MAX);
     if without_value.is_empty() { Ok(()) } else { Err(AlterConfigsError::NullValue { names: without_value }) }
 }
 
 impl ConfigChange {
-    fn outcome(
-        &self,
-        resource: &ConfigResource,
-        current: &ConfigOverrides,
-        image: &MetadataImage,
-    ) -> Result<Outcome, AlterConfigsError> {
+    fn outcome(&self, scope: Scope, current: &ConfigOverrides) -> Result<Outcome, AlterConfigsError> {
         let given = self.value.as_deref().unwrap_or_default();
         let value = match self.op {
             AlterOp::Set => Some(given.to_owned()),
             AlterOp::Delete => None,
             AlterOp::Append | AlterOp::Subtract => {
-                let def = config::definition(scope(resource), &self.name);
+                let def = config::definition(scope, &self.name);
                 if def.is_none_or(|def| def.kind != ConfigKind::List) {
-                    return Err(AlterConfigsError::NotAList { name: self.name.clone(), op: self.op });
+                    return Err(AlterConfigsError::NotAList { name: shown(&self.name), op: self.op });
                 }
+                // Kafka starts from the table's default where the resource itself has no value, whatever else is set.
                 let default = def.and_then(|def| def.default).unwrap_or_default();
-                let cluster_default = image.overrides(&ConfigResource::BrokerDefault);
-                let before = current
-                    .get(&self.name)
-                    .or_else(|| if scope(resource) == Scope::Broker { cluster_default.get(&self.name) } else { None })
-                    .unwrap_or(default);
+                let before = current.get(&self.name).unwrap_or(default);
                 Some(self.op.on_list(split_list(before), &split_list(given)))
             }
         };
@@ -280,9 +282,9 @@ fn check_outcomes(
     current: &ConfigOverrides,
     outcomes: &[Outcome],
 ) -> Result<(), AlterConfigsError> {
-    let mut after = current.clone();
-    for (name, value) in outcomes {
-        after = after.with(name, value.as_deref());
+    let after = current.with(outcomes.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
+    if after.len() > CONFIGS_PER_RESOURCE_MAX {
+        return Err(AlterConfigsError::TooManyConfigs { count: after.len() });
     }
     match resource {
         ConfigResource::Topic(topic) => check_topic(image, static_config, topic, &after, outcomes),
@@ -332,7 +334,7 @@ fn check_topic(
     resolved.check().map_err(AlterConfigsError::InvalidTopicConfig)?;
     match image.topic(topic) {
         Some(_) => Ok(()),
-        None => Err(AlterConfigsError::UnknownTopic { topic: topic.to_owned() }),
+        None => Err(AlterConfigsError::UnknownTopic { topic: shown(topic) }),
     }
 }
 
@@ -347,10 +349,13 @@ fn check_broker_values(outcomes: &[Outcome]) -> Result<(), AlterConfigsError> {
         return Err(AlterConfigsError::ReadOnly { names });
     }
     for (name, value) in outcomes {
-        // Names that are not ours are kept unchecked: Kafka does so for the configs of plug-ins.
-        if let (Some(def), Some(value)) = (config::definition(Scope::Broker, name), value) {
-            config::parse_value(def, value).map_err(AlterConfigsError::InvalidBrokerConfig)?;
+        let Some(value) = value else { continue };
+        match config::definition(Scope::Broker, name) {
+            Some(def) => config::parse_value(def, value).map(|_| ()),
+            // Names that are not ours are kept as they are: Kafka does so for the configs of plug-ins.
+            None => config::check_length(name, name).and_then(|()| config::check_length(name, value)),
         }
+        .map_err(AlterConfigsError::InvalidBrokerConfig)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! CreatePartitions: more partitions for a topic that exists.
 
 use super::assignment::{AssignmentError, Placer, TooFewBrokers, check_manual, new_partition};
-use super::{Decision, PARTITIONS_PER_REQUEST_MAX};
+use super::{Decision, PARTITIONS_PER_REQUEST_MAX, repeated};
 use crate::image::{MetadataImage, TopicImage};
 use crate::record::MetadataRecord;
 use protocol::newtypes::{BrokerId, PartitionId};
@@ -48,6 +48,7 @@ pub fn create_partitions(
     image: &MetadataImage,
     topics: &[NewPartitions],
 ) -> Decision<String, i32, CreatePartitionsError> {
+    let repeated = repeated(topics.iter().map(|topic| topic.topic.as_str()));
     let mut placer = Placer::new(image);
     let mut records = Vec::new();
     let mut answers = Vec::new();
@@ -56,9 +57,8 @@ pub fn create_partitions(
         if !answered.insert(topic.topic.as_str()) {
             continue;
         }
-        let is_duplicate = topics.iter().filter(|other| other.topic == topic.topic).count() > 1;
         let room = PARTITIONS_PER_REQUEST_MAX - records.len();
-        let answer = if is_duplicate {
+        let answer = if repeated.contains(topic.topic.as_str()) {
             Err(CreatePartitionsError::DuplicateName)
         } else {
             add_partitions(image, topic, room, &mut placer).map(|added| {

@@ -2,10 +2,11 @@
 
 use super::assignment::{AssignmentError, Placer, TooFewBrokers, check_manual, new_partition};
 use super::topic_name::{CLUSTER_METADATA_TOPIC, TopicNameError, check_topic_name};
-use super::{Decision, PARTITIONS_PER_REQUEST_MAX, RECORDS_PER_REQUEST_MAX};
+use super::{Decision, PARTITIONS_PER_REQUEST_MAX, RECORDS_PER_REQUEST_MAX, repeated};
 use crate::config::{self, BrokerConfig, ConfigError, ConfigOverrides, Scope};
 use crate::image::{MetadataImage, PartitionImage};
 use crate::record::{ConfigResource, MetadataRecord};
+use crate::shown::shown;
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,10 +94,7 @@ pub fn create_topics(
     if let Err(error) = check_size(broker, topics) {
         return (Vec::new(), topics.iter().map(|topic| (topic.name.clone(), Err(error.clone()))).collect());
     }
-    let mut times_named: BTreeMap<&str, usize> = BTreeMap::new();
-    for topic in topics {
-        *times_named.entry(&topic.name).or_default() += 1;
-    }
+    let repeated = repeated(topics.iter().map(|topic| topic.name.as_str()));
     let mut placer = Placer::new(image);
     // Topics of this request are part of the image for those behind them: their names may collide.
     let mut image = image.clone();
@@ -104,7 +102,7 @@ pub fn create_topics(
     let mut answers = Vec::new();
     let mut reported_duplicates = BTreeSet::new();
     for topic in topics {
-        if times_named[topic.name.as_str()] > 1 {
+        if repeated.contains(topic.name.as_str()) {
             if reported_duplicates.insert(topic.name.as_str()) {
                 answers.push((topic.name.clone(), Err(CreateTopicsError::DuplicateName)));
             }
@@ -187,7 +185,7 @@ fn check_configs(
     let mut overrides = BTreeMap::new();
     for (name, value) in configs {
         let Some(value) = value else {
-            return Err(CreateTopicsError::NullConfig { name: name.clone() });
+            return Err(CreateTopicsError::NullConfig { name: shown(name) });
         };
         config::parse(Scope::Topic, name, value)?;
         overrides.insert(name.clone(), value.clone());

@@ -1,12 +1,13 @@
 //! DeleteTopics, by name or (KIP-516) by id.
 
-use super::Decision;
+use super::{Decision, repeated};
 use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 use protocol::newtypes::TopicId;
+use std::collections::BTreeSet;
 
 /// One topic of a DeleteTopics request: exactly one of the two is to be given, [`TopicId::ZERO`] being none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicToDelete {
     pub name: Option<String>,
     pub id: TopicId,
@@ -51,22 +52,24 @@ pub fn delete_topics(
     enabled: bool,
     topics: &[TopicToDelete],
 ) -> Decision<TopicToDelete, DeletedTopic, DeleteTopicsError> {
+    let repeated = repeated(topics.iter());
+    let mut answered = BTreeSet::new();
+    let mut deleted = BTreeSet::new();
     let mut records = Vec::new();
-    let mut answers: Vec<(TopicToDelete, Result<DeletedTopic, DeleteTopicsError>)> = Vec::new();
-    for (at, wanted) in topics.iter().enumerate() {
-        if topics[..at].contains(wanted) {
+    let mut answers = Vec::new();
+    for wanted in topics {
+        if !answered.insert(wanted) {
             continue;
         }
         let answer = if !enabled {
             Err(DeleteTopicsError::Disabled)
         } else {
-            find(image, wanted, topics).and_then(|found| {
+            find(image, wanted, repeated.contains(wanted)).and_then(|found| {
                 // The same topic by name and by id in one request: deleted once, and the second is gone.
-                let deletion = MetadataRecord::TopicDeleted { topic_id: found.id };
-                if records.contains(&deletion) {
+                if !deleted.insert(found.id) {
                     return Err(unknown(wanted));
                 }
-                records.push(deletion);
+                records.push(MetadataRecord::TopicDeleted { topic_id: found.id });
                 Ok(found)
             })
         };
@@ -75,18 +78,13 @@ pub fn delete_topics(
     (records, answers)
 }
 
-fn find(
-    image: &MetadataImage,
-    wanted: &TopicToDelete,
-    all: &[TopicToDelete],
-) -> Result<DeletedTopic, DeleteTopicsError> {
+fn find(image: &MetadataImage, wanted: &TopicToDelete, is_repeated: bool) -> Result<DeletedTopic, DeleteTopicsError> {
     let has_id = wanted.id != TopicId::ZERO;
-    let is_duplicate = || all.iter().filter(|other| *other == wanted).count() > 1;
     let found = match &wanted.name {
         Some(_) if has_id => return Err(DeleteTopicsError::NameAndId),
         None if !has_id => return Err(DeleteTopicsError::NeitherNameNorId),
-        Some(_) if is_duplicate() => return Err(DeleteTopicsError::DuplicateName),
-        None if is_duplicate() => return Err(DeleteTopicsError::DuplicateId),
+        Some(_) if is_repeated => return Err(DeleteTopicsError::DuplicateName),
+        None if is_repeated => return Err(DeleteTopicsError::DuplicateId),
         Some(name) => image.topic(name),
         None => image.topic_by_id(wanted.id),
     };

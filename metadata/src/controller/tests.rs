@@ -235,6 +235,10 @@ fn replicas_and_leaders_are_spread_evenly_and_over_racks() {
     }
     assert_eq!(leaders.values().copied().collect::<Vec<_>>(), [3, 3, 3, 3]);
     assert_eq!(replicas.values().copied().collect::<Vec<_>>(), [6, 6, 6, 6]);
+    // Two of three brokers share a rack: whatever the load, one replica goes to the other.
+    let uneven = image_with_brokers(3);
+    let uneven = applied(&uneven, &create(&uneven, &[topic("t", 6, 2)]).0);
+    assert!(uneven.topic("t").unwrap().partitions().all(|(_, state)| state.replicas.contains(&BrokerId(2))));
     let all = create(&image, &[topic("v", 1, 4)]).0;
     assert_eq!(applied(&image, &all).partition("v", PartitionId(0)).unwrap().replicas.len(), 4, "more than racks");
 }
@@ -504,6 +508,35 @@ fn names_that_nobody_knows_are_kept_for_brokers() {
 }
 
 #[test]
+fn what_is_kept_and_what_is_said_have_bounds() {
+    let image = image();
+    let long = "x".repeat(2 << 20);
+    let list = "delete,".repeat(1 << 20) + "delete";
+    for (resource, name, value) in [
+        (on_topic("a.b"), "retention.ms", long.as_str()),
+        (on_topic("a.b"), "cleanup.policy", &list),
+        (on_topic("a.b"), &long, "1"),
+        (on_topic(&long), "retention.ms", "1"),
+        (on_broker(1), "no.such", &long),
+        (on_broker(1), &long, "1"),
+    ] {
+        let error = alter(&image, resource, &[(SET, name, Some(value))]).unwrap_err();
+        assert!(error.len() < 1000, "{} bytes of message", error.len());
+    }
+    let names: Vec<String> = (0..1001).map(|n| format!("plug.in.{n}")).collect();
+    let changes: Vec<Change<'_>> = names.iter().map(|name| (SET, name.as_str(), Some("1"))).collect();
+    assert!(alter(&image, on_broker(1), &changes[1..]).is_ok());
+    assert_eq!(alter(&image, on_broker(1), &changes).unwrap_err(), "1001 configs on one resource are more than 1000");
+    let changes: Vec<Change<'_>> = names.iter().map(|name| (SET, name.as_str(), None)).collect();
+    assert!(alter(&image, on_broker(1), &changes).unwrap_err().len() < 1000);
+    let refused =
+        create(&image, &[topic(&long, 1, 1), with_configs(topic("n", 1, 1), &[("cleanup.policy", Some(&list))])]);
+    for (_, answer) in refused.1 {
+        assert!(answer.unwrap_err().to_string().len() < 1000);
+    }
+}
+
+#[test]
 fn a_resource_named_twice_is_refused_both_times() {
     let image = image();
     let alteration = ConfigAlteration {
@@ -531,7 +564,8 @@ fn the_older_request_replaces_everything() {
     let overrides = after.overrides(&on_topic("a.b"));
     assert_eq!(overrides.iter().collect::<Vec<_>>(), [("segment.bytes", "2000000"), ("segment.ms", "7")]);
     assert!(replace(on_topic("a.b"), &[]).unwrap().overrides(&on_topic("a.b")).is_empty());
-    let refused: Vec<(ConfigResource, Vec<(&str, Option<&str>)>, &str)> = vec![
+    type Given<'a> = Vec<(&'a str, Option<&'a str>)>;
+    let refused: Vec<(ConfigResource, Given<'_>, &str)> = vec![
         (on_topic("a.b"), vec![("retention.ms", None)], "Null value not supported for : retention.ms"),
         (on_topic("a.b"), vec![("x", Some("1")), ("x", Some("1"))], "Error due to duplicate config keys"),
         (on_topic("zz"), vec![("retention.ms", Some("5"))], "The topic 'zz' does not exist."),

@@ -1,9 +1,9 @@
 //! What a topic may be called.
 
+use crate::shown::shown;
+
 /// Kafka's limit, in characters; leaves room for the partition in a directory's name.
 const LENGTH_MAX: usize = 249;
-/// Characters of a refused name that an error repeats: a name may be as long as a request.
-const SHOWN_CHARS_MAX: usize = 300;
 
 /// The log of Kafka's own metadata quorum, which no client may create here either.
 pub(super) const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
@@ -26,7 +26,7 @@ pub enum TopicNameError {
 
 /// Checks a name by Kafka's rules. A name that passes is safe as part of a file's name.
 pub fn check_topic_name(name: &str) -> Result<(), TopicNameError> {
-    let shown = || name.chars().take(SHOWN_CHARS_MAX).collect();
+    let shown = || shown(name);
     if name.is_empty() {
         Err(TopicNameError::Empty)
     } else if name == "." || name == ".." {

@@ -147,7 +147,7 @@ impl MetadataImage {
         {
             return Err(Misfit::NoSuchTopic { name: topic.clone() });
         }
-        let changed = self.overrides(resource).with(name, value);
+        let changed = self.overrides(resource).with([(name, value)]);
         if changed.is_empty() {
             self.configs.remove_mut(resource);
         } else {

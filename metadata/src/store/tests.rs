@@ -6,9 +6,10 @@ mod recorder;
 
 use super::*;
 use crate::cluster_id::ClusterId;
+use crate::controller::{NewTopic, create_topics};
 use crate::testing::{bootstrap, cluster_id, history, request};
 use proptest::prelude::*;
-use protocol::newtypes::ProducerId;
+use protocol::newtypes::{ProducerId, TopicId};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -185,6 +186,28 @@ fn a_cluster_must_begin_with_its_id() {
         OpenError::Bootstrap(_)
     ));
     open(directory.path());
+}
+
+#[test]
+fn ten_thousand_partitions_are_kept() {
+    let directory = TempDir::new().unwrap();
+    let (mut store, _) = open(directory.path());
+    let registration = MetadataRecord::BrokerRegistered(crate::testing::registration(1, 0));
+    let mut image = store.commit(&[registration]).unwrap().image;
+    let broker = crate::config::BrokerConfig::resolve(&crate::config::ConfigLayers::default());
+    for name in ["t", "u"] {
+        let topic = NewTopic { name: name.into(), num_partitions: 5000, replication_factor: 1, ..NewTopic::default() };
+        let id = || TopicId(Uuid::new_v4());
+        let (records, _) = create_topics(&image, &broker, &[topic], id);
+        image = store.commit(&records).unwrap().image;
+    }
+    assert_eq!(image.partition_count(), 10_000);
+    drop(store);
+    let (store, again) = open(directory.path());
+    assert_eq!(again, image);
+    drop(store);
+    let (log, snapshot) = open(directory.path()).0.database.record_counts();
+    assert_eq!((log, snapshot), (0, 10_005), "a snapshot was due with the second topic");
 }
 
 #[test]

@@ -6,10 +6,11 @@ use crate::image::MetadataImage;
 use crate::store::database::MetadataDatabase;
 use crate::store::{DATABASE_FILE, MetadataStore, OpenError};
 use crate::testing::{Request, bootstrap, history};
+use std::path::Path;
 use tempfile::TempDir;
 
-/// A database with a snapshot and a log behind it.
-fn filled(directory: &std::path::Path) -> MetadataImage {
+/// A database with a snapshot and a log behind it; and its file as a killed process would leave it.
+fn filled(directory: &Path) -> (MetadataImage, Vec<u8>) {
     let create = |name| Request::CreateTopic { name, partitions: 4, replication_factor: 1, retention: true };
     let (mut store, _) = open(directory);
     store.database.set_log_records_min(5);
@@ -20,25 +21,30 @@ fn filled(directory: &std::path::Path) -> MetadataImage {
     let image = store.commit(&[producer_ids(2000)]).unwrap().image;
     let (log, snapshot) = store.database.record_counts();
     assert!(log > 0 && snapshot > 0);
-    image
+    (image, std::fs::read(directory.join(DATABASE_FILE)).unwrap())
 }
 
 #[test]
 fn flipped_bits_are_noticed() {
     let directory = TempDir::new().unwrap();
-    let expected = filled(directory.path());
-    let path = directory.path().join(DATABASE_FILE);
-    let intact = std::fs::read(&path).unwrap();
-    // Every byte that is not zero, or has such a neighbour, thinned out to some thousand: the rest is free space.
-    let used: Vec<usize> =
-        (0..intact.len()).filter(|at| intact[at.saturating_sub(4)..=*at].iter().any(|b| *b != 0)).collect();
+    let (expected, after_kill) = filled(directory.path());
+    let after_close = std::fs::read(directory.path().join(DATABASE_FILE)).unwrap();
+    flip_bits("after a kill", &after_kill, &expected);
+    flip_bits("after a clean end", &after_close, &expected);
+}
+
+fn flip_bits(when: &str, intact: &[u8], expected: &MetadataImage) {
+    let path = Path::new("simulated").join(DATABASE_FILE);
+    // Every byte that is not zero or near one, thinned out to some thousand: the rest is free space.
+    let is_used = |at: &usize| intact[at.saturating_sub(4)..=*at].iter().any(|byte| *byte != 0);
+    let used: Vec<usize> = (0..intact.len()).filter(is_used).collect();
     let (mut refused, mut harmless) = (0, 0);
     for (turn, at) in used.iter().step_by(used.len().div_ceil(1500)).enumerate() {
-        let mut damaged = intact.clone();
+        let mut damaged = intact.to_vec();
         damaged[*at] ^= 1 << (turn % 8);
         match MetadataDatabase::open_on(Recorder::of(damaged), &path) {
             Ok((_, image)) => {
-                assert_eq!(image, expected, "byte {at} of {} changed what was committed", intact.len());
+                assert_eq!(image, *expected, "{when}, byte {at} of {} changed what was committed", intact.len());
                 harmless += 1;
             }
             Err(error) => {
@@ -47,8 +53,8 @@ fn flipped_bits_are_noticed() {
             }
         }
     }
-    eprintln!("{refused} refused, {harmless} harmless");
-    assert!(refused > 100, "{refused} refused, {harmless} harmless");
+    // Much of the file is pages that are free again.
+    assert!(refused > 20, "{when}: {refused} refused, {harmless} harmless");
 }
 
 #[test]
