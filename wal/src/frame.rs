@@ -245,7 +245,10 @@ mod tests {
             assert!(bytes.len().is_multiple_of(FRAME_ALIGN_BYTES));
             let (info, found) = decode(seed(), &bytes).expect("a good frame");
             assert_eq!(found, payload);
-            assert_eq!((info.base_offset, info.next_offset(), info.synced_before), (Offset(120), Offset(130), Offset(110)));
+            assert_eq!(
+                (info.base_offset, info.next_offset(), info.synced_before),
+                (Offset(120), Offset(130), Offset(110))
+            );
         }
     }
 

@@ -405,7 +405,13 @@ impl<S: Storage> Log<S> {
     /// Batches from memory: those from the one that contains `from`, that end at or before `up_to`, up to `max_bytes`
     /// together, or one larger one with `at_least_one`. `None` if the first is not in memory; [`Log::read`] then.
     #[must_use]
-    pub fn read_cached(&self, from: Offset, up_to: Offset, max_bytes: usize, at_least_one: bool) -> Option<ReadBatches> {
+    pub fn read_cached(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<ReadBatches> {
         self.inner.read_cached(from, up_to, max_bytes, at_least_one)
     }
 

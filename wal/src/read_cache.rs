@@ -66,7 +66,12 @@ impl<S: Storage> ReadCache<S> {
     }
 
     /// The chunk that begins at `chunk * CHUNK_BYTES`, from memory or from the file.
-    pub(crate) async fn chunk(&self, segment_uid: u64, file: &Rc<S::File>, chunk: u64) -> Result<ReadBuffer<S>, IoError> {
+    pub(crate) async fn chunk(
+        &self,
+        segment_uid: u64,
+        file: &Rc<S::File>,
+        chunk: u64,
+    ) -> Result<ReadBuffer<S>, IoError> {
         let key = ChunkKey { segment_uid, chunk };
         let cached = self.loaded.wait_for(|| self.begin(key)).await;
         if let Some(buffer) = cached {

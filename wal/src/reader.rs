@@ -284,7 +284,9 @@ impl<S: Storage> LogInner<S> {
                 if info.base_offset > from {
                     return Err(cursor.corrupt(Damage::OffsetGap { found: info.base_offset }));
                 }
-                out.reserve(max_bytes.min((cursor.limit - cursor.position) as usize).min(LOAD_BYTES_MAX as usize).max(bytes));
+                out.reserve(
+                    max_bytes.min((cursor.limit - cursor.position) as usize).min(LOAD_BYTES_MAX as usize).max(bytes),
+                );
             }
             match cursor.batch(&info).await {
                 Ok(batch) => out.extend_from_slice(batch),
@@ -317,7 +319,11 @@ impl<S: Storage> LogInner<S> {
     }
 
     /// A place from the segment's index, which is loaded if need be. Without an index, the segment's begin.
-    async fn floor(&self, segment: &Rc<Segment<S>>, place: impl Fn(&mut SegmentIndex) -> u64) -> Result<u64, ReadError> {
+    async fn floor(
+        &self,
+        segment: &Rc<Segment<S>>,
+        place: impl Fn(&mut SegmentIndex) -> u64,
+    ) -> Result<u64, ReadError> {
         if let Some(position) = segment.with_index(&place) {
             return Ok(position);
         }
@@ -410,9 +416,12 @@ impl<S: Storage> LogInner<S> {
         timestamp: i64,
         up_to: Offset,
     ) -> Result<Option<Bytes>, ReadError> {
-        self.find_batch(up_to, |segment| segment.max_timestamp >= timestamp, |index| index.floor_by_timestamp(timestamp), |batch| {
-            batch.max_timestamp >= timestamp
-        })
+        self.find_batch(
+            up_to,
+            |segment| segment.max_timestamp >= timestamp,
+            |index| index.floor_by_timestamp(timestamp),
+            |batch| batch.max_timestamp >= timestamp,
+        )
         .await
     }
 
@@ -420,7 +429,8 @@ impl<S: Storage> LogInner<S> {
         let best = {
             let state = self.state.borrow();
             let visible = state.segments.iter().map(|segment| segment.summary.get());
-            let best = visible.filter(|summary| summary.max_timestamp >= 0).rev().max_by_key(|summary| summary.max_timestamp);
+            let best =
+                visible.filter(|summary| summary.max_timestamp >= 0).rev().max_by_key(|summary| summary.max_timestamp);
             let Some(best) = best else { return Ok(None) };
             let reachable = best.max_timestamp_offset >= state.log_start && best.max_timestamp_offset < up_to;
             reachable.then_some(best)
@@ -435,9 +445,12 @@ impl<S: Storage> LogInner<S> {
         let mut largest = -1;
         let mut last_found = None;
         while let Some(batch) = self
-            .find_batch(up_to, |segment| segment.max_timestamp > largest, |index| index.floor_by_timestamp(largest + 1), |batch| {
-                batch.max_timestamp > largest
-            })
+            .find_batch(
+                up_to,
+                |segment| segment.max_timestamp > largest,
+                |index| index.floor_by_timestamp(largest + 1),
+                |batch| batch.max_timestamp > largest,
+            )
             .await?
         {
             largest = BatchHeader::parse(&batch).map_or(i64::MAX, |header| header.max_timestamp);

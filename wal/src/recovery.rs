@@ -21,7 +21,9 @@ use protocol::{LeaderEpoch, Offset};
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointFile, LogPosition};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::{FrameSeed, Incarnation};
-use crate::log::{ActiveSegment, Log, LogConfig, LogIdentity, LogInner, LogState, Structure, create_segment, read_tail};
+use crate::log::{
+    ActiveSegment, Log, LogConfig, LogIdentity, LogInner, LogState, Structure, create_segment, read_tail,
+};
 use crate::segment::{
     FIRST_FRAME_POSITION, HeaderDamage, NameKind, Segment, SegmentHeader, SegmentSummary, file_name, parse_file_name,
 };
@@ -286,8 +288,7 @@ pub(crate) async fn open<S: Storage>(
     opening.remove_leftovers(&segments).await?;
     let state = LogState::new(segments, active, checkpoint.log_start, last_epoch, incarnation);
     let structure = Structure { checkpoint_file, checkpoint, spare_written: None };
-    let log =
-        Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure);
+    let log = Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure);
     Ok((log, report))
 }
 
@@ -450,7 +451,8 @@ impl<S: Storage> Opening<S> {
 
         let clean = self.clean_end(last.base).await?;
         // Snapshots above this would be of a tail that was cut.
-        let newest = clean.as_ref().map_or(self.checkpoint.settled.offset.max(last.base), |end| end.summary.next_offset);
+        let newest =
+            clean.as_ref().map_or(self.checkpoint.settled.offset.max(last.base), |end| end.summary.next_offset);
         let (mut derived, replay_from) = load_state(self.storage(), &self.dir, newest, found[0].base).await?;
 
         for (at, segment) in sealed.iter().enumerate() {
@@ -459,7 +461,8 @@ impl<S: Storage> Opening<S> {
             let summary = match known {
                 Some((summary, _)) if replay_from >= end => summary,
                 known => {
-                    let file = Rc::new(self.storage().open(&self.path(segment.base, NameKind::Log), Access::Read).await?);
+                    let file =
+                        Rc::new(self.storage().open(&self.path(segment.base, NameKind::Log), Access::Read).await?);
                     let replay = |frame: &ScannedFrame| replay(&mut derived, frame, replay_from);
                     let scan = scan_segment(self.task(segment, file, Some(end)), replay).await?;
                     report.scanned_frames += scan.frames;
@@ -494,8 +497,7 @@ impl<S: Storage> Opening<S> {
                 (scan.summary, scan.index)
             }
         };
-        let end =
-            LogPosition { segment_base: last.base, position: summary.end_position, offset: summary.next_offset };
+        let end = LogPosition { segment_base: last.base, position: summary.end_position, offset: summary.next_offset };
         report.log_end = end.offset;
         if self.checkpoint.log_start > end.offset {
             return Err(self.missing(self.checkpoint.log_start, None));

@@ -312,8 +312,14 @@ mod tests {
         for kind in [NameKind::Log, NameKind::Index, NameKind::State] {
             assert_eq!(parse_file_name(&file_name(Offset(i64::MAX), kind)), Some((Offset(i64::MAX), kind)));
         }
-        for strange in ["", "checkpoint", "42.log", "0000000000000000004x.log", "99999999999999999999.log", "ä0000000000000000000.log"]
-        {
+        for strange in [
+            "",
+            "checkpoint",
+            "42.log",
+            "0000000000000000004x.log",
+            "99999999999999999999.log",
+            "ä0000000000000000000.log",
+        ] {
             assert_eq!(parse_file_name(strange), None, "{strange}");
         }
     }

@@ -52,7 +52,9 @@ impl Default for ShardWalConfig {
 /// Never retried: after a failed sync the kernel may have dropped the data and report success the next time. The process
 /// ends, and recovery finds out what is on disk.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{source}: nothing more can be acknowledged, the process must end; recovery at the next start reads what the disk has")]
+#[error(
+    "{source}: nothing more can be acknowledged, the process must end; recovery at the next start reads what the disk has"
+)]
 pub struct FatalIo {
     source: Arc<IoError>,
 }

@@ -97,9 +97,8 @@ impl TailCache {
         self.count += 1;
         if self.order.len() > 2 * self.count + ORDER_SLACK {
             let logs = &self.logs;
-            self.order.retain(|(slot, sequence)| {
-                logs[slot.0].binary_search_by_key(sequence, |batch| batch.sequence).is_ok()
-            });
+            self.order
+                .retain(|(slot, sequence)| logs[slot.0].binary_search_by_key(sequence, |batch| batch.sequence).is_ok());
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -221,7 +222,12 @@ impl StorageFile for GlommioFile {
     }
 
     async fn size(&self) -> Result<u64, IoError> {
-        self.file.file_size().await.map_err(|error| self.error(IoOp::Size, error))
+        // glommio asks by the path of the open, which a rename since has made wrong; this asks by the descriptor.
+        let by_descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match fs::metadata(by_descriptor) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(source) => Err(IoError::new(IoOp::Size, &self.path, source)),
+        }
     }
 
     async fn close(self) -> Result<(), IoError> {

@@ -1,14 +1,13 @@
 //! Which file system a device carries, from `/proc/self/mountinfo`.
 //!
-//! Only to decide whether one flush covers all files of a device; see [`FlushScope`]. Pure but for nothing: the text is
-//! passed in.
+//! Only to decide whether one flush covers all files of a device; see [`FlushScope`]. Pure: the text is passed in.
 
 use super::FlushScope;
 
 /// Splits a `st_dev` into major and minor number, as glibc's `gnu_dev_major` and `gnu_dev_minor` do.
 fn device_numbers(st_dev: u64) -> (u64, u64) {
-    let major = ((st_dev >> 8) & 0xfff) | ((st_dev >> 32) & !0xfff);
-    let minor = (st_dev & 0xff) | ((st_dev >> 12) & !0xff);
+    let major = ((st_dev >> 8) & 0xfff) | ((st_dev >> 32) & 0xffff_f000);
+    let minor = (st_dev & 0xff) | ((st_dev >> 12) & 0xffff_ff00);
     (major, minor)
 }
 

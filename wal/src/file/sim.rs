@@ -416,7 +416,9 @@ impl StorageFile for SimFile {
     }
 
     async fn size(&self) -> Result<u64, IoError> {
-        self.storage.look(IoOp::Size, &self.path, |disk| disk.content(self.node).map(|content| content.len() as u64)).await
+        self.storage
+            .look(IoOp::Size, &self.path, |disk| disk.content(self.node).map(|content| content.len() as u64))
+            .await
     }
 
     async fn close(self) -> Result<(), IoError> {

@@ -257,7 +257,8 @@ impl<S: Storage> LogInner<S> {
             let state = self.state.borrow();
             let active = state.active();
             let summary = active.summary.get();
-            let index = active.with_index(|index| summary.encode(index)).expect("an active segment's index is in memory");
+            let index =
+                active.with_index(|index| summary.encode(index)).expect("an active segment's index is in memory");
             (active.base, state.log_end, index)
         };
         let producers = self.producers.borrow().snapshot();

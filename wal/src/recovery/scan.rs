@@ -10,7 +10,9 @@ use protocol::{LeaderEpoch, Offset};
 
 use super::decision::Finding;
 use crate::file::{IoError, Storage, StorageFile, block_ceil, block_floor};
-use crate::frame::{self, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameDamage, FrameInfo, FrameSeed, Incarnation};
+use crate::frame::{
+    self, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameDamage, FrameInfo, FrameSeed, Incarnation,
+};
 
 /// Reads in flight together, and their size: what reaches the bandwidth of a disk.
 const READS_IN_FLIGHT: u64 = 4;

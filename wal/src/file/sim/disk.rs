@@ -296,7 +296,10 @@ impl Disk {
         file.content[position as usize..position as usize + bytes.len()].copy_from_slice(bytes);
         let first = position / SECTOR_BYTES as u64;
         for (_, versions) in file.unsynced.range_mut(first..first + (bytes.len() / SECTOR_BYTES) as u64) {
-            versions.iter_mut().filter(|version| version.write == write.0).for_each(|version| version.ended_at = Some(now));
+            versions
+                .iter_mut()
+                .filter(|version| version.write == write.0)
+                .for_each(|version| version.ended_at = Some(now));
         }
     }
 
