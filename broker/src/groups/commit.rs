@@ -1,4 +1,4 @@
-//! OffsetCommit, OffsetFetch and OffsetDelete, and the offsets of deleted topics.
+//! OffsetCommit and OffsetDelete, and the offsets of deleted topics.
 
 use std::collections::HashSet;
 
@@ -6,33 +6,23 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
-use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
-};
 use kafka_protocol::messages::{
-    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
-    OffsetFetchResponse, TopicName,
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::{LeaderEpoch, Offset, TopicId};
 
-use super::api::{
-    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreOutcome, StoredRecord,
-};
+use super::api::{Environment, GroupEffect, GroupReply, RequestContext, RequestToken, StoredRecord};
 use super::coordinator::{GroupCoordinator, group_id_fits, removal};
-use super::error_reply::{commit_error, failed};
+use super::error_reply::commit_error;
 use super::group::{Group, GroupState};
 use super::member::owned;
 use super::offsets::{OffsetKey, View};
 use super::offsets_record::{EncodeError, OffsetCommitValue, RecordKey};
-use super::shell::{Pending, error_of};
-use super::versions::no_offset;
+use super::shell::Pending;
 
 /// The version of OffsetCommit that can say that a group does not exist (KIP-848).
 const GROUP_NOT_FOUND_VERSION: i16 = 9;
-/// The version of OffsetFetch that asks for many groups (KIP-709).
-const MANY_GROUPS_VERSION: i16 = 8;
 /// No retention time of the client's own.
 const DEFAULT_RETENTION_MS: i64 = -1;
 /// Records of one store of ours (tombstones of expired offsets and deleted topics).
@@ -156,73 +146,6 @@ impl GroupCoordinator {
         Ok((StoredRecord { key, value: Some(encoded) }, value))
     }
 
-    /// Answers from what is durable. With `require_stable` it waits for what is on its way, so that the answer is the last
-    /// word on every commit before it.
-    pub(super) fn fetch_offsets(&mut self, token: RequestToken, context: &RequestContext, request: OffsetFetchRequest) {
-        let request = by_group(context.api_version, request);
-        let request = if request.require_stable {
-            let Some(request) = self.shell.fetch_after_stores(token, request) else { return };
-            request
-        } else {
-            request
-        };
-        let response = self.fetch(&request);
-        self.shell.reply(token, GroupReply::OffsetFetch(response));
-    }
-
-    pub(super) fn reply_to_stable_fetch(
-        &mut self,
-        token: RequestToken,
-        request: &OffsetFetchRequest,
-        outcome: StoreOutcome,
-    ) {
-        let mut reply = GroupReply::OffsetFetch(self.fetch(request));
-        if let StoreOutcome::Failed(failure) = outcome {
-            reply = failed(reply, error_of(failure));
-        }
-        self.shell.reply(token, reply);
-    }
-
-    fn fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchResponse {
-        let groups = request.groups.iter().map(|asked| {
-            // A group that does not exist is one without offsets.
-            let known = self.groups.contains_key(&asked.group_id.0);
-            let topics = match &asked.topics {
-                None if known => self.all_offsets(&asked.group_id),
-                None => Vec::new(),
-                Some(topics) => topics.iter().map(|topic| self.topic_offsets(known, &asked.group_id, topic)).collect(),
-            };
-            OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone()).with_topics(topics)
-        });
-        OffsetFetchResponse::default().with_groups(groups.collect())
-    }
-
-    fn topic_offsets(
-        &self,
-        known: bool,
-        group: &StrBytes,
-        topic: &OffsetFetchRequestTopics,
-    ) -> OffsetFetchResponseTopics {
-        let partitions = topic.partition_indexes.iter().map(|partition| {
-            let value = self.offsets.get(View::Durable, group, &topic.name, *partition).filter(|_| known);
-            value.map_or_else(|| no_offset(*partition, 0), |value| fetched(*partition, value))
-        });
-        OffsetFetchResponseTopics::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
-    }
-
-    fn all_offsets(&self, group: &StrBytes) -> Vec<OffsetFetchResponseTopics> {
-        let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
-        for (topic, partition, value) in self.offsets.of_group(View::Durable, group) {
-            if topics.last().is_none_or(|last| last.name.0 != *topic) {
-                topics.push(OffsetFetchResponseTopics::default().with_name(TopicName(topic.clone())));
-            }
-            if let Some(last) = topics.last_mut() {
-                last.partitions.push(fetched(partition, value));
-            }
-        }
-        topics
-    }
-
     pub(super) fn delete_offsets(
         &mut self,
         token: RequestToken,
@@ -260,7 +183,7 @@ impl GroupCoordinator {
                 continue;
             }
             for partition in &partitions {
-                let exists = self.offsets.get(View::Newest, &group.id, topic, *partition).is_some();
+                let exists = self.offsets.get(View::Possible, &group.id, topic, *partition).is_some();
                 if exists && seen.insert((topic.as_str(), *partition)) {
                     keys.push(OffsetKey { group: group.id.clone(), topic: owned(topic), partition: *partition });
                 }
@@ -376,33 +299,6 @@ fn merge(response: &mut OffsetCommitResponse, more: OffsetCommitResponse) {
     }
 }
 
-/// The request in the form of version 8 and later. The broker hands on only groups of this coordinator.
-fn by_group(api_version: i16, mut request: OffsetFetchRequest) -> OffsetFetchRequest {
-    if api_version < MANY_GROUPS_VERSION {
-        let topics = request.topics.take().map(|topics| {
-            topics
-                .into_iter()
-                .map(|topic| {
-                    OffsetFetchRequestTopics::default()
-                        .with_name(topic.name)
-                        .with_partition_indexes(topic.partition_indexes)
-                })
-                .collect()
-        });
-        let group = OffsetFetchRequestGroup::default().with_group_id(request.group_id.clone()).with_topics(topics);
-        request.groups = vec![group];
-    }
-    request
-}
-
-fn fetched(partition: i32, value: &OffsetCommitValue) -> OffsetFetchResponsePartitions {
-    OffsetFetchResponsePartitions::default()
-        .with_partition_index(partition)
-        .with_committed_offset(value.offset.0)
-        .with_committed_leader_epoch(value.leader_epoch.0)
-        .with_metadata(Some(value.metadata.clone()))
-}
-
 fn deleted(topic: &TopicName, partitions: &[i32], code: i16) -> OffsetDeleteResponseTopic {
     let partitions = partitions.iter().map(|partition| {
         OffsetDeleteResponsePartition::default().with_partition_index(*partition).with_error_code(code)
@@ -417,11 +313,4 @@ fn record_key(key: &OffsetKey) -> RecordKey {
 /// The tombstone of an offset.
 pub(super) fn offset_tombstone(key: &OffsetKey) -> Result<StoredRecord, EncodeError> {
     Ok(StoredRecord { key: record_key(key).encode()?, value: None })
-}
-
-impl GroupRequest {
-    /// The answer to an OffsetFetch that has been brought into the form of version 8.
-    pub(super) fn failed_fetch(request: OffsetFetchRequest, error: ResponseError) -> GroupReply {
-        GroupRequest::OffsetFetch(request).error_reply(MANY_GROUPS_VERSION, error)
-    }
 }

@@ -110,7 +110,7 @@ impl GroupCoordinator {
         let id = group.as_ref().map_or_else(|| group_id.clone(), |group| group.id.clone());
         let keys = self
             .offsets
-            .of_group(View::Newest, group_id)
+            .of_group(View::Possible, group_id)
             .map(|(topic, partition, _)| OffsetKey { group: id.clone(), topic: topic.clone(), partition })
             .collect();
         (group, keys)

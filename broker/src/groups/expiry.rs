@@ -68,7 +68,7 @@ impl GroupCoordinator {
 
     fn expired(&self, group: &Group, now_ms: i64) -> Expired {
         let mut expired = Expired { offsets: Vec::new(), group: true, looked_at: 1 };
-        for (topic, partition, value) in self.offsets.of_group(View::Newest, &group.id) {
+        for (topic, partition, value) in self.offsets.of_group(View::Possible, &group.id) {
             expired.looked_at += 1;
             if !group.is_subscribed_to(topic) && self.is_expired(group, value, now_ms) {
                 let (group, topic): (StrBytes, StrBytes) = (group.id.clone(), topic.clone());

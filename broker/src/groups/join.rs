@@ -221,7 +221,6 @@ impl Turn<'_> {
         let Some(member) = self.group.member(&new_id) else { return };
         let replacement = Replacement {
             group: self.group.id.clone(),
-            generation: self.group.generation,
             old_id: old_id.clone(),
             new_id: new_id.clone(),
             old_protocols: member.protocols.clone(),
@@ -260,9 +259,9 @@ impl Turn<'_> {
         if let StoreOutcome::Failed(failure) = outcome {
             return self.take_back_static_member(replacement, error_of(failure));
         }
-        let Replacement { generation, new_id, leader_before, api_version, .. } = replacement;
-        if self.group.state() != GroupState::Stable || self.group.generation != generation {
-            // A rebalance began meanwhile: its JoinGroup counts for that one, or has been answered by it.
+        let Replacement { new_id, leader_before, api_version, .. } = replacement;
+        if self.group.state() != GroupState::Stable {
+            // A rebalance is under way, which its JoinGroup counts for. One that has ended has answered it.
             return;
         }
         let response = if api_version >= SKIP_ASSIGNMENT_VERSION {
@@ -273,6 +272,8 @@ impl Turn<'_> {
         };
         let token = self.group.take_join(&new_id);
         self.reply_join(token, response);
+        // Its session may have ended while the store was under way, which was not held against it.
+        self.renew_session(&new_id);
     }
 
     /// The member gets its old id back, since no restart would know the new one.

@@ -32,9 +32,11 @@ mod coordinator;
 mod describe;
 mod error_reply;
 mod expiry;
+mod fetch;
 mod group;
 mod join;
 mod leave;
+mod load;
 mod member;
 mod offsets;
 pub mod offsets_record;
@@ -54,5 +56,6 @@ pub use api::{
     StoreOutcome, StoredRecord,
 };
 pub use config::GroupConfig;
-pub use coordinator::{GroupCoordinator, GroupCounts, Loaded};
+pub use coordinator::{GroupCoordinator, GroupCounts};
+pub use load::Loaded;
 pub use routing::partition_for_group;

@@ -1,8 +1,8 @@
 //! Committed offsets of all groups of one coordinator: what is durable, and what is on its way there.
 //!
 //! A change takes two steps. [`Offsets::propose`] notes it with the store that carries it; clients do not see it yet.
-//! [`Offsets::settle`] makes it visible once that store is durable, or drops it. Decisions about what to write next
-//! (tombstones) look at the newest proposal, since the log will hold it before what they write.
+//! [`Offsets::settle`] makes it visible once that store is durable, or drops it. Deletions cover all that
+//! may be there when every store before them has ended, well or not.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,11 +28,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn newest(&self) -> Option<&OffsetCommitValue> {
-        match self.proposed.last() {
-            Some((_, value)) => value.as_ref(),
-            None => self.durable.as_ref(),
-        }
+    /// The newest value that is durable or may become so. A tombstone on its way does not hide it, since its store may fail
+    /// and leave the value.
+    fn possible(&self) -> Option<&OffsetCommitValue> {
+        self.proposed.iter().rev().find_map(|(_, value)| value.as_ref()).or(self.durable.as_ref())
     }
 
     fn is_void(&self) -> bool {
@@ -48,8 +47,8 @@ type Topics = BTreeMap<StrBytes, Partitions>;
 pub(super) enum View {
     /// What clients may be told.
     Durable,
-    /// As if everything on its way had become durable.
-    Newest,
+    /// What may be there when everything on its way has ended, one way or the other: what a deletion has to cover.
+    Possible,
 }
 
 /// The offsets. No entry is void, and no map in it is empty.
@@ -97,7 +96,7 @@ impl Offsets {
         let entry = self.groups.get(group)?.get(topic)?.get(&partition)?;
         match view {
             View::Durable => entry.durable.as_ref(),
-            View::Newest => entry.newest(),
+            View::Possible => entry.possible(),
         }
     }
 
@@ -111,21 +110,21 @@ impl Offsets {
             partitions.iter().filter_map(move |(partition, entry)| {
                 let value = match view {
                     View::Durable => entry.durable.as_ref(),
-                    View::Newest => entry.newest(),
+                    View::Possible => entry.possible(),
                 };
                 value.map(|value| (topic, *partition, value))
             })
         })
     }
 
-    /// Partitions of `topic` that have an offset in the newest view, in any group. Offsets that do not say which topic of
+    /// Partitions of `topic` that may have an offset, in any group. Offsets that do not say which topic of
     /// that name they are of count.
     pub(super) fn of_topic(&self, topic: &StrBytes, topic_id: TopicId) -> Vec<OffsetKey> {
         let mut keys = Vec::new();
         for (group, topics) in &self.groups {
             for (partition, entry) in topics.get(topic).into_iter().flatten() {
                 let meant = |value: &OffsetCommitValue| value.topic_id == TopicId::ZERO || value.topic_id == topic_id;
-                if entry.newest().is_some_and(meant) {
+                if entry.possible().is_some_and(meant) {
                     keys.push(OffsetKey { group: group.clone(), topic: topic.clone(), partition: *partition });
                 }
             }

@@ -47,7 +47,6 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Replacement {
     pub(super) group: StrBytes,
-    pub(super) generation: i32,
     pub(super) old_id: StrBytes,
     pub(super) new_id: StrBytes,
     pub(super) old_protocols: Vec<Protocol>,

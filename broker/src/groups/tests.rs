@@ -12,4 +12,5 @@ mod records;
 mod scenario;
 mod static_members;
 mod stores;
+mod transcript;
 mod versions;

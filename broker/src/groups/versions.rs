@@ -38,9 +38,6 @@ fn join_group(mut response: JoinGroupResponse, version: i16) -> JoinGroupRespons
     } else if response.protocol_name.as_deref() == Some("") {
         response.protocol_name = None;
     }
-    if version < 9 {
-        response.skip_assignment = false;
-    }
     response
 }
 

@@ -11,7 +11,7 @@
 //! | `leave c [v=5] [i=instance] [as=id]` | LeaveGroup |
 //! | `commit c t-0=5 … [v=9] [gen=n] [i=instance] [meta=m] [retention=ms]` | OffsetCommit; `-` for a client outside the group |
 //! | `fetch t-0 … [stable]`, `fetch all` | OffsetFetch |
-//! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t`, `describe`, `list` | as named |
+//! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
 //! | `group name` | the group that the following lines are about |
 //! | `durable`, `fail notleader` | the oldest store ends (`unavailable`, `notleader`, `toolarge`) |
 //! | `gone c` | the connection of the client's last request closes |
@@ -21,8 +21,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::Bytes;
-use kafka_protocol::ResponseError;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -33,11 +32,10 @@ use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
     ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol::TopicId;
 use uuid::Uuid;
 
-use super::super::offsets_record::{GroupMetadataValue, OffsetCommitValue, RecordKey};
 use super::super::{
     Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, Loaded, RequestContext,
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord,
@@ -79,12 +77,12 @@ pub(super) struct Scenario {
     pub(super) now_ms: i64,
     group: String,
     next_token: u64,
-    /// Who sent a request, and what the answers are called.
-    senders: HashMap<RequestToken, String>,
+    /// Who sent a request, in which version.
+    senders: HashMap<RequestToken, (String, i16)>,
     last_token: HashMap<String, RequestToken>,
     /// Member id and generation of each client.
-    members: BTreeMap<String, (String, i32)>,
-    names: HashMap<String, String>,
+    pub(super) members: BTreeMap<String, (String, i32)>,
+    pub(super) names: HashMap<String, String>,
     under_way: VecDeque<(StoreId, Vec<StoredRecord>)>,
     /// What is durable.
     log: Vec<StoredRecord>,
@@ -151,7 +149,8 @@ impl Scenario {
                 self.show(effects)
             }
             "delete-topic" => {
-                let effects = self.coordinator.topic_deleted(line.word(0), topic_id(line.word(0)));
+                let id = if line.words.len() > 1 { TopicId(Uuid::from_u128(0x300)) } else { topic_id(line.word(0)) };
+                let effects = self.coordinator.topic_deleted(line.word(0), id);
                 self.show(effects)
             }
             verb if verb.starts_with('+') => self.advance(verb[1..].parse().expect("milliseconds")),
@@ -166,7 +165,7 @@ impl Scenario {
     pub(super) fn send(&mut self, client: &str, api_version: i16, request: GroupRequest) -> Vec<GroupEffect> {
         let token = RequestToken(self.next_token);
         self.next_token += 1;
-        self.senders.insert(token, client.to_owned());
+        self.senders.insert(token, (client.to_owned(), api_version));
         self.last_token.insert(client.to_owned(), token);
         let context = RequestContext { api_version, client_id: text(client), client_host: text("/127.0.0.1") };
         self.coordinator.handle(self.now_ms, token, &context, request, &mut self.environment)
@@ -331,14 +330,15 @@ impl Scenario {
             if let GroupEffect::Reply { token, reply: GroupReply::JoinGroup(response) } = effect
                 && !response.member_id.is_empty()
             {
-                self.names.insert(response.member_id.to_string(), self.senders[token].clone());
+                self.names.insert(response.member_id.to_string(), self.senders[token].0.clone());
             }
         }
         effects
             .into_iter()
             .map(|effect| match effect {
                 GroupEffect::Reply { token, reply } => {
-                    let client = self.senders.remove(&token).expect("answered once, and asked before");
+                    let (client, version) = self.senders.remove(&token).expect("answered once, and asked before");
+                    encode(&reply, version);
                     self.show_reply(&client, reply)
                 }
                 GroupEffect::Store { store, records } => {
@@ -351,129 +351,30 @@ impl Scenario {
     }
 
     /// The client that has a member id; until it has been told so, what the id begins with (client id or instance id).
-    fn name<'a>(&'a self, member_id: &'a str) -> &'a str {
+    pub(super) fn name<'a>(&'a self, member_id: &'a str) -> &'a str {
         let prefix = member_id.len().checked_sub("-00000000-0000-0000-0000-000000000000".len());
         let unnamed = prefix.map_or(member_id, |length| &member_id[..length]);
         self.names.get(member_id).map_or(unnamed, String::as_str)
     }
+}
 
-    fn show_reply(&mut self, client: &str, reply: GroupReply) -> String {
-        let error = |code: i16| ResponseError::try_from_code(code).map_or("ok".to_owned(), |e| format!("{e:?}"));
-        match reply {
-            GroupReply::JoinGroup(r) => {
-                let named = matches!(error(r.error_code).as_str(), "ok" | "MemberIdRequired");
-                if named {
-                    self.members.insert(client.to_owned(), (r.member_id.to_string(), r.generation_id));
-                }
-                if r.error_code != 0 {
-                    return format!("{client}:join {}", error(r.error_code));
-                }
-                let mut shown = format!(
-                    "{client}:join gen={} {} leader={}",
-                    r.generation_id,
-                    r.protocol_name.as_deref().unwrap_or("-"),
-                    self.name(&r.leader)
-                );
-                if !r.members.is_empty() {
-                    let members: Vec<String> = r
-                        .members
-                        .iter()
-                        .map(|m| format!("{}:{}", self.name(&m.member_id), String::from_utf8_lossy(&m.metadata)))
-                        .collect();
-                    shown.push_str(&format!(" members={}", members.join(",")));
-                }
-                shown + if r.skip_assignment { " skip" } else { "" }
-            }
-            GroupReply::SyncGroup(r) if r.error_code == 0 => {
-                format!("{client}:sync {:?}", String::from_utf8_lossy(&r.assignment))
-            }
-            GroupReply::SyncGroup(r) => format!("{client}:sync {}", error(r.error_code)),
-            GroupReply::Heartbeat(r) => format!("{client}:beat {}", error(r.error_code)),
-            GroupReply::LeaveGroup(r) if r.error_code != 0 || r.members.is_empty() => {
-                format!("{client}:leave {}", error(r.error_code))
-            }
-            GroupReply::LeaveGroup(r) => {
-                let members: Vec<String> = r.members.iter().map(|m| error(m.error_code)).collect();
-                format!("{client}:leave [{}]", members.join(","))
-            }
-            GroupReply::OffsetCommit(r) => {
-                let partitions: Vec<String> = r
-                    .topics
-                    .iter()
-                    .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p)))
-                    .map(|(t, p)| format!("{t}-{}:{}", p.partition_index, error(p.error_code)))
-                    .collect();
-                format!("{client}:commit {}", partitions.join(" "))
-            }
-            GroupReply::OffsetFetch(r) => {
-                let group = &r.groups[0];
-                let partitions: Vec<String> = group
-                    .topics
-                    .iter()
-                    .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p)))
-                    .map(|(t, p)| {
-                        let metadata = p.metadata.as_deref().unwrap_or("null");
-                        format!("{t}-{}={}{metadata}", p.partition_index, p.committed_offset)
-                    })
-                    .collect();
-                if group.error_code == 0 {
-                    format!("fetch [{}]", partitions.join(" "))
-                } else {
-                    format!("fetch {}", error(group.error_code))
-                }
-            }
-            GroupReply::OffsetDelete(r) if r.error_code != 0 => format!("delete-offsets {}", error(r.error_code)),
-            GroupReply::OffsetDelete(r) => {
-                let partitions: Vec<String> = r
-                    .topics
-                    .iter()
-                    .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p)))
-                    .map(|(t, p)| format!("{t}-{}:{}", p.partition_index, error(p.error_code)))
-                    .collect();
-                format!("delete-offsets {}", partitions.join(" "))
-            }
-            GroupReply::ListGroups(r) => {
-                let groups: Vec<String> = r
-                    .groups
-                    .iter()
-                    .map(|g| format!("{} {:?} {}", g.group_id.as_str(), g.protocol_type.as_str(), g.group_state))
-                    .collect();
-                format!("list [{}]", groups.join(", "))
-            }
-            GroupReply::DescribeGroups(r) => {
-                let group = &r.groups[0];
-                let members: Vec<&str> = group.members.iter().map(|m| self.name(&m.member_id)).collect();
-                if group.error_code != 0 {
-                    return format!("describe {} {}", group.group_state, error(group.error_code));
-                }
-                format!("describe {} {:?} [{}]", group.group_state, group.protocol_data.as_str(), members.join(","))
-            }
-            GroupReply::DeleteGroups(r) => format!("delete-group {}", error(r.results[0].error_code)),
-        }
+/// An answer's bytes; fails if it has a field set that the version lacks.
+pub(super) fn encode(reply: &GroupReply, version: i16) -> Bytes {
+    let mut bytes = BytesMut::new();
+    match reply {
+        GroupReply::JoinGroup(r) => r.encode(&mut bytes, version),
+        GroupReply::SyncGroup(r) => r.encode(&mut bytes, version),
+        GroupReply::Heartbeat(r) => r.encode(&mut bytes, version),
+        GroupReply::LeaveGroup(r) => r.encode(&mut bytes, version),
+        GroupReply::OffsetCommit(r) => r.encode(&mut bytes, version),
+        GroupReply::OffsetFetch(r) => r.encode(&mut bytes, version),
+        GroupReply::OffsetDelete(r) => r.encode(&mut bytes, version),
+        GroupReply::ListGroups(r) => r.encode(&mut bytes, version),
+        GroupReply::DescribeGroups(r) => r.encode(&mut bytes, version),
+        GroupReply::DeleteGroups(r) => r.encode(&mut bytes, version),
     }
-
-    fn show_record(&self, record: &StoredRecord) -> String {
-        match (RecordKey::decode(&record.key).expect("our own key"), &record.value) {
-            (RecordKey::OffsetCommit { topic, partition, .. }, None) => format!("no {topic}-{partition}"),
-            (RecordKey::OffsetCommit { topic, partition, .. }, Some(value)) => {
-                let value = OffsetCommitValue::decode(value).expect("our own value");
-                // The old format that keeps a client's own retention has no room for it.
-                let expected = if value.expire_timestamp_ms.is_some() { TopicId::ZERO } else { topic_id(&topic) };
-                assert_eq!(value.topic_id, expected);
-                format!("{topic}-{partition}={}", value.offset)
-            }
-            (RecordKey::GroupMetadata { group }, None) => format!("no {group}"),
-            (RecordKey::GroupMetadata { group }, Some(value)) => {
-                let value = GroupMetadataValue::decode(value).expect("our own value");
-                let mut shown = format!("{group} gen={}", value.generation);
-                for member in &value.members {
-                    let assignment = String::from_utf8_lossy(&member.assignment);
-                    shown.push_str(&format!(" {}:{assignment}", self.name(&member.member_id)));
-                }
-                shown
-            }
-        }
-    }
+    .unwrap_or_else(|error| panic!("version {version} cannot hold {reply:?}: {error}"));
+    bytes.freeze()
 }
 
 fn topic_partition(word: &str) -> (TopicName, i32) {

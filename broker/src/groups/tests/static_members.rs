@@ -145,6 +145,25 @@ fn an_administrator_removes_members_by_instance_id() {
 }
 
 #[test]
+fn a_session_that_ends_during_a_slow_store_begins_anew() {
+    check(
+        prompt(),
+        "
+        join a i=ia       => store [g gen=0]
+        durable           =>
+        +0                => a:join gen=1 range leader=a members=a:m
+        sync a i=ia       => store [g gen=1 a:]
+        durable           => a:sync \"\"
+        join A new i=ia   => store [g gen=1 ia:]
+        +20000            =>
+        durable           => A:join gen=1 range leader=A members=A:m skip
+        +9999             =>
+        +1                => store [g gen=2]
+        ",
+    );
+}
+
+#[test]
 fn a_failed_store_gives_the_member_its_old_id_back() {
     check_two(
         "

@@ -21,6 +21,29 @@ fn an_assignment_that_cannot_be_stored_leads_to_a_rebalance() {
 }
 
 #[test]
+fn an_assignment_of_a_group_that_was_deleted_meanwhile_is_not_taken_for_the_new_ones() {
+    check(
+        prompt(),
+        "
+        join a v=3          => store [g gen=0]
+        +0                  => a:join gen=1 range leader=a members=a:m
+        sync a assign=a:old => store [g gen=1 a:old]
+        leave a             => a:sync UnknownMemberId; store [g gen=2]
+        delete-group        => store [no g]
+        join b v=3          => store [g gen=0]
+        +0                  => b:join gen=1 range leader=b members=b:m
+        sync b assign=b:new => store [g gen=1 b:new]
+        durable             =>
+        durable             =>
+        durable             => a:leave [ok]
+        durable             => delete-group ok
+        durable             =>
+        durable             => b:sync \"new\"
+        ",
+    );
+}
+
+#[test]
 fn a_group_that_could_not_be_made_known_is_gone() {
     check(
         prompt(),
@@ -44,6 +67,7 @@ fn offsets_that_came_meanwhile_keep_a_group_that_could_not_be_made_known() {
         join a          => a:join MemberIdRequired; store [g gen=0]
         commit - t-0=5  => store [t-0=5]
         fail notleader  =>
+        list            => list [g \"\" Empty]
         durable         => -:commit t-0:ok
         fetch all       => fetch [t-0=5]
         join a          => a:join UnknownMemberId
@@ -113,6 +137,25 @@ fn a_deletion_that_cannot_be_stored_is_taken_back() {
         fail unavailable        => delete-group CoordinatorNotAvailable
         fetch all               => fetch [t-0=5]
         list                    => list [g \"\" Empty]
+        ",
+    );
+}
+
+#[test]
+fn the_deletion_of_a_group_covers_offsets_whose_own_deletion_fails() {
+    check(
+        prompt(),
+        "
+        commit - t-0=5      => store [t-0=5]
+        commit - t-1=5      => store [t-1=5]
+        delete-offsets t-0  => store [no t-0]
+        delete-group        => store [no t-0, no t-1, no g]
+        durable             => -:commit t-0:ok
+        durable             => -:commit t-1:ok
+        fail notleader      => delete-offsets NotCoordinator
+        fetch all           => fetch [t-0=5 t-1=5]
+        durable             => delete-group ok
+        fetch all           => fetch []
         ",
     );
 }
