@@ -266,6 +266,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_written_is_read(value in any_commit(), group in any_group()) {
         let bytes = value.encode().expect("fits");
