@@ -197,10 +197,10 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let ended = join_all(threads);
     tokio::select! {
         _ = ended => tracing::info!("stopped"),
-        event = shard_events.recv() => if let Some(ShardEvent::Fatal { shard, error }) = event {
+        Some(ShardEvent::Fatal { shard, error }) = shard_events.recv() => {
             failed(&ServeError::Shard { shard, error });
             std::process::exit(1);
-        },
+        }
         signal = stop.recv() => {
             tracing::warn!(signal, "told to stop again: ending at once; the next start scans the logs");
             std::process::exit(1);

@@ -45,6 +45,7 @@ pub fn error_code(error: &AlterConfigsError) -> ResponseError {
         | AlterConfigsError::UnknownOperation { .. }
         | AlterConfigsError::ReadOnly { .. }
         | AlterConfigsError::InvalidBrokerConfig(_) => ResponseError::InvalidRequest,
+        AlterConfigsError::TooManyConfigs { .. } => ResponseError::PolicyViolation,
         AlterConfigsError::NotAList { .. }
         | AlterConfigsError::InvalidTopicConfig(_)
         | AlterConfigsError::ClusterMinInsyncReplicasRemoved

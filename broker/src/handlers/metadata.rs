@@ -1,7 +1,9 @@
 //! Metadata (key 3), versions 0-13: brokers, topics, partitions, and the creation of topics that are asked for.
 //!
-//! A topic created here (`auto.create.topics.enable`) is there when the answer is given: Kafka answers first and lets the
-//! client ask again, which works as well but takes a round trip more.
+//! A topic created here (`auto.create.topics.enable`) is answered with UNKNOWN_TOPIC_OR_PARTITION, as Kafka does, and is
+//! there when the client asks again.
+
+use std::collections::HashMap;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -38,7 +40,8 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
     };
     let may_create =
         (version < 4 || request.allow_auto_topic_creation) && shard.broker_config().auto_create_topics_enable;
-    let mut created_errors = std::collections::HashMap::new();
+    // What the answer says of topics that were missing when the request came.
+    let mut missing_errors = HashMap::new();
     if may_create && let Some(topics) = topics {
         let image = shard.image();
         let missing: Vec<String> = topics
@@ -49,13 +52,14 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
             .map(|name| name.to_string())
             .collect();
         if !missing.is_empty() {
-            created_errors = shard.auto_create_topics(missing).await;
+            missing_errors = missing.iter().map(|n| (n.clone(), ResponseError::UnknownTopicOrPartition)).collect();
+            missing_errors.extend(shard.auto_create_topics(missing).await);
         }
     }
     let image = shard.image();
     let asked: Vec<Asked> = match topics {
         None => image.topics().cloned().map(Asked::Known).collect(),
-        Some(topics) => topics.iter().map(|topic| find(&image, topic, version, &created_errors)).collect(),
+        Some(topics) => topics.iter().map(|topic| find(&image, topic, version, &missing_errors)).collect(),
     };
     let topics = asked
         .into_iter()
@@ -68,7 +72,7 @@ fn find(
     image: &MetadataImage,
     topic: &MetadataRequestTopic,
     version: i16,
-    created_errors: &std::collections::HashMap<String, ResponseError>,
+    missing_errors: &HashMap<String, ResponseError>,
 ) -> Asked {
     if version >= VERSION_TOPIC_IDS && !topic.topic_id.is_nil() {
         let topic_id = TopicId(topic.topic_id);
@@ -80,10 +84,11 @@ fn find(
     let Some(name) = &topic.name else {
         return Asked::Unknown { error: ResponseError::InvalidRequest, name: None, topic_id: TopicId::ZERO };
     };
+    let missing = missing_errors.get(name.as_str());
     match image.topic(name.as_str()) {
-        Some(topic) => Asked::Known(topic.clone()),
-        None => {
-            let error = match created_errors.get(name.as_str()) {
+        Some(topic) if missing.is_none() => Asked::Known(topic.clone()),
+        _ => {
+            let error = match missing {
                 Some(error) => *error,
                 None if metadata::controller::check_topic_name(name.as_str()).is_err() => {
                     ResponseError::InvalidTopicException

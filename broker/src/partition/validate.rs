@@ -1,10 +1,9 @@
 //! What a produced batch must satisfy before it is appended, and which Kafka error says so.
 //!
-//! Pure: bytes, topic configuration and the time in; a verdict out. What concerns bytes alone is
-//! [`protocol::produce_records`]; here come the checks that need the topic's configuration, in Kafka's order, with one
-//! deliberate difference: records are not decompressed to be counted one by one, the CRC-32C and the header's counts must
-//! do. Only what a topic asks for costs a walk through the records (compacted: every record's key; a lower bound on
-//! timestamps: every record's timestamp).
+//! Pure: bytes, topic configuration and the time in; a verdict out. What concerns the batch's header is
+//! [`protocol::produce_records`]; here come the checks that need the records or the topic's configuration, in Kafka's
+//! order. One walk over the records, decompressed as a stream and never kept, proves that there are as many as the header
+//! says and finds missing keys and timestamps out of range; keys, values and headers are passed over.
 
 use std::ops::ControlFlow;
 
@@ -46,11 +45,12 @@ pub fn validate(records: &Bytes, version: i16, config: &TopicConfig, now_ms: i64
         ));
     }
     if config.timestamp_type == TimestampType::CreateTime {
-        check_timestamps(header, &batch.bytes, config, now_ms)?;
+        let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
+        if header.max_timestamp > latest {
+            return Err(out_of_range(header.max_timestamp, config, now_ms, None));
+        }
     }
-    if config.cleanup_policy.compact {
-        check_keys(&batch.bytes)?;
-    }
+    check_records(header, &batch.bytes, config, now_ms)?;
     Ok(batch)
 }
 
@@ -72,49 +72,63 @@ fn error_code(error: &ProduceRecordsError) -> ResponseError {
     }
 }
 
-fn check_timestamps(header: &BatchHeader, batch: &[u8], config: &TopicConfig, now_ms: i64) -> Result<(), Refused> {
+fn out_of_range(timestamp: i64, config: &TopicConfig, now_ms: i64, record: Option<i32>) -> Refused {
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
-    let refuse = |timestamp: i64, record: Option<i32>| Refused {
+    Refused {
         error: ResponseError::InvalidTimestamp,
         message: format!(
             "Timestamp {timestamp} of message is out of range. The timestamp should be within [{earliest}, {latest}]"
         ),
         record,
+    }
+}
+
+/// The walk over all records.
+fn check_records(header: &BatchHeader, batch: &[u8], config: &TopicConfig, now_ms: i64) -> Result<(), Refused> {
+    let keys_needed = config.cleanup_policy.compact;
+    let earliest = match config.timestamp_type {
+        TimestampType::CreateTime => now_ms.saturating_sub(config.timestamp_before_max_ms),
+        TimestampType::LogAppendTime => i64::MIN,
     };
-    if header.max_timestamp > latest {
-        return Err(refuse(header.max_timestamp, None));
-    }
-    // The header holds the largest timestamp only; the smallest costs a walk, so take it only where the topic asks.
-    if earliest > 0
-        && let Some((index, record)) =
-            first_record(batch, |record| record.timestamp != -1 && record.timestamp < earliest)?
-    {
-        return Err(refuse(record.timestamp, Some(index)));
-    }
-    Ok(())
-}
-
-fn check_keys(batch: &[u8]) -> Result<(), Refused> {
-    match first_record(batch, |record| !record.has_key)? {
-        None => Ok(()),
-        Some((index, _)) => Err(Refused {
-            error: ResponseError::InvalidRecord,
-            message: "Compacted topic cannot accept message without key".into(),
-            record: Some(index),
-        }),
-    }
-}
-
-/// The first record that `wanted` says yes to, and its index.
-fn first_record(batch: &[u8], wanted: impl Fn(&RecordMeta) -> bool) -> Result<Option<(i32, RecordMeta)>, Refused> {
     let mut index = 0;
-    let found = scan(batch, DECOMPRESSED_BYTES_MAX_DEFAULT, |record| {
-        if wanted(&record) {
-            return ControlFlow::Break((index, record));
+    let found = scan(batch, DECOMPRESSED_BYTES_MAX_DEFAULT, |record: RecordMeta| {
+        if record.offset.0 - header.base_offset.0 != i64::from(index) {
+            return ControlFlow::Break(Refused {
+                error: ResponseError::InvalidRecord,
+                message: format!("record {index} has offset {}, its place in the batch says {index}", record.offset),
+                record: Some(index),
+            });
+        }
+        if record.timestamp != -1 && record.timestamp < earliest {
+            return ControlFlow::Break(out_of_range(record.timestamp, config, now_ms, Some(index)));
+        }
+        if keys_needed && !record.has_key {
+            return ControlFlow::Break(Refused {
+                error: ResponseError::InvalidRecord,
+                message: "Compacted topic cannot accept message without key".into(),
+                record: Some(index),
+            });
         }
         index += 1;
         ControlFlow::Continue(())
     });
-    found.map_err(|error: RecordsError| Refused::new(ResponseError::CorruptMessage, error.to_string()))
+    match found {
+        Ok(None) => Ok(()),
+        Ok(Some(refused)) => Err(refused),
+        Err(error) => {
+            let code = match error {
+                RecordsError::Batch(_) | RecordsError::Decompress(_) => ResponseError::CorruptMessage,
+                RecordsError::CutShort { .. }
+                | RecordsError::TooLarge { .. }
+                | RecordsError::BadField { .. }
+                | RecordsError::Length { .. }
+                | RecordsError::LeftOver { .. } => ResponseError::InvalidRecord,
+            };
+            Err(Refused::new(code, crate::handlers::describe(&error)))
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;
