@@ -1,0 +1,114 @@
+"""A full disk: produces are refused with KAFKA_STORAGE_ERROR, reads go on, nothing acknowledged is lost, and when there
+is space again everything works again. Ringlog only: Kafka takes the whole log directory offline instead.
+"""
+
+import contextlib
+
+import pytest
+
+from harness import paths, wire
+from harness.batch import batch
+from harness.clients import CONFLUENT
+from harness.loopdisk import fill_up, small_disk
+from harness.stored import assert_dense, batches
+from harness.topics import create_topic, offsets
+from harness.wait import wait_until
+from harness.wire import Connection
+
+pytestmark = [
+    pytest.mark.disk_full,
+    pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Kafka takes its log directory offline when the disk is full"),
+]
+DISK_MIB, RESERVE_MIB = 320, 64
+VALUE_BYTES = 200_000
+PARTITIONS = 2
+
+
+@pytest.fixture
+def disk():
+    with contextlib.ExitStack() as stack:
+        try:
+            mount = stack.enter_context(small_disk("disk-full", DISK_MIB))
+        except OSError as e:
+            pytest.skip(f"no loop device: {e}")
+        yield mount
+
+
+def value(partition, n):
+    return b"%d:%d:" % (partition, n) + bytes([n % 251]) * VALUE_BYTES
+
+
+class Writer:
+    """Appends records one by one to all partitions and knows what was acknowledged."""
+
+    def __init__(self):
+        self.acknowledged = {p: 0 for p in range(PARTITIONS)}
+
+    def one_round(self, connection) -> dict[int, int]:
+        """One record to each partition; returns the error codes."""
+        errors = {}
+        for p in range(PARTITIONS):
+            n = self.acknowledged[p]
+            error, offset = wire.produce(connection, "t", p, batch([value(p, n)]))
+            errors[p] = error
+            if error == wire.NONE:
+                assert offset == n, f"partition {p}: acknowledged at {offset}, expected {n}"
+                self.acknowledged[p] = n + 1
+        return errors
+
+    def fill(self, connection):
+        """Until no partition takes a record any more; every refusal is KAFKA_STORAGE_ERROR."""
+        most = 2 * (DISK_MIB << 20) // VALUE_BYTES
+        for _ in range(most):
+            errors = set(self.one_round(connection).values())
+            assert errors <= {wire.NONE, wire.KAFKA_STORAGE_ERROR}, f"errors {errors}"
+            if errors == {wire.KAFKA_STORAGE_ERROR}:
+                return
+        raise AssertionError(f"{most} rounds of {PARTITIONS * VALUE_BYTES} bytes fitted on {DISK_MIB} MiB")
+
+    def verify(self, broker):
+        """All that was acknowledged is there, byte for byte, and nothing else."""
+        for p in range(PARTITIONS):
+            assert offsets(broker, "t", p) == (0, self.acknowledged[p])
+            assert_dense(batches(broker, "t", p), 0, self.acknowledged[p])
+        read = CONFLUENT.consume(broker.bootstrap, "t", sum(self.acknowledged.values()))
+        assert {(r.partition, r.offset) for r in read if r.value != value(r.partition, r.offset)} == set()
+
+
+@pytest.mark.timeout(400)
+def test_disk_full(disk, own_broker):
+    """Fill it, read, kill -9 and restart while it is full, read again, make room, write on: twice over."""
+    reserve = disk / "reserve"
+    with open(reserve, "wb") as file:
+        file.write(bytes(RESERVE_MIB << 20))
+    broker = own_broker(data_dir=disk / "data")
+    create_topic(broker.bootstrap, "t", PARTITIONS, {"segment.bytes": str(8 << 20), "retention.ms": "-1"})
+    writer = Writer()
+    with Connection(broker.address) as c:
+        writer.fill(c)
+        assert min(writer.acknowledged.values()) > 10
+        # Small ones too, once nothing at all is left.
+        fill_up(disk / "rest")
+        wait_until(
+            lambda: set(writer.one_round(c).values()) == {wire.KAFKA_STORAGE_ERROR}, "every produce to be refused"
+        )
+        broker.check_alive()
+        writer.verify(broker)
+
+        reserve.unlink()
+        wait_until(lambda: set(writer.one_round(c).values()) == {wire.NONE}, "produces to be taken again")
+        writer.verify(broker)
+        writer.fill(c)
+        writer.verify(broker)
+
+    broker.kill9()
+    broker.start()
+    writer.verify(broker)
+    (disk / "rest").unlink()
+    with Connection(broker.address) as c:
+        wait_until(lambda: set(writer.one_round(c).values()) == {wire.NONE}, "produces to be taken after the restart")
+    writer.verify(broker)
+    assert broker.stop() == 0
+    broker.start()
+    writer.verify(broker)
+    broker.kill9()
