@@ -174,8 +174,64 @@ impl<'a, S: Storage> FrameCursor<'a, S> {
         if let Err(damage) = frame::decode(seed, self.bytes(len)) {
             return Err(self.corrupt(damage));
         }
-        Ok(&self.bytes(len)[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + info.payload_bytes as usize])
+        Ok(self.payload(info))
     }
+
+    /// The batch of the frame at the current position, which was checked before.
+    fn payload(&mut self, info: &FrameInfo) -> &[u8] {
+        let len = info.frame_bytes() as usize;
+        &self.bytes(len)[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + info.payload_bytes as usize]
+    }
+}
+
+/// What a read asks for.
+struct Bounds {
+    from: Offset,
+    up_to: Offset,
+    max_bytes: usize,
+    at_least_one: bool,
+}
+
+/// Appends the wanted batches of the cursor's segment to `out`; says where to read on.
+async fn collect<S: Storage>(
+    cursor: &mut FrameCursor<'_, S>,
+    bounds: &Bounds,
+    out: &mut Vec<u8>,
+) -> Result<Offset, ReadError> {
+    let mut next_offset = bounds.from;
+    // One load for what is likely to be read, not one per chunk.
+    let expected_end = cursor.position + (bounds.max_bytes as u64).min(LOAD_BYTES_MAX) + BLOCK_BYTES as u64;
+    while let Some(info) = cursor.peek().await? {
+        if info.last_offset < bounds.from {
+            cursor.skip(&info);
+            continue;
+        }
+        let first = out.is_empty();
+        if first {
+            cursor.load(cursor.position.max(expected_end)).await?;
+            // Whatever is concluded from this frame, nothing to read included, is concluded from a good one.
+            cursor.batch(&info).await?;
+            if info.base_offset > bounds.from {
+                return Err(cursor.corrupt(Damage::OffsetGap { found: info.base_offset }));
+            }
+        }
+        let bytes = info.payload_bytes as usize;
+        let fits = out.len() + bytes <= bounds.max_bytes || (first && bounds.at_least_one);
+        if info.next_offset() > bounds.up_to || !fits {
+            return Ok(next_offset);
+        }
+        if first {
+            let left = (cursor.limit - cursor.position).min(LOAD_BYTES_MAX) as usize;
+            out.reserve(bounds.max_bytes.min(left).max(bytes));
+            out.extend_from_slice(cursor.payload(&info));
+        } else {
+            out.extend_from_slice(cursor.batch(&info).await?);
+        }
+        next_offset = info.next_offset();
+        cursor.skip(&info);
+    }
+    // A read begins below what is written, in the segment that has it.
+    if out.is_empty() { Err(cursor.corrupt(FrameDamage::Unwritten)) } else { Ok(next_offset) }
 }
 
 impl<S: Storage> LogInner<S> {
@@ -252,55 +308,42 @@ impl<S: Storage> LogInner<S> {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<ReadBatches, ReadError> {
-        let mut out: Vec<u8> = Vec::new();
-        let mut next_offset = from;
         let (segment, up_to) = {
             let state = self.state.borrow();
             (state.segments[state.segment_at(from)].clone(), up_to.min(state.written_end))
         };
         let start = self.floor(&segment, |index| index.floor(from)).await?;
         let mut cursor = self.cursor(segment.clone(), start).await?;
-        // One load for what is likely to be read, not one per chunk.
-        let expected_end = start + (max_bytes as u64).min(LOAD_BYTES_MAX) + BLOCK_BYTES as u64;
-        let mut loaded = false;
-        while let Some(info) = cursor.peek().await? {
-            if info.next_offset() > up_to {
-                break;
-            }
-            if info.last_offset < from {
-                cursor.skip(&info);
-                continue;
-            }
-            if !loaded {
-                cursor.load(cursor.position.max(expected_end)).await?;
-                loaded = true;
-            }
-            let bytes = info.payload_bytes as usize;
-            let first = out.is_empty();
-            if out.len() + bytes > max_bytes && !(first && at_least_one) {
-                break;
-            }
-            if first {
-                if info.base_offset > from {
-                    return Err(cursor.corrupt(Damage::OffsetGap { found: info.base_offset }));
-                }
-                out.reserve(
-                    max_bytes.min((cursor.limit - cursor.position) as usize).min(LOAD_BYTES_MAX as usize).max(bytes),
-                );
-            }
-            match cursor.batch(&info).await {
-                Ok(batch) => out.extend_from_slice(batch),
-                // What comes before the damage is served; the next read reports it.
-                Err(ReadError::Corrupt { .. }) if !first => break,
-                Err(error) => return Err(error),
-            }
-            next_offset = info.next_offset();
-            cursor.skip(&info);
-        }
+        let mut out = Vec::new();
+        let bounds = Bounds { from, up_to, max_bytes, at_least_one };
+        let result = collect(&mut cursor, &bounds, &mut out).await;
+        let next_offset = match result {
+            Ok(next_offset) => next_offset,
+            // What comes before the damage is served; the next read reports it.
+            Err(ReadError::Corrupt { .. }) if !out.is_empty() => cursor.next_offset.unwrap_or(from),
+            Err(error) => return Err(self.locate(error, segment, start).await),
+        };
         self.read_ahead(&segment, start, cursor.position, &cursor.file);
         let bytes = out.len();
         let batches = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
         Ok(ReadBatches { batches, bytes, next_offset })
+    }
+
+    /// Frames before the wanted one are passed by what their headers say. If that led astray, this says which one it was.
+    async fn locate(&self, error: ReadError, segment: Rc<Segment<S>>, start: u64) -> ReadError {
+        if !matches!(error, ReadError::Corrupt { .. }) {
+            return error;
+        }
+        let check_all = async {
+            let mut cursor = self.cursor(segment, start).await?;
+            while let Some(info) = cursor.peek().await? {
+                cursor.batch(&info).await?;
+                cursor.skip(&info);
+            }
+            Ok(())
+        };
+        let result: Result<(), ReadError> = check_all.await;
+        result.err().unwrap_or(error)
     }
 
     async fn cursor(&self, segment: Rc<Segment<S>>, position: u64) -> Result<FrameCursor<'_, S>, ReadError> {
@@ -497,11 +540,11 @@ impl<S: Storage> LogInner<S> {
             let start = self.floor(&segment, place).await?;
             let mut cursor = self.cursor(segment, start).await?;
             while let Some(info) = cursor.peek().await? {
-                if info.next_offset() > up_to {
-                    return Ok(None);
-                }
                 if info.last_offset >= log_start {
                     let batch = cursor.batch(&info).await?;
+                    if info.next_offset() > up_to {
+                        return Ok(None);
+                    }
                     if BatchHeader::parse(batch).is_ok_and(|header| wanted(&header)) {
                         return Ok(Some(Bytes::copy_from_slice(batch)));
                     }

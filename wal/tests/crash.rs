@@ -40,12 +40,12 @@ fn small() -> Workload {
 fn prewritten() -> Workload {
     Workload {
         partitions: 2,
-        steps: 60,
-        body_bytes_max: 60_000,
+        steps: 160,
+        body_bytes_max: 40_000,
         step_ms_max: 30,
         log: LogConfig {
-            segment_bytes: 600 << 10,
-            retention_bytes: 600 << 10,
+            segment_bytes: 800 << 10,
+            retention_bytes: 800 << 10,
             retention_ms: -1,
             ..LogConfig::default()
         },

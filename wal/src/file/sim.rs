@@ -17,6 +17,7 @@
 //! one directory to another, and metadata of directories that gets lost while that of files is kept in some order.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,7 @@ struct Sim {
     /// Rises with each power cut: handles from before are dead.
     boot: Cell<u64>,
     errors: RefCell<Vec<InjectedError>>,
+    counts: RefCell<BTreeMap<IoOp, u64>>,
     flush_scope: FlushScope,
 }
 
@@ -105,6 +107,7 @@ impl SimStorage {
             cut: Cell::new(false),
             boot: Cell::new(0),
             errors: RefCell::default(),
+            counts: RefCell::default(),
             flush_scope,
         };
         SimStorage { sim: Rc::new(sim), boot: 0 }
@@ -155,6 +158,7 @@ impl SimStorage {
             cut: Cell::new(self.sim.cut.get()),
             boot: Cell::new(self.boot),
             errors: RefCell::default(),
+            counts: RefCell::default(),
             flush_scope: self.sim.flush_scope,
         };
         SimStorage { sim: Rc::new(sim), boot: self.boot }
@@ -163,6 +167,12 @@ impl SimStorage {
     /// Lets the operation of kind `op` that comes after `skip` others fail with `errno`.
     pub fn fail(&self, op: IoOp, skip: u64, errno: i32) {
         self.sim.errors.borrow_mut().push(InjectedError { op, skip, errno });
+    }
+
+    /// How many operations of that kind have begun since the file system was made.
+    #[must_use]
+    pub fn count(&self, op: IoOp) -> u64 {
+        self.sim.counts.borrow().get(&op).copied().unwrap_or(0)
     }
 
     /// Bounds the space that files can take; `None`: no bound.
@@ -227,6 +237,7 @@ impl SimStorage {
     }
 
     fn injected(&self, op: IoOp, path: &Path) -> Result<(), IoError> {
+        *self.sim.counts.borrow_mut().entry(op).or_default() += 1;
         let mut errors = self.sim.errors.borrow_mut();
         let Some(at) = errors.iter().position(|error| error.op == op) else { return Ok(()) };
         if errors[at].skip > 0 {
