@@ -279,12 +279,24 @@ impl Coordinator {
                     match select(pin!(changed), timer).await {
                         Either::Left(_) => {}
                         Either::Right(_) => {
+                            self.forget_gone_clients();
                             let effects = self.state.borrow_mut().tick(self.now_ms());
                             self.carry_out(effects);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Tells the coordinator of requests whose connection has closed while they waited.
+    fn forget_gone_clients(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        let gone: Vec<RequestToken> =
+            waiting.iter().filter(|(_, answer)| answer.is_canceled()).map(|(token, _)| *token).collect();
+        for token in gone {
+            waiting.remove(&token);
+            self.state.borrow_mut().disconnected(token);
         }
     }
 

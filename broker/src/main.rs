@@ -13,6 +13,7 @@ mod groups;
 mod handlers;
 mod metadata_core;
 mod metrics;
+mod orphans;
 mod partition;
 mod partition_op;
 mod purgatory;

@@ -73,7 +73,8 @@ impl Watchers {
         }
     }
 
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.watches.len()
     }
 }
@@ -111,10 +112,6 @@ impl OffsetWaiters {
     /// Cancels all waits.
     pub fn cancel_all(&mut self) {
         self.waiting.clear();
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 }
 

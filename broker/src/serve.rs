@@ -8,7 +8,6 @@
 //! on disk then is for recovery to decide.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,6 +35,8 @@ use crate::shard::run::{self, ShardEvent, ShardSpec};
 enum ServeError {
     #[error("cannot create the data directory {dir}: {source}")]
     DataDir { dir: String, source: io::Error },
+    #[error("cannot remove leftovers of deleted topics from {dir}: {source}")]
+    Leftovers { dir: String, source: io::Error },
     #[error(transparent)]
     Store(#[from] metadata::store::OpenError),
     #[error(transparent)]
@@ -90,6 +91,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let bootstrap = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
     let (store, image) = MetadataStore::open(&data_dir, config.node_id, &bootstrap)?;
     let cluster_id = store.identity().cluster_id.to_string();
+    crate::orphans::remove(&data_dir, &image)
+        .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
     tracing::info!(
         node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
         version = env!("CARGO_PKG_VERSION"), "ringlog starts"
@@ -144,12 +147,18 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         http::serve(http, health.clone(), metrics).map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
+    tracing::debug!(addr = %config.internal.listen, "kept for other brokers; nothing listens there yet");
+
     let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
-    let mut ready = 0;
+    let (mut ready, mut partitions_offline) = (0, 0);
     while ready < threads.len() {
         tokio::select! {
             event = shard_events.recv() => match event {
-                Some(ShardEvent::Ready { .. }) => ready += 1,
+                Some(ShardEvent::Ready { shard, partitions, offline }) => {
+                    tracing::debug!(shard, partitions, "shard ready");
+                    partitions_offline += offline;
+                    ready += 1;
+                }
                 Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
                 None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
             },
@@ -159,6 +168,9 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
                 return Ok(());
             }
         }
+    }
+    if partitions_offline > 0 {
+        tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
     let limits = connection_limits(&core, &config);
     let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
@@ -211,8 +223,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
 
 fn claim(setting: &'static str, address: &HostPort) -> Result<Claimed, ServeError> {
     let text = address.to_string();
-    let resolved: Vec<SocketAddr> =
-        text.to_socket_addrs().map_err(|source| ServeError::Resolve { setting, address: text, source })?.collect();
+    let resolved = address.resolve().map_err(|source| ServeError::Resolve { setting, address: text, source })?;
     acceptor::claim(&resolved).map_err(|source| bind_error(setting, address, source))
 }
 

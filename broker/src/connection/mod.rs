@@ -28,7 +28,7 @@ use std::rc::Rc;
 use futures_util::future::{Either, LocalBoxFuture, select};
 
 pub use lanes::Lanes;
-pub use permit::{ConnectionLimits, ConnectionPermit, ConnectionRefused};
+pub use permit::{ConnectionLimits, ConnectionPermit};
 use response::Response;
 
 use crate::shard::Shard;

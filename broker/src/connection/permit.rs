@@ -51,7 +51,8 @@ impl ConnectionLimits {
         Ok(ConnectionPermit { limits: self.clone(), ip })
     }
 
-    pub fn open(&self) -> usize {
+    #[cfg(test)]
+    fn open(&self) -> usize {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 }

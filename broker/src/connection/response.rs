@@ -19,8 +19,10 @@ pub enum Response {
 pub struct ResponseBytes {
     pub chunks: Vec<Bytes>,
     /// Share of the shard's response budget.
+    #[expect(dead_code, reason = "given back by being dropped")]
     pub held: Option<Held>,
     /// The lane that stays closed until the bytes are sent.
+    #[expect(dead_code, reason = "ends by being dropped")]
     pub turn: Option<LaneTurn>,
 }
 

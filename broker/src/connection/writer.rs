@@ -20,7 +20,7 @@ const COALESCED_BYTES: usize = 128 * 1024;
 const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
 
 /// Sends until the reader has ended and everything is answered.
-pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> Result<(), CloseReason> {
+pub async fn run(connection: &Rc<Connection>, socket: TcpStream) -> Result<(), CloseReason> {
     socket.set_write_timeout(Some(STALLED_RESPONSE_MAX)).map_err(io::Error::from)?;
     let mut sending = Sending { socket, pending: BytesMut::new(), releases: Vec::new() };
     while let Some(mut slot) = connection.next_slot().await {

@@ -119,12 +119,9 @@ impl SessionCache {
         SessionCache { slots_max, shard, shards, sessions: HashMap::new() }
     }
 
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.sessions.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
     }
 
     /// Decides what `request` fetches. `random` picks the id of a new session.

@@ -13,7 +13,9 @@ use super::api::{
 };
 use super::config::GroupConfig;
 use super::error_reply::{failed, sync_error};
-use super::group::{Group, GroupState};
+use super::group::Group;
+#[cfg(test)]
+use super::group::GroupState;
 use super::join::{self, Join};
 use super::leave;
 use super::member::owned;
@@ -24,7 +26,8 @@ use super::shell::{Pending, Shell, Then, error_of};
 use super::sync;
 use super::timers::TimerKey;
 
-/// Counts for metrics.
+/// Counts, for checks.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupCounts {
     pub empty: usize,
@@ -189,6 +192,7 @@ impl GroupCoordinator {
         self.shell.forget(token);
     }
 
+    #[cfg(test)]
     pub fn counts(&self) -> GroupCounts {
         let mut counts = GroupCounts {
             offsets: self.offsets.count(),

@@ -56,6 +56,7 @@ pub use api::{
     StoreOutcome, StoredRecord,
 };
 pub use config::GroupConfig;
-pub use coordinator::{GroupCoordinator, GroupCounts};
+pub use coordinator::GroupCoordinator;
 pub use load::Loaded;
+#[cfg(test)]
 pub use routing::partition_for_group;

@@ -139,6 +139,7 @@ impl Offsets {
     }
 
     /// Offsets of all groups in the durable view.
+    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.groups.values().flat_map(|t| t.values()).flat_map(|p| p.values()).filter(|e| e.durable.is_some()).count()
     }

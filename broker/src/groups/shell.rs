@@ -91,10 +91,12 @@ impl Shell {
         self.waiting.remove(&token);
     }
 
+    #[cfg(test)]
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
 
+    #[cfg(test)]
     pub(super) fn stores_in_flight(&self) -> usize {
         self.in_flight.len()
     }

@@ -21,7 +21,8 @@ impl ByteBudget {
         Rc::new(ByteBudget { limit_bytes, used_bytes: Cell::new(0), released: LocalEvent::default() })
     }
 
-    pub fn used_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn used_bytes(&self) -> usize {
         self.used_bytes.get()
     }
 
