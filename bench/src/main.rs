@@ -1,1 +1,178 @@
-fn main() {}
+//! `ringlog-bench`: Ringlog and real Kafka measured on the same machine and disk, in turn.
+//!
+//! [`tools`] runs Kafka's own performance tools, [`idle`] watches brokers that do nothing, [`recovery`] times restarts.
+//! All stand on [`broker`] (either broker behind one face), [`process`] (nothing that is started outlives us), [`procfs`]
+//! (what the kernel counts), [`work_dir`] (a real disk) and [`client`] with [`fill`] (the little of the protocol that is
+//! needed). Latencies are not measured here but by Kafka's tools: a load generator of our own is deliberately absent.
+
+mod broker;
+mod cli;
+mod client;
+mod fill;
+mod idle;
+mod interrupt;
+mod jars;
+mod kafka;
+mod machine;
+mod perf_tools;
+mod process;
+mod procfs;
+mod recovery;
+mod report;
+mod ringlog;
+mod stats;
+mod tools;
+mod tools_report;
+mod work_dir;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde::Serialize;
+
+use crate::broker::{BrokerError, Programs, Setting, Side};
+use crate::cli::{Cli, Command, CommonArgs, IdleArgs, RecoveryArgs, ToolsArgs, distinct};
+use crate::idle::{IdlePlan, IdleReport};
+use crate::interrupt::Interrupt;
+use crate::recovery::{RecoveryPlan, RecoveryReport};
+use crate::tools::{Case, ToolsPlan};
+use crate::tools_report::ToolsReport;
+use crate::work_dir::WorkDir;
+
+/// The exit status of a program that SIGINT ended, by the shells' convention.
+const EXIT_INTERRUPTED: u8 = 130;
+/// Disk space that brokers without load need, generously.
+const IDLE_DISK_BYTES: u64 = 8 << 30;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("cannot take over signals: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    WorkDir(#[from] work_dir::WorkDirError),
+    #[error(transparent)]
+    Programs(#[from] BrokerError),
+    #[error(transparent)]
+    Tools(#[from] tools::ToolsError),
+    #[error(transparent)]
+    Idle(#[from] idle::IdleError),
+    #[error(transparent)]
+    Recovery(#[from] recovery::RecoveryError),
+    #[error("cannot write {path}: {source}")]
+    Output { path: PathBuf, source: io::Error },
+    #[error("the report cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupt = match Interrupt::install() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return failed(&BenchError::Signals(error)),
+    };
+    let outcome = match &cli.command {
+        Command::Tools(args) => run_tools(args, &interrupt),
+        Command::Idle(args) => run_idle(args, &interrupt),
+        Command::Recovery(args) => run_recovery(args, &interrupt),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whatever failed, it did so because of the signal.
+        Err(_) if interrupt.check().is_err() => {
+            eprintln!("ringlog-bench: interrupted; what was started is stopped");
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &BenchError) -> ExitCode {
+    eprintln!("ringlog-bench: {error}");
+    ExitCode::FAILURE
+}
+
+fn run_tools(args: &ToolsArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
+    let cases = Case::all(&args.record_sizes, &args.partitions, args.records, args.warmup);
+    let plan = ToolsPlan { sides: distinct(&args.sides), pairs: args.pairs, cases };
+    let ground = Ground::prepare(&args.common, &plan.sides, true, Case::disk_bytes(&plan.cases), interrupt)?;
+    let runs = tools::run(&plan, &ground.programs, &ground.work, interrupt)?;
+    let report = ToolsReport::new(&ground.setting, &plan, &runs);
+    publish(&args.common, &report, &report.to_markdown(&plan))
+}
+
+fn run_idle(args: &IdleArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
+    let plan = IdlePlan {
+        sides: distinct(&args.sides),
+        starts: args.starts,
+        settle: Duration::from_secs(args.settle_seconds),
+        watch: Duration::from_secs(args.seconds),
+        partitions: args.partitions,
+    };
+    let ground = Ground::prepare(&args.common, &plan.sides, false, IDLE_DISK_BYTES, interrupt)?;
+    let runs = idle::run(&plan, &ground.programs, &ground.work, interrupt)?;
+    let report = IdleReport { setting: &ground.setting, runs: &runs };
+    publish(&args.common, &report, &report.to_markdown())
+}
+
+fn run_recovery(args: &RecoveryArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
+    let bytes = (args.gib * f64::from(1 << 30)) as u64;
+    let batch_bytes = args.batch_bytes as usize;
+    let sides = distinct(&args.sides);
+    let plan = RecoveryPlan::new(sides, args.rounds, bytes, args.partitions, args.record_size, batch_bytes);
+    let ground = Ground::prepare(&args.common, &plan.sides, false, plan.disk_bytes(), interrupt)?;
+    let runs = recovery::run(&plan, &ground.programs, &ground.work, interrupt)?;
+    let report = RecoveryReport {
+        setting: &ground.setting,
+        partitions: args.partitions,
+        record_bytes: args.record_size,
+        batch_bytes,
+        runs: &runs,
+    };
+    publish(&args.common, &report, &report.to_markdown())
+}
+
+/// What every measurement stands on.
+struct Ground {
+    programs: Programs,
+    setting: Setting,
+    work: WorkDir,
+}
+
+impl Ground {
+    fn prepare(
+        common: &CommonArgs,
+        sides: &[Side],
+        with_tools: bool,
+        disk_bytes: u64,
+        interrupt: &Interrupt,
+    ) -> Result<Ground, BenchError> {
+        // A report that cannot be written is known before hours of measuring.
+        for path in [&common.json, &common.markdown].into_iter().flatten() {
+            write(path, "")?;
+        }
+        let work = WorkDir::create(&common.work_parent(), disk_bytes, common.keep)?;
+        let programs = Programs::find(sides, with_tools, &common.program_paths(), work.path(), interrupt)?;
+        let setting = Setting::describe(sides, &programs, work.path());
+        Ok(Ground { programs, setting, work })
+    }
+}
+
+fn publish(common: &CommonArgs, report: &impl Serialize, markdown: &str) -> Result<(), BenchError> {
+    println!("{markdown}");
+    if let Some(path) = &common.markdown {
+        write(path, markdown)?;
+    }
+    if let Some(path) = &common.json {
+        write(path, &serde_json::to_string_pretty(report)?)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    fs::write(path, text).map_err(|source| BenchError::Output { path: path.to_owned(), source })
+}
