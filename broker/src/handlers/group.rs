@@ -56,7 +56,7 @@ pub async fn handle(context: &Context, request: GroupRequest) -> Option<Response
         if owner == shard.index() {
             shard.groups().serve_forward(shard, forward);
         } else {
-            shard.send(owner, ShardMessage::Group(forward));
+            shard.send(owner, ShardMessage::Group(Box::new(forward)));
         }
         receiver
     });

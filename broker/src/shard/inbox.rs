@@ -30,7 +30,7 @@ impl Shard {
                     });
                 }
                 ShardMessage::Partitions { ops, answer } => self.spawn_ops(ops, answer),
-                ShardMessage::Group(forward) => self.groups.serve_forward(self, forward),
+                ShardMessage::Group(forward) => self.groups.serve_forward(self, *forward),
                 ShardMessage::Shutdown => return,
             }
             handled += 1;

@@ -25,7 +25,7 @@ pub enum ShardMessage {
     /// Other work on single partitions.
     Partitions { ops: Vec<PartitionOp>, answer: oneshot::Sender<Vec<PartitionOpResult>> },
     /// A request for a group coordinator that lives here.
-    Group(GroupForward),
+    Group(Box<GroupForward>),
     /// Stop serving, close the logs, end.
     Shutdown,
 }

@@ -1,0 +1,294 @@
+//! The life of a real broker process: starting, stopping, refusing what it must refuse, and what it says of a damaged log.
+//!
+//! Requests are made with the `protocol` crate over plain sockets, so every byte is known.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, CreateTopicsResponse, FetchResponse, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use protocol::records::BatchBuilder;
+
+/// Generous: a bound on a hang, never on speed.
+const HANG_MAX: Duration = Duration::from_secs(60);
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+/// A broker process whose log lines are collected.
+struct Broker {
+    process: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Broker {
+    fn spawn(data_dir: &Path, kafka_addr: &str, more: &[&str]) -> Broker {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
+        command
+            .args(["serve", "--kafka-addr", kafka_addr, "--internal-addr", "127.0.0.1:0"])
+            .args(["--http-addr", "127.0.0.1:0", "--shards", "2", "--data-dir"])
+            .arg(data_dir)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RINGLOG_") {
+                command.env_remove(name);
+            }
+        }
+        let mut process = command.spawn().expect("the broker's binary starts");
+        let stderr = process.stderr.take().expect("piped");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let collected = lines.clone();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                collected.lock().unwrap().push(line);
+            }
+        });
+        Broker { process, lines, reader: Some(reader) }
+    }
+
+    fn start(data_dir: &Path) -> (Broker, SocketAddr) {
+        let mut broker = Broker::spawn(data_dir, "127.0.0.1:0", &[]);
+        let line = broker.wait_for_line("kafka listener bound");
+        let address = field(&line, "addr=");
+        (broker, address.parse().expect("an address"))
+    }
+
+    /// Waits for a log line; fails if the process ends without it.
+    fn wait_for_line(&mut self, text: &str) -> String {
+        let since = Instant::now();
+        loop {
+            if let Some(line) = self.lines.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let ended = self.process.try_wait().unwrap().is_some();
+            assert!(!ended && since.elapsed() < HANG_MAX, "no line with {text:?} in {:#?}", self.lines.lock().unwrap());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end; returns the exit code (`None` when killed by a signal) and all it logged.
+    fn wait(mut self) -> (Option<i32>, String) {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(since.elapsed() < HANG_MAX, "the broker does not end: {:#?}", self.lines.lock().unwrap());
+            thread::sleep(Duration::from_millis(5));
+        };
+        self.reader.take().expect("once").join().unwrap();
+        let log = self.lines.lock().unwrap().join("\n");
+        (status.code(), log)
+    }
+
+    fn stop(self) -> String {
+        self.signal("TERM");
+        let (code, log) = self.wait();
+        assert_eq!(code, Some(0), "{log}");
+        log
+    }
+
+    fn kill9(self) {
+        self.signal("KILL");
+        assert_eq!(self.wait().0, None);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn field(line: &str, name: &str) -> String {
+    let at = line.find(name).unwrap_or_else(|| panic!("no {name} in {line}")) + name.len();
+    line[at..].split_whitespace().next().unwrap().to_owned()
+}
+
+/// A directory on the file system of the build, which is a real disk where `/tmp` may not be.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A connection that sends one request at a time.
+struct Client {
+    socket: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Client {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(HANG_MAX)).unwrap();
+        Client { socket, correlation_id: 0 }
+    }
+
+    fn call<A: Encodable, B: Decodable>(&mut self, api: ApiKey, version: i16, request: &A) -> B {
+        self.correlation_id += 1;
+        let mut frame = BytesMut::new();
+        RequestHeader::default()
+            .with_request_api_key(api as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation_id)
+            .encode(&mut frame, api.request_header_version(version))
+            .unwrap();
+        request.encode(&mut frame, version).unwrap();
+        self.socket.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+        self.socket.write_all(&frame).unwrap();
+        let mut length = [0; 4];
+        self.socket.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        self.socket.read_exact(&mut answer).unwrap();
+        let mut answer = Bytes::from(answer);
+        let header = ResponseHeader::decode(&mut answer, api.response_header_version(version)).unwrap();
+        assert_eq!(header.correlation_id, self.correlation_id);
+        B::decode(&mut answer, version).unwrap()
+    }
+
+    fn create_topic(&mut self, name: &'static str) {
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(name.into()))
+            .with_num_partitions(1)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 5, &request);
+        assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+    }
+
+    /// Produces one record with acks=all; the error code and its offset.
+    fn produce(&mut self, topic: &'static str, value: &[u8]) -> (i16, i64) {
+        let mut batch = BatchBuilder::new();
+        batch.append(1_700_000_000_000, None, Some(value), &[]);
+        let data = PartitionProduceData::default().with_index(0).with_records(Some(Bytes::from(batch.build())));
+        let topic = TopicProduceData::default().with_name(TopicName(topic.into())).with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+        let response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
+        let partition = &response.responses[0].partition_responses[0];
+        (partition.error_code, partition.base_offset)
+    }
+
+    /// Fetches from the start; the error code, the high watermark and the bytes.
+    fn fetch(&mut self, topic: &'static str) -> (i16, i64, usize) {
+        let partition = FetchPartition::default()
+            .with_partition(0)
+            .with_fetch_offset(0)
+            .with_partition_max_bytes(1 << 20)
+            .with_current_leader_epoch(-1);
+        let topic = FetchTopic::default().with_topic(TopicName(topic.into())).with_partitions(vec![partition]);
+        let request = FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_topics(vec![topic]);
+        let response: FetchResponse = self.call(ApiKey::Fetch, 11, &request);
+        let partition = &response.responses[0].partitions[0];
+        let bytes = partition.records.as_ref().map_or(0, Bytes::len);
+        (partition.error_code, partition.high_watermark, bytes)
+    }
+}
+
+fn segment_of(data_dir: &Path, topic: &str) -> PathBuf {
+    data_dir.join(format!("{topic}-0")).join("00000000000000000000.log")
+}
+
+#[test]
+fn a_stop_is_orderly_and_a_kill_loses_nothing_acknowledged() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("t");
+    assert_eq!(client.produce("t", b"one"), (0, 0));
+    let log = broker.stop();
+    assert!(log.contains("stopped"), "{log}");
+
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    assert_eq!(client.produce("t", b"two"), (0, 1));
+    broker.kill9();
+
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    let (error, high_watermark, bytes) = client.fetch("t");
+    assert_eq!((error, high_watermark), (0, 2));
+    assert!(bytes > 2 * 61, "{bytes}");
+    broker.stop();
+}
+
+#[test]
+fn interrupt_stops_it_too_and_open_connections_do_not_keep_it() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let idle = Client::connect(address);
+    broker.signal("INT");
+    let (code, log) = broker.wait();
+    assert_eq!(code, Some(0), "{log}");
+    drop(idle);
+}
+
+#[test]
+fn a_data_directory_and_a_port_have_one_broker() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+
+    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &[]).wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("is in use by process"), "{log}");
+
+    let other = directory();
+    let (code, log) = Broker::spawn(other.path(), &address.to_string(), &[]).wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("kafka-addr") && log.contains(&address.to_string()), "{log}");
+
+    broker.stop();
+    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &["--node-id", "2"]).wait();
+    assert_eq!(code, Some(1), "another node's directory was taken: {log}");
+}
+
+#[test]
+fn damage_in_the_middle_takes_one_partition_offline_and_says_where() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("damaged");
+    client.create_topic("whole");
+    for n in 0..20 {
+        assert_eq!(client.produce("damaged", &[b'x'; 2000]), (0, n));
+        assert_eq!(client.produce("whole", b"fine"), (0, n));
+    }
+    broker.kill9();
+
+    // One bit of a record in the middle: acknowledged, synced, and not the last.
+    let path = segment_of(dir.path(), "damaged");
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let content = fs::read(&path).unwrap();
+    let middle = content.windows(2000).position(|w| w == [b'x'; 2000]).unwrap() + 1000;
+    file.write_all_at(&[content[middle] ^ 1], middle as u64).unwrap();
+    file.sync_all().unwrap();
+
+    let (mut broker, address) = Broker::start(dir.path());
+    let line = broker.wait_for_line("its log cannot be opened");
+    assert!(line.contains(path.to_str().unwrap()), "the place is not named: {line}");
+    let mut client = Client::connect(address);
+    assert_eq!(client.produce("damaged", b"more").0, KAFKA_STORAGE_ERROR);
+    assert_eq!(client.fetch("damaged").0, KAFKA_STORAGE_ERROR);
+    assert_eq!(client.fetch("whole").1, 20);
+    assert_eq!(client.produce("whole", b"more"), (0, 20));
+    broker.stop();
+}
