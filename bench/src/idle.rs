@@ -135,13 +135,13 @@ fn watch(broker: &Broker, duration: Duration, interrupt: &Interrupt) -> Result<W
     let after = thread_cpu(broker.pid())?;
     let seconds = started.elapsed().as_secs_f64();
     let threads = percent_by_thread(&before, &after, seconds);
-    let shard_cpu = || threads.iter().filter(|(name, _)| is_shard(name)).map(|(_, percent)| *percent);
+    let shards = percent_by_shard(&threads);
     Ok(Watch {
         partitions: 0,
         seconds,
         cpu_percent: threads.iter().map(|(_, percent)| percent).sum(),
-        shard_cpu_percent_max: Spread::of(shard_cpu()).map(|spread| spread.max),
-        shards: shard_cpu().count(),
+        shard_cpu_percent_max: Spread::of(shards.values().copied()).map(|spread| spread.max),
+        shards: shards.len(),
         thread_cpu_percent: threads.into_iter().filter(|(_, percent)| *percent >= LISTED_PERCENT_MIN).collect(),
         rss_bytes: rss_bytes(broker.pid())?,
         peak_rss_bytes: peak_rss_bytes(broker.pid())?,
@@ -149,11 +149,17 @@ fn watch(broker: &Broker, duration: Duration, interrupt: &Interrupt) -> Result<W
     })
 }
 
-/// A shard's own thread: "shard-" and a number, and not a helper that is named after it.
-fn is_shard(thread: &str) -> bool {
-    thread
-        .strip_prefix(SHARD_THREAD_PREFIX)
-        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+/// What each shard used, by its number. A runtime may add numbers of its own to the name, as in "shard-0-1".
+fn percent_by_shard(threads: &[(String, f64)]) -> BTreeMap<u32, f64> {
+    let mut shards = BTreeMap::new();
+    for (name, percent) in threads {
+        let Some(numbers) = name.strip_prefix(SHARD_THREAD_PREFIX) else { continue };
+        let mut numbers = numbers.split('-').map(str::parse::<u32>);
+        if let (Some(Ok(shard)), true) = (numbers.next(), numbers.all(|number| number.is_ok())) {
+            *shards.entry(shard).or_insert(0.0) += percent;
+        }
+    }
+    shards
 }
 
 /// What each thread that is alive at the end used of a core meanwhile, busiest first.
@@ -244,8 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_told_from_other_threads() {
-        assert!(is_shard("shard-0") && is_shard("shard-12"));
-        assert!(!is_shard("shard-") && !is_shard("shard-0-blocking") && !is_shard("acceptor"));
+    fn shards_are_told_from_other_threads_and_added_up() {
+        let threads = [("shard-0-1", 1.0), ("shard-12", 2.0), ("shard-0-7", 0.5), ("shard-x", 4.0), ("acceptor", 8.0)];
+        let threads: Vec<_> = threads.iter().map(|(name, percent)| ((*name).to_owned(), *percent)).collect();
+        assert_eq!(percent_by_shard(&threads), BTreeMap::from([(0, 1.5), (12, 2.0)]));
     }
 }

@@ -90,7 +90,10 @@ fn describe_disk(device: &Path, mount: Option<&Mount>) -> String {
     if let Some(sectors) = read("size").and_then(|size| size.parse::<u64>().ok()) {
         parts.push(format!("{:.0} GB", sectors as f64 * 512.0 / 1e9));
     }
-    parts.extend(read("queue/rotational").map(|text| if text == "0" { "not rotating" } else { "rotating" }.to_owned()));
+    parts.extend(
+        read("queue/rotational")
+            .map(|text| if text == "0" { "not rotating" } else { "reported as rotating" }.to_owned()),
+    );
     parts.extend(read("queue/write_cache").map(|text| format!("{text} cache")));
     parts.extend(read("queue/scheduler").map(|text| format!("scheduler {}", chosen_scheduler(&text))));
     parts.join(", ")

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use crate::broker::Setting;
 use crate::stats::Spread;
 
+/// A load average above this share of the cores is worth a warning.
+const BUSY_SHARE_MIN: f64 = 0.25;
+
 /// A table in Markdown; the first column is text, the others are numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -68,6 +71,9 @@ pub fn head(title: &str, setting: &Setting) -> String {
         machine.file_system,
         machine.load_average_before,
     );
+    if machine.load_average_before > machine.cores as f64 * BUSY_SHARE_MIN {
+        text.push_str("- **The machine was busy with something else before the run: these figures are noisy.**\n");
+    }
     for side in &setting.sides {
         writeln!(
             text,

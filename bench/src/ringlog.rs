@@ -49,8 +49,8 @@ impl Ringlog {
         &self.version
     }
 
-    /// The command that runs a broker with its data in `data_dir`. Nothing is set that a user need not set, and nothing
-    /// comes from the environment.
+    /// The command that runs a broker with its data in `data_dir`. All settings are the defaults but for ports and a
+    /// group's first wait; the environment sets none.
     #[must_use]
     pub fn command(&self, data_dir: &Path) -> Command {
         let mut command = Command::new(&self.path);
