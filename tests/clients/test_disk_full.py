@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.disk_full,
     pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Kafka takes its log directory offline when the disk is full"),
 ]
-DISK_MIB, RESERVE_MIB = 320, 64
+DISK_MIB, RESERVE_MIB = 448, 128
 VALUE_BYTES = 200_000
 PARTITIONS = 2
 
@@ -75,10 +75,10 @@ class Writer:
         assert {(r.partition, r.offset) for r in read if r.value != value(r.partition, r.offset)} == set()
 
 
-@pytest.mark.timeout(400)
-def test_disk_full(disk, own_broker):
-    """Fill it, read, kill -9 and restart while it is full, read again, make room, write on: twice over."""
-    reserve = disk / "reserve"
+@pytest.fixture
+def full(disk, own_broker):
+    """A broker whose disk has just run full: (broker, its writer, a function that makes room)."""
+    reserve, rest = disk / "reserve", disk / "rest"
     with open(reserve, "wb") as file:
         file.write(bytes(RESERVE_MIB << 20))
     broker = own_broker(data_dir=disk / "data")
@@ -87,28 +87,61 @@ def test_disk_full(disk, own_broker):
     with Connection(broker.address) as c:
         writer.fill(c)
         assert min(writer.acknowledged.values()) > 10
-        # Small ones too, once nothing at all is left.
-        fill_up(disk / "rest")
-        wait_until(
-            lambda: set(writer.one_round(c).values()) == {wire.KAFKA_STORAGE_ERROR}, "every produce to be refused"
-        )
+        fill_up(rest)  # not even a small record fits any more
+        wait_until(lambda: refused(writer, c), "every produce to be refused")
+
+    def make_room():
+        reserve.unlink(missing_ok=True)
+        rest.unlink(missing_ok=True)
+
+    return broker, writer, make_room
+
+
+def refused(writer, connection) -> bool:
+    return set(writer.one_round(connection).values()) == {wire.KAFKA_STORAGE_ERROR}
+
+
+def taken(writer, connection) -> bool:
+    return set(writer.one_round(connection).values()) == {wire.NONE}
+
+
+@pytest.mark.timeout(400)
+def test_reads_go_on_and_writes_come_back(full):
+    """While it is full: alive, refusing, readable. With room again: writing, without a restart; and so a second time."""
+    broker, writer, make_room = full
+    with Connection(broker.address) as c:
         broker.check_alive()
         writer.verify(broker)
-
-        reserve.unlink()
-        wait_until(lambda: set(writer.one_round(c).values()) == {wire.NONE}, "produces to be taken again")
+        make_room()
+        wait_until(lambda: taken(writer, c), "produces to be taken again")
         writer.verify(broker)
         writer.fill(c)
         writer.verify(broker)
-
-    broker.kill9()
-    broker.start()
-    writer.verify(broker)
-    (disk / "rest").unlink()
-    with Connection(broker.address) as c:
-        wait_until(lambda: set(writer.one_round(c).values()) == {wire.NONE}, "produces to be taken after the restart")
-    writer.verify(broker)
     assert broker.stop() == 0
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", ["sigterm", "kill9"])
+def test_restart_with_room_again(how, full):
+    """Ended while it was full, started when there is room: all that was acknowledged is there, and it writes on."""
+    broker, writer, make_room = full
+    broker.kill9() if how == "kill9" else broker.stop()
+    make_room()
     broker.start()
     writer.verify(broker)
+    with Connection(broker.address) as c:
+        wait_until(lambda: taken(writer, c), "produces to be taken")
+    writer.verify(broker)
+
+
+@pytest.mark.timeout(400)
+def test_restart_while_full(full):
+    """Killed and started while the disk is still full: what was acknowledged can be read; with room it writes on."""
+    broker, writer, make_room = full
     broker.kill9()
+    broker.start()
+    writer.verify(broker)
+    make_room()
+    with Connection(broker.address) as c:
+        wait_until(lambda: taken(writer, c), "produces to be taken")
+    writer.verify(broker)

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -44,10 +44,10 @@ class ConfluentAdmin(Admin):
         return set(self.client.list_topics(timeout=PATIENCE_S).topics)
 
     def describe_topic(self, topic):
-        found = self.client.list_topics(topic, timeout=PATIENCE_S).topics[topic]
-        if found.error:
-            raise refused(found.error.code())
-        return {p.id: (p.leader, p.replicas, p.isrs) for p in found.partitions.values()}
+        # Not list_topics(topic): that asks the broker to make the topic.
+        found = _result(self.client.describe_topics(TopicCollection([topic]))[topic])
+        ids = lambda nodes: [node.id for node in nodes]  # noqa: E731
+        return {p.id: (p.leader.id if p.leader else -1, ids(p.replicas), ids(p.isr)) for p in found.partitions}
 
     def create_partitions(self, topic, total):
         _result(self.client.create_partitions([NewPartitions(topic, total)])[topic])
