@@ -160,6 +160,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
                     ready += 1;
                 }
                 Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
+                Some(ShardEvent::Drained { .. }) => unreachable!("nobody was told to drain yet"),
                 None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
             },
             signal = stop.recv() => {
@@ -203,16 +204,43 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     }
     health.set(Readiness::Stopping);
     acceptor.stop();
-    for inbox in &inboxes {
-        let _ = inbox.try_send(ShardMessage::Shutdown);
-    }
-    let ended = join_all(threads);
-    tokio::select! {
-        _ = ended => tracing::info!("stopped"),
-        Some(ShardEvent::Fatal { shard, error }) = shard_events.recv() => {
-            failed(&ServeError::Shard { shard, error });
-            std::process::exit(1);
+    let ending = async {
+        for inbox in &inboxes {
+            let _ = inbox.try_send(ShardMessage::Drain);
         }
+        let mut draining = inboxes.len();
+        while draining > 0 {
+            match shard_events.recv().await {
+                Some(ShardEvent::Drained { shard }) => {
+                    tracing::debug!(shard, "shard drained");
+                    draining -= 1;
+                }
+                Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
+                Some(ShardEvent::Ready { .. }) => {}
+                None => break,
+            }
+        }
+        for inbox in &inboxes {
+            let _ = inbox.try_send(ShardMessage::Close);
+        }
+        let mut ended = std::pin::pin!(join_all(threads));
+        loop {
+            tokio::select! {
+                () = &mut ended => return Ok(()),
+                Some(event) = shard_events.recv() => if let ShardEvent::Fatal { shard, error } = event {
+                    return Err(ServeError::Shard { shard, error });
+                },
+            }
+        }
+    };
+    tokio::select! {
+        ended = ending => match ended {
+            Ok(()) => tracing::info!("stopped"),
+            Err(failure) => {
+                failed(&failure);
+                std::process::exit(1);
+            }
+        },
         signal = stop.recv() => {
             tracing::warn!(signal, "told to stop again: ending at once; the next start scans the logs");
             std::process::exit(1);

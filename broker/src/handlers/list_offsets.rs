@@ -1,6 +1,8 @@
 //! ListOffsets (key 2), versions 1-10: earliest, latest, by timestamp, max timestamp (KIP-734), and the two of tiered
 //! storage, of which there is none: earliest local is earliest, latest tiered is none.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use kafka_protocol::messages::list_offsets_response::{
@@ -18,8 +20,9 @@ pub async fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffse
     {
         let image = shard.image();
         for topic in &request.topics {
-            for (at, partition) in topic.partitions.iter().enumerate() {
-                let repeated = topic.partitions[..at].iter().any(|p| p.partition_index == partition.partition_index);
+            let mut asked = HashSet::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let repeated = !asked.insert(partition.partition_index);
                 let key = partition_key(&image, topic.name.as_str(), PartitionId(partition.partition_index));
                 let kind = PartitionOpKind::OffsetForTimestamp {
                     timestamp: partition.timestamp,

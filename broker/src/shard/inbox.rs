@@ -13,7 +13,7 @@ use crate::handlers::{fetch, produce};
 const MESSAGES_PER_TURN: usize = 64;
 
 impl Shard {
-    /// Runs until [`ShardMessage::Shutdown`]. First stages happen here, in order; whatever waits is spawned.
+    /// Runs until [`ShardMessage::Close`]. First stages happen here, in order; whatever waits is spawned.
     pub(super) async fn serve_inbox(self: &Rc<Self>, inbox: Receiver<ShardMessage>) {
         let mut handled = 0;
         while let Ok(message) = inbox.recv().await {
@@ -31,7 +31,11 @@ impl Shard {
                 }
                 ShardMessage::Partitions { ops, answer } => self.spawn_ops(ops, answer),
                 ShardMessage::Group(forward) => self.groups.serve_forward(self, *forward),
-                ShardMessage::Shutdown => return,
+                ShardMessage::Drain => {
+                    let shard = self.clone();
+                    self.queues.spawn_control(async move { shard.drain().await });
+                }
+                ShardMessage::Close => return,
             }
             handled += 1;
             if handled % MESSAGES_PER_TURN == 0 {

@@ -26,8 +26,10 @@ pub enum ShardMessage {
     Partitions { ops: Vec<PartitionOp>, answer: oneshot::Sender<Vec<PartitionOpResult>> },
     /// A request for a group coordinator that lives here.
     Group(Box<GroupForward>),
-    /// Stop serving, close the logs, end.
-    Shutdown,
+    /// Answer what is under way, close the connections, and say so ([`super::run::ShardEvent::Drained`]).
+    Drain,
+    /// Close the logs and end. Comes when every shard has drained, since each may need the others for its answers.
+    Close,
 }
 
 /// A metadata change as the metadata core tells it, in a channel of its own: a partition whose log takes time to open

@@ -40,6 +40,8 @@ use crate::storage::Wal;
 use budget::ByteBudget;
 use message::ShardMessage;
 use queues::TaskQueues;
+use run::ShardEvent;
+use tokio::sync::mpsc;
 
 /// One core's state. Cheap to hand around inside the shard (`Rc`), never sent out of it.
 pub struct Shard {
@@ -48,6 +50,7 @@ pub struct Shard {
     settings: Arc<Settings>,
     inboxes: Vec<Sender<ShardMessage>>,
     metadata: MetadataClient,
+    events: mpsc::UnboundedSender<ShardEvent>,
     wal: Wal,
     queues: TaskQueues,
     image: RefCell<MetadataImage>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use metadata::image::MetadataImage;
@@ -51,7 +51,7 @@ pub struct ShardSpec {
     pub metadata: MetadataClient,
     pub image: MetadataImage,
     pub metrics: Arc<ShardMetrics>,
-    /// Told once, when the shard's logs are recovered and it serves.
+    /// Where the shard reports.
     pub events: mpsc::UnboundedSender<ShardEvent>,
 }
 
@@ -60,6 +60,8 @@ pub struct ShardSpec {
 pub enum ShardEvent {
     /// Recovered and serving. Partitions whose log could not be opened are offline.
     Ready { shard: usize, partitions: usize, offline: usize },
+    /// Told to stop, and all its connections are closed.
+    Drained { shard: usize },
     /// Cannot go on; the process must end, so that recovery decides what is on disk.
     Fatal { shard: usize, error: String },
 }
@@ -113,6 +115,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         connections: Cell::new(0),
         connection_closed: LocalEvent::default(),
         settings: spec.settings,
+        events: spec.events.clone(),
         inboxes: spec.inboxes,
     });
 
@@ -159,9 +162,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     }
     let _ = spec.events.send(ShardEvent::Ready { shard: shard.index, partitions, offline });
 
-    shard.serve_inbox(spec.inbox.clone()).await;
-    shard.begin_stop();
-    drain(&shard, &spec.inbox).await;
+    shard.serve_inbox(spec.inbox).await;
     for partition in shard.partitions() {
         if let Err(error) = partition.log.close().await {
             tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
@@ -174,23 +175,21 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     Ok(())
 }
 
-/// Lets what is under way finish: other shards may still wait for answers of this one.
-async fn drain(shard: &Rc<Shard>, inbox: &Receiver<ShardMessage>) {
-    let deadline = Timer::new(DRAIN_MAX).fuse();
-    let mut deadline = std::pin::pin!(deadline);
-    let mut serving = std::pin::pin!(shard.serve_inbox(inbox.clone()).fuse());
-    let mut idle = std::pin::pin!(shard.no_connections().fuse());
-    futures_util::select! {
-        () = idle => {}
-        _ = deadline => {
-            tracing::warn!(shard = shard.index, connections = shard.connections.get(),
-                "connections still open at shutdown are cut off");
-        }
-        () = serving => {}
-    }
-}
-
 impl Shard {
+    /// Lets what is under way finish, and reports when all connections are closed.
+    pub(super) async fn drain(self: Rc<Self>) {
+        self.begin_stop();
+        let idle = std::pin::pin!(self.no_connections());
+        if let Either::Right(_) = select(idle, Timer::new(DRAIN_MAX)).await {
+            tracing::warn!(
+                shard = self.index,
+                connections = self.connections.get(),
+                "connections still open at shutdown are cut off"
+            );
+        }
+        let _ = self.events.send(ShardEvent::Drained { shard: self.index });
+    }
+
     async fn no_connections(&self) {
         while self.connections.get() > 0 {
             self.connection_closed.listen().await;
