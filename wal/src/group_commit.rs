@@ -79,14 +79,14 @@ impl<S: Storage> ShardInner<S> {
         if !self.dirty.borrow().is_empty() {
             return Some(Ok(true));
         }
+        self.room.lapse();
         (self.is_stopping() && self.jobs.is_idle() && self.background.is_idle()).then_some(Ok(false))
     }
 
     async fn commit(&self) -> Result<(), IoError> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let shares: Vec<CommitShare<S>> = dirty.into_iter().filter_map(|log| log.begin_commit()).collect();
-        self.gathered_bytes.set(0);
-        self.gathered_taken.notify_all();
+        self.room.take();
         let mut committed = Vec::with_capacity(shares.len());
         let mut writes = Vec::with_capacity(shares.len());
         for share in shares {

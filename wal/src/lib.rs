@@ -9,6 +9,7 @@ mod appender;
 pub mod checkpoint;
 pub mod file;
 pub mod frame;
+mod gather;
 mod group_commit;
 pub mod inspect;
 mod jobs;
@@ -32,8 +33,8 @@ mod tail_cache;
 pub use file::{IoError, IoOp, Storage, StorageFile};
 pub use jobs::LogClosed;
 pub use log::{
-    AdvanceStartError, AppendError, Appended, CloseError, DeleteError, Durability, Log, LogConfig, LogIdentity,
-    ReadBatches, ReserveError, TruncateError, remove_deleted,
+    AdvanceStartError, AppendError, Appended, CloseError, DeleteError, Durability, DurableListener, Log, LogConfig,
+    LogIdentity, ReadBatches, ReserveError, TruncateError, remove_deleted,
 };
 pub use reader::ReadError;
 pub use recovery::{Corruption, OpenError, RecoveryReport, TailCut};

@@ -143,6 +143,9 @@ pub struct ReadBatches {
     pub next_offset: Offset,
 }
 
+/// Called with the ackable end offset after each commit.
+pub type DurableListener = Rc<dyn Fn(Offset)>;
+
 /// What only one structural change at a time may touch.
 pub(crate) struct Structure {
     pub(crate) checkpoint_file: CheckpointFile,
@@ -165,7 +168,7 @@ pub(crate) struct LogInner<S: Storage> {
     pub(crate) progress: Notify,
     /// Opens and renames of this log's files keep out of each other's way.
     pub(crate) names: NameLock,
-    listener: RefCell<Option<Rc<dyn Fn(Offset)>>>,
+    listener: RefCell<Option<DurableListener>>,
 }
 
 /// One partition's log. Cheap to clone; see the module's contract.
@@ -335,7 +338,7 @@ impl<S: Storage> Log<S> {
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
         shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, batch);
-        shard.gathered_bytes.set(shard.gathered_bytes.get() + frame as usize);
+        shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
         if !std::mem::replace(&mut state.dirty, true) {
             shard.dirty.borrow_mut().push(inner.clone());
             shard.commit_wanted.notify_all();
@@ -364,7 +367,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// `listener` is called after each commit with the new ackable end. It replaces the one before.
-    pub fn set_durable_listener(&self, listener: Rc<dyn Fn(Offset)>) {
+    pub fn set_durable_listener(&self, listener: DurableListener) {
         *self.inner.listener.borrow_mut() = Some(listener);
     }
 

@@ -13,6 +13,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::file::{IoError, IoOp, Storage};
+use crate::gather::GatherRoom;
 use crate::jobs::JobQueue;
 use crate::log::LogInner;
 use crate::read_cache::ReadCache;
@@ -102,12 +103,10 @@ pub(crate) struct ShardInner<S: Storage> {
     pub(crate) read_cache: ReadCache<S>,
     /// Logs with appended batches that no commit has taken yet.
     pub(crate) dirty: RefCell<Vec<Rc<LogInner<S>>>>,
-    /// Bytes in the write buffers of those logs.
-    pub(crate) gathered_bytes: Cell<usize>,
+    /// How much their write buffers may hold.
+    pub(crate) room: GatherRoom,
     /// A log became dirty, or the loop is to look at its end.
     pub(crate) commit_wanted: Notify,
-    /// A commit took what was gathered.
-    pub(crate) gathered_taken: Notify,
     /// Rolls, truncations and the like, run beside the commit loop.
     pub(crate) jobs: JobQueue,
     /// Prewriting and read-ahead.
@@ -132,9 +131,8 @@ impl<S: Storage> ShardWal<S> {
                 tail_cache: RefCell::new(TailCache::new(config.tail_cache_bytes)),
                 read_cache: ReadCache::new(config.read_cache_bytes),
                 dirty: RefCell::default(),
-                gathered_bytes: Cell::new(0),
+                room: GatherRoom::new(config.max_commit_bytes),
                 commit_wanted: Notify::default(),
-                gathered_taken: Notify::default(),
                 jobs: JobQueue::default(),
                 background: JobQueue::default(),
                 fatal: RefCell::default(),
@@ -217,7 +215,7 @@ impl<S: Storage> ShardInner<S> {
 
     /// For those who wait on something that will not happen any more; they look at `fatal` and at the log's state.
     pub(crate) fn wake_all_waiters(&self) {
-        self.gathered_taken.notify_all();
+        self.room.wake_all();
         for log in self.logs.borrow().iter().filter_map(Weak::upgrade) {
             log.progress.notify_all();
         }

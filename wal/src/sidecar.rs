@@ -68,9 +68,7 @@ pub(crate) async fn read<S: Storage>(storage: &S, dir: &Path, name: &str, kind: 
         Err(error) => return Err(error),
     };
     let size = file.size().await?;
-    let content = if size > block_ceil((HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64) {
-        Content::Damaged
-    } else if size == 0 {
+    let content = if size == 0 || size > block_ceil((HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64) {
         Content::Damaged
     } else {
         let bytes = file.read_at(0, block_ceil(size) as usize).await?;

@@ -18,15 +18,14 @@ impl<S: Storage> LogInner<S> {
         config: &LogConfig,
         now_ms: i64,
     ) -> Option<Shortage> {
-        let gathered = self.shard.gathered_bytes.get();
         if state.blocked > 0 {
             Some(Shortage::Blocked)
-        } else if gathered > 0 && gathered as u64 + frame_bytes > self.shard.config.max_commit_bytes as u64 {
-            Some(Shortage::Gathered)
         } else if state.must_roll(frame_bytes, config, now_ms) {
             Some(Shortage::Roll)
         } else if state.end_position + frame_bytes > state.allocated {
             Some(Shortage::Space)
+        } else if state.pass_bytes < frame_bytes && !self.shard.room.admits(frame_bytes) {
+            Some(Shortage::Gathered)
         } else {
             None
         }
@@ -46,12 +45,11 @@ impl<S: Storage> LogInner<S> {
                     self.progress.wait_for(lifted).await;
                 }
                 Some(Shortage::Gathered) => {
-                    let limit = self.shard.config.max_commit_bytes as u64;
-                    let taken = || {
-                        let gathered = self.shard.gathered_bytes.get() as u64;
-                        (gathered == 0 || gathered + frame_bytes <= limit || self.is_ended()).then_some(())
-                    };
-                    self.shard.gathered_taken.wait_for(taken).await;
+                    if self.shard.room.wait(frame_bytes, || self.is_ended()).await {
+                        self.state.borrow_mut().pass_bytes = frame_bytes;
+                        // It looks whether the pass was used.
+                        self.shard.commit_wanted.notify_all();
+                    }
                 }
                 Some(Shortage::Roll | Shortage::Space) => {
                     let log = self.clone();

@@ -467,6 +467,7 @@ impl<S: Storage> LogInner<S> {
         self.shard.tail_cache.borrow_mut().unregister(self.slot);
         *self.listener.borrow_mut() = None;
         self.progress.notify_all();
+        self.shard.room.wake_all();
     }
 
     pub(super) async fn delete(self: Rc<Self>) -> Result<(), DeleteError> {

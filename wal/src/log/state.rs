@@ -33,7 +33,7 @@ pub(crate) struct AppendRate {
 impl AppendRate {
     fn note(&mut self, bytes: u64, now_ms: i64) {
         let elapsed_ms = now_ms.saturating_sub(self.window_start_ms);
-        if elapsed_ms >= RATE_WINDOW_MS || elapsed_ms < 0 {
+        if !(0..RATE_WINDOW_MS).contains(&elapsed_ms) {
             let rate = self.window_bytes.saturating_mul(1000).checked_div(elapsed_ms.max(0) as u64).unwrap_or(0);
             self.bytes_per_second = self.bytes_per_second / 2 + rate / 2;
             self.window_start_ms = now_ms;
@@ -105,6 +105,8 @@ pub(crate) struct LogState<S: Storage> {
     /// Structural changes that keep appends away.
     pub(crate) blocked: u32,
     pub(crate) closed: bool,
+    /// An append of up to that much was let in by the shard's [`crate::gather::GatherRoom`].
+    pub(crate) pass_bytes: u64,
     pub(crate) rate: AppendRate,
     /// What recent commits had, for the next write buffer's size.
     pub(crate) expected_commit_bytes: usize,
@@ -157,6 +159,7 @@ impl<S: Storage> LogState<S> {
             in_commit: false,
             blocked: 0,
             closed: false,
+            pass_bytes: 0,
             rate: AppendRate::default(),
             expected_commit_bytes: 0,
             recent_read_ends: [(0, 0); 4],
