@@ -213,6 +213,11 @@ pub fn decode(seed: FrameSeed, bytes: &[u8]) -> Result<(FrameInfo, &[u8]), Frame
     Ok((info, &body[..info.payload_bytes as usize]))
 }
 
+/// The CRC-32 in the header of a frame that [`decode`] accepted.
+pub(crate) fn stored_crc(frame: &[u8]) -> u32 {
+    FrameHeader::ref_from_prefix(frame).map_or(0, |(header, _)| header.crc.get())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

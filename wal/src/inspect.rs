@@ -1,1 +1,306 @@
 //! Looking at a log's files from outside: `ringlog wal dump` and `ringlog wal verify`.
+//!
+//! Contract: changes nothing, needs no runtime and no O_DIRECT, and works while a broker writes. Frames are judged by the
+//! code that recovery uses, and unlike recovery every segment is read, sealed ones included.
+//!
+//! While a broker writes, its last commit may be half on disk: that shows as a tail, not as damage. What looks like damage
+//! in the last segment is looked at again before it is reported, since the page cache may have been behind.
+//!
+//! Deliberately absent: repair. What is damaged comes back from a replica or a backup.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use protocol::Offset;
+use protocol::record_batch::BatchHeader;
+
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointFile};
+use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile};
+use crate::frame::{FrameInfo, Incarnation};
+use crate::log::LogIdentity;
+use crate::recovery::{Corruption, IncarnationRule, ScanError, ScanTask, TailCut, scan_segment};
+use crate::segment::{HeaderDamage, NameKind, SegmentHeader, SegmentSummary, file_name, parse_file_name};
+use crate::sidecar::{self, Content, Kind};
+
+mod read_only;
+#[cfg(test)]
+mod tests;
+
+use read_only::{ReadOnlyFile, ReadOnlyStorage, run};
+
+/// How often something in the last segment is looked at before it counts as damaged.
+const LOOKS: usize = 3;
+
+/// One frame of a segment, whose checksums are both good.
+#[derive(Clone, Copy, Debug)]
+pub struct InspectedFrame<'a> {
+    pub path: &'a Path,
+    /// Bytes from the begin of the file.
+    pub position: u64,
+    /// Header and padding included.
+    pub frame_bytes: u64,
+    /// The frame's CRC-32; the batch has its own CRC-32C.
+    pub frame_crc: u32,
+    pub frame: FrameInfo,
+    pub batch: BatchHeader,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    #[error(transparent)]
+    Frame(Box<Corruption>),
+    #[error("{}: {found}", path.display())]
+    Header { path: PathBuf, found: HeaderDamage },
+    #[error("{} belongs to another log ({found:?}) than its checkpoint says ({expected:?})", path.display())]
+    Identity { path: PathBuf, expected: LogIdentity, found: LogIdentity },
+    #[error("{} begins at offset {found}, its name says {expected}", path.display())]
+    BaseOffset { path: PathBuf, expected: Offset, found: Offset },
+    #[error("{} has no readable checkpoint", dir.display())]
+    Checkpoint { dir: PathBuf },
+    #[error("{} lacks the segment with offset {offset}", dir.display())]
+    SegmentMissing { dir: PathBuf, offset: Offset },
+    #[error("{} does not describe its segment: it ends at offset {found}, the segment at {expected}", path.display())]
+    IndexMismatch { path: PathBuf, expected: Offset, found: Offset },
+    /// The next open builds it anew.
+    #[error("{} is missing or unreadable; the next start builds it anew", path.display())]
+    IndexUnreadable { path: PathBuf },
+    /// The segments may belong to a cut that a crash interrupted; the next open removes them.
+    #[error("{} was cut off; the next start removes it", path.display())]
+    CutOff { path: PathBuf },
+    /// Never acknowledged; the next open cuts it.
+    #[error(
+        "{} ends at byte {}, offset {}: behind it stands a tail that was never acknowledged ({}), the next start cuts it",
+        .0.path.display(), .0.position, .0.offset, .0.found
+    )]
+    Tail(TailCut),
+}
+
+impl Finding {
+    /// Whether something acknowledged may be lost; else the next start of the broker deals with it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Finding::IndexUnreadable { .. } | Finding::CutOff { .. } | Finding::Tail(_))
+    }
+}
+
+/// What an inspection saw.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Inspection {
+    pub checkpoint: Option<Checkpoint>,
+    pub segments: usize,
+    pub frames: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Offset after the last good frame.
+    pub log_end: Offset,
+    /// In the order of the log.
+    pub findings: Vec<Finding>,
+}
+
+impl Inspection {
+    /// No finding is damage.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.findings.iter().any(Finding::is_damage)
+    }
+}
+
+/// Why nothing could be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error("{} is neither a segment (<offset>.log) nor the directory of a partition", path.display())]
+    NotALog { path: PathBuf },
+}
+
+/// Directories of partitions at or below `path`: itself, or those in it (a data directory).
+pub fn find_logs(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
+    if is_partition(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let names = run(ReadOnlyStorage.list_dir(path))?;
+    Ok(names.into_iter().map(|name| path.join(name)).filter(|path| is_partition(path)).collect())
+}
+
+fn is_partition(dir: &Path) -> bool {
+    let has_segments = || {
+        let names = run(ReadOnlyStorage.list_dir(dir)).unwrap_or_default();
+        names.iter().any(|name| matches!(parse_file_name(name), Some((_, NameKind::Log))))
+    };
+    dir.join(CHECKPOINT_FILE).exists() || has_segments()
+}
+
+/// Reads everything in a partition's directory, or one segment, and says what is wrong.
+pub fn verify(path: &Path) -> Result<Inspection, InspectError> {
+    inspect(path, |_| {})
+}
+
+/// As [`verify`], and shows every good frame, in the order of the log.
+pub fn inspect(path: &Path, mut on_frame: impl FnMut(&InspectedFrame<'_>)) -> Result<Inspection, InspectError> {
+    let mut inspection = Inspection::default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some((base, NameKind::Log)) = parse_file_name(name) {
+        let view = SegmentView { path, base, checkpoint: None, sealed_end: None };
+        view.inspect(&mut inspection, &mut on_frame)?;
+        return Ok(inspection);
+    }
+    if !path.is_dir() || !is_partition(path) {
+        return Err(InspectError::NotALog { path: path.to_owned() });
+    }
+    inspection.checkpoint = match run(CheckpointFile::load(&ReadOnlyStorage, path))? {
+        Some(Ok((_, checkpoint))) => Some(checkpoint),
+        Some(Err(_)) | None => {
+            inspection.findings.push(Finding::Checkpoint { dir: path.to_owned() });
+            None
+        }
+    };
+    let names = run(ReadOnlyStorage.list_dir(path))?;
+    let mut bases: Vec<Offset> = Vec::new();
+    for name in names {
+        if let Some((base, NameKind::Log)) = parse_file_name(&name) {
+            bases.push(base);
+        }
+    }
+    if let Some(checkpoint) = inspection.checkpoint {
+        let log_start = checkpoint.log_start;
+        if bases.first().is_none_or(|first| *first > log_start) {
+            inspection.findings.push(Finding::SegmentMissing { dir: path.to_owned(), offset: log_start });
+        }
+        bases.retain(|base| !is_cut_off(path, *base, &checkpoint, &mut inspection));
+    }
+    for (at, base) in bases.iter().enumerate() {
+        let segment = path.join(file_name(*base, NameKind::Log));
+        let sealed_end = bases.get(at + 1).copied();
+        let view = SegmentView { path: &segment, base: *base, checkpoint: inspection.checkpoint, sealed_end };
+        match view.inspect(&mut inspection, &mut on_frame) {
+            // Retention was here meanwhile.
+            Err(InspectError::Io(error)) if error.is_not_found() => {}
+            result => result?,
+        }
+    }
+    Ok(inspection)
+}
+
+/// Segments of an incarnation that ended before the settled position.
+fn is_cut_off(dir: &Path, base: Offset, checkpoint: &Checkpoint, inspection: &mut Inspection) -> bool {
+    let path = dir.join(file_name(base, NameKind::Log));
+    let header = run(async {
+        let file = ReadOnlyStorage.open(&path, Access::Read).await.ok()?;
+        SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
+    });
+    let cut_off = base > checkpoint.settled.segment_base
+        && header.is_some_and(|header| header.incarnation < checkpoint.incarnation);
+    if cut_off {
+        inspection.findings.push(Finding::CutOff { path });
+    }
+    cut_off
+}
+
+/// One segment, with what is known of it from outside.
+struct SegmentView<'a> {
+    path: &'a Path,
+    base: Offset,
+    checkpoint: Option<Checkpoint>,
+    /// Where the next segment begins.
+    sealed_end: Option<Offset>,
+}
+
+impl SegmentView<'_> {
+    fn inspect(
+        &self,
+        inspection: &mut Inspection,
+        on_frame: &mut impl FnMut(&InspectedFrame<'_>),
+    ) -> Result<(), InspectError> {
+        inspection.segments += 1;
+        let file = Rc::new(run(ReadOnlyStorage.open(self.path, Access::Read))?);
+        let header = match SegmentHeader::decode(&run(file.read_at(0, BLOCK_BYTES))?) {
+            Ok(header) => header,
+            Err(found) => {
+                inspection.findings.push(Finding::Header { path: self.path.to_owned(), found });
+                return Ok(());
+            }
+        };
+        if header.base_offset != self.base {
+            let (path, expected, found) = (self.path.to_owned(), self.base, header.base_offset);
+            inspection.findings.push(Finding::BaseOffset { path, expected, found });
+            return Ok(());
+        }
+        if let Some(expected) = self.checkpoint.map(|checkpoint| checkpoint.identity)
+            && expected != header.identity
+        {
+            let (path, found) = (self.path.to_owned(), header.identity);
+            inspection.findings.push(Finding::Identity { path, expected, found });
+            return Ok(());
+        }
+        let looks = if self.sealed_end.is_some() { 1 } else { LOOKS };
+        let mut shown = self.base;
+        for look in 1..=looks {
+            let scan = run(scan_segment(self.task(&header, file.clone()), |frame| {
+                if frame.info.base_offset < shown {
+                    return;
+                }
+                shown = frame.info.next_offset();
+                inspection.frames += 1;
+                inspection.bytes += frame.info.frame_bytes();
+                inspection.log_end = shown;
+                on_frame(&InspectedFrame {
+                    path: self.path,
+                    position: frame.position,
+                    frame_bytes: frame.info.frame_bytes(),
+                    frame_crc: frame.crc,
+                    frame: frame.info,
+                    batch: frame.batch,
+                });
+            }));
+            match scan {
+                Ok(scan) => {
+                    inspection.findings.extend(scan.cut.map(Finding::Tail));
+                    inspection.findings.extend(self.check_index(&scan.summary)?);
+                    break;
+                }
+                Err(ScanError::Corrupt(_)) if look < looks => {}
+                Err(ScanError::Corrupt(corruption)) => inspection.findings.push(Finding::Frame(corruption)),
+                Err(ScanError::Io(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn task(&self, header: &SegmentHeader, file: Rc<ReadOnlyFile>) -> ScanTask<ReadOnlyStorage> {
+        let anything = IncarnationRule { current: Incarnation(u32::MAX), settled_position: u64::MAX };
+        ScanTask {
+            path: self.path.to_owned(),
+            file,
+            base: self.base,
+            seed: header.seed(),
+            rule: self.checkpoint.map_or(anything, |checkpoint| IncarnationRule::of(&checkpoint, self.base)),
+            synced: self.checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.settled.offset),
+            sealed_end: self.sealed_end,
+            stop_at: None,
+            interval_bytes: u64::MAX,
+            now_ms: i64::MAX,
+        }
+    }
+
+    fn check_index(&self, scanned: &SegmentSummary) -> Result<Option<Finding>, IoError> {
+        let (Some(_), Some(dir)) = (self.sealed_end, self.path.parent()) else { return Ok(None) };
+        let name = file_name(self.base, NameKind::Index);
+        let path = dir.join(&name);
+        let found = match run(sidecar::read(&ReadOnlyStorage, dir, &name, Kind::Index))? {
+            Content::Payload(payload) => SegmentSummary::decode(&payload),
+            Content::Missing | Content::Damaged => None,
+        };
+        Ok(match found {
+            None => Some(Finding::IndexUnreadable { path }),
+            Some((found, _))
+                if (found.next_offset, found.end_position) != (scanned.next_offset, scanned.end_position) =>
+            {
+                let (expected, found) = (scanned.next_offset, found.next_offset);
+                Some(Finding::IndexMismatch { path, expected, found })
+            }
+            Some(_) => None,
+        })
+    }
+}

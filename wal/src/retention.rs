@@ -108,7 +108,7 @@ impl<S: Storage> LogInner<S> {
         let plan = plan(&summaries, &config, self.state.borrow().log_start, limit, now_ms);
         let mut report = RetentionReport::default();
         if plan.roll {
-            self.roll(&mut structure, now_ms).await?;
+            self.roll(&mut structure).await?;
             report.rolled = true;
         }
         let doomed: Vec<Rc<Segment<S>>> = self.state.borrow().segments.iter().take(plan.delete).cloned().collect();

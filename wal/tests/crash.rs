@@ -10,12 +10,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use common::model::{SharedWorld, Violation, Workload, World, live};
-use common::{ROOT, run_sim, shard_config};
+use common::{ROOT, START_MS, dir, fill, identity, run_sim, shard_config, with_shard};
 use protocol::Offset;
 use wal::file::FlushScope;
 use wal::file::sim::{SimBuffer, SimFile, SimStorage};
 use wal::file::{Access, Storage, StorageFile};
-use wal::{IoError, LogConfig, ShardWalConfig};
+use wal::{IoError, Log, LogConfig, ShardWal, ShardWalConfig, remove_deleted};
 
 /// Segments of a few blocks, batches from a few bytes to several blocks.
 fn small() -> Workload {
@@ -142,6 +142,49 @@ fn nothing_acknowledged_is_lost_with_a_sync_per_file() {
 #[test]
 fn nothing_acknowledged_is_lost_in_prewritten_and_recycled_segments() {
     cut_everywhere(prewritten(), FlushScope::Device, seeds(4), 3);
+}
+
+/// A topic is deleted and created again while power goes: either log is whole, and left-overs go.
+#[test]
+fn a_deletion_is_whole_or_has_not_happened() {
+    let root = Path::new(ROOT);
+    for effect in 1.. {
+        let storage = SimStorage::new(effect, FlushScope::Device, root);
+        let config = small().log;
+        let life = |again: bool| {
+            let storage = storage.clone();
+            async move {
+                let shard = ShardWal::new(storage.clone(), root.to_owned(), shard_config());
+                let (log, _) = Log::open(&shard, &dir(root, 0), identity(0), config, START_MS).await.unwrap();
+                let work = async {
+                    if again {
+                        log.delete().await.unwrap();
+                    } else {
+                        fill(&log, 20, 2_000, 0).await;
+                    }
+                };
+                with_shard(&shard, work).await.1.unwrap();
+            }
+        };
+        run_sim(&storage, life(false)).unwrap();
+        storage.cut_power_at(storage.effects() + effect);
+        let finished = run_sim(&storage, life(true)).is_some();
+        storage.cut_power();
+        let storage = storage.restart();
+        run_sim(&storage, async {
+            remove_deleted(&storage, root).await.unwrap();
+            let names = storage.list_dir(root).await.unwrap();
+            assert!(!finished || names.is_empty(), "{names:?}");
+            let shard = ShardWal::new(storage.clone(), root.to_owned(), shard_config());
+            let (log, report) = Log::open(&shard, &dir(root, 0), identity(0), config, START_MS).await.unwrap();
+            assert_eq!(log.log_end_offset(), Offset(if report.created { 0 } else { 200 }), "effect {effect}");
+        })
+        .unwrap();
+        if finished {
+            assert!(effect > 10);
+            return;
+        }
+    }
 }
 
 /// A disk whose sync of segments does nothing: the error that everything else here is about.

@@ -172,7 +172,7 @@ impl<S: Storage> LogInner<S> {
         // Another caller may have made room meanwhile.
         let shortage = self.shortage(&self.state.borrow(), frame_bytes, &self.config.get(), now_ms);
         match shortage {
-            Some(Shortage::Roll) => self.roll(&mut structure, now_ms).await,
+            Some(Shortage::Roll) => self.roll(&mut structure).await,
             Some(Shortage::Space) => self.extend(frame_bytes).await,
             None | Some(Shortage::Blocked | Shortage::Gathered) => Ok(()),
         }
@@ -201,7 +201,7 @@ impl<S: Storage> LogInner<S> {
     }
 
     /// Seals the active segment and begins another at the log end. Nothing has changed if it fails.
-    pub(crate) async fn roll(self: &Rc<Self>, structure: &mut Structure, _now_ms: i64) -> Result<(), ChangeError> {
+    pub(crate) async fn roll(self: &Rc<Self>, structure: &mut Structure) -> Result<(), ChangeError> {
         let block = self.block_appends();
         self.settle().await?;
         if self.state.borrow().active().summary.get().is_empty() {

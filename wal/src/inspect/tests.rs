@@ -1,0 +1,141 @@
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use protocol::record_batch::BatchHeader;
+use protocol::{LeaderEpoch, PartitionId, TopicId};
+
+use super::*;
+use crate::file::sim::SimStorage;
+use crate::frame::FRAME_HEADER_BYTES;
+use crate::segment::FIRST_FRAME_POSITION;
+use crate::{Log, LogConfig, ShardWal, ShardWalConfig};
+
+const DIR: &str = "/data/topic-0";
+const BATCHES: i64 = 12;
+
+fn batch() -> Vec<u8> {
+    let mut bytes = vec![3; 1500];
+    bytes[..8].fill(0);
+    bytes[8..12].copy_from_slice(&(1500i32 - 12).to_be_bytes());
+    bytes[16] = 2;
+    bytes[21..23].fill(0);
+    bytes[23..27].copy_from_slice(&4i32.to_be_bytes());
+    bytes[43..57].fill(0xff);
+    bytes[57..61].copy_from_slice(&5i32.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// A log of several segments, its last batches in one commit each; copied to a real directory.
+fn log_on_disk(close: bool) -> tempfile::TempDir {
+    let storage = SimStorage::new(1, crate::file::FlushScope::File, Path::new("/data"));
+    let shard = ShardWal::new(storage.clone(), "/data".into(), ShardWalConfig::default());
+    let identity = LogIdentity { topic_id: TopicId(uuid::Uuid::from_u128(1)), partition: PartitionId(0) };
+    let config = LogConfig { segment_bytes: 10_000, ..LogConfig::default() };
+    let work = async {
+        let (log, _) = Log::open(&shard, Path::new(DIR), identity, config, 0).await.unwrap();
+        let work = async {
+            for _ in 0..BATCHES {
+                let mut bytes = batch();
+                let header = BatchHeader::parse(&bytes).unwrap();
+                log.reserve(bytes.len(), 0).await.unwrap();
+                log.append(&mut bytes, &header, LeaderEpoch(2), 0).unwrap();
+                log.wait_ackable(log.log_end_offset()).await.unwrap();
+            }
+            if close {
+                log.close().await.unwrap();
+            }
+            shard.stop();
+        };
+        futures_util::join!(work, shard.run_commits(), shard.run_background()).1.unwrap();
+    };
+    let mut work = pin!(work);
+    while work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    let dir = tempfile::tempdir().unwrap();
+    for path in storage.files() {
+        fs::write(dir.path().join(path.file_name().unwrap()), storage.content(&path).unwrap()).unwrap();
+    }
+    dir
+}
+
+fn flip(path: &Path, byte: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[byte as usize] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+fn segment(dir: &Path, base: i64) -> PathBuf {
+    dir.join(file_name(Offset(base), NameKind::Log))
+}
+
+#[test]
+fn a_good_log_has_no_findings_and_shows_every_batch() {
+    for close in [false, true] {
+        let dir = log_on_disk(close);
+        let mut shown = Vec::new();
+        let inspection = inspect(dir.path(), |frame| {
+            assert_eq!((frame.batch.size_bytes, frame.frame.leader_epoch), (1500, LeaderEpoch(2)));
+            assert!(frame.position >= FIRST_FRAME_POSITION && frame.frame_bytes == 1552 && frame.frame_crc != 0);
+            shown.push(frame.frame.base_offset.0);
+        })
+        .unwrap();
+        assert_eq!(shown, (0..BATCHES).map(|at| at * 5).collect::<Vec<_>>());
+        assert_eq!(inspection.findings, []);
+        assert_eq!((inspection.frames, inspection.bytes), (BATCHES as u64, BATCHES as u64 * 1552));
+        assert_eq!((inspection.segments, inspection.log_end), (4, Offset(60)));
+        let one = verify(&segment(dir.path(), 15)).unwrap();
+        assert_eq!((one.frames, one.log_end, one.findings), (3, Offset(30), vec![]));
+    }
+}
+
+#[test]
+fn damage_is_found_in_every_segment_and_inspection_goes_on() {
+    let dir = log_on_disk(true);
+    flip(&segment(dir.path(), 0), FIRST_FRAME_POSITION + 1552 + FRAME_HEADER_BYTES as u64 + 3);
+    flip(&segment(dir.path(), 30), 17);
+    flip(&segment(dir.path(), 45), FIRST_FRAME_POSITION + 3);
+    let inspection = verify(dir.path()).unwrap();
+    assert!(!inspection.is_good() && inspection.findings.len() == 3, "{:?}", inspection.findings);
+    let Finding::Frame(corruption) = &inspection.findings[0] else { panic!("{:?}", inspection.findings) };
+    assert_eq!((corruption.position, corruption.offset, corruption.valid_frames_beyond), (4096 + 1552, Offset(5), 1));
+    assert!(matches!(&inspection.findings[1], Finding::Header { .. }));
+    // The last segment, below what the clean close says was synced.
+    assert!(matches!(&inspection.findings[2], Finding::Frame(corruption) if corruption.offset == Offset(45)));
+    assert_eq!(inspection.frames, 1 + 3);
+}
+
+#[test]
+fn a_tail_an_index_and_left_over_segments_are_no_damage() {
+    let dir = log_on_disk(false);
+    flip(&segment(dir.path(), 45), FIRST_FRAME_POSITION + 2 * 1552 + 3);
+    fs::remove_file(dir.path().join(file_name(Offset(15), NameKind::Index))).unwrap();
+    let inspection = verify(dir.path()).unwrap();
+    assert!(inspection.is_good(), "{:?}", inspection.findings);
+    assert!(matches!(&inspection.findings[0], Finding::IndexUnreadable { .. }));
+    assert!(matches!(&inspection.findings[1], Finding::Tail(tail) if tail.offset == Offset(55)));
+    assert_eq!(inspection.findings.len(), 2);
+}
+
+#[test]
+fn missing_files_are_found() {
+    let dir = log_on_disk(true);
+    fs::remove_file(segment(dir.path(), 0)).unwrap();
+    assert!(matches!(verify(dir.path()).unwrap().findings[..], [Finding::SegmentMissing { offset: Offset(0), .. }]));
+    let dir = log_on_disk(true);
+    fs::remove_file(segment(dir.path(), 15)).unwrap();
+    assert!(
+        matches!(&verify(dir.path()).unwrap().findings[..], [Finding::Frame(corruption)] if corruption.offset == Offset(15))
+    );
+    fs::remove_file(dir.path().join(CHECKPOINT_FILE)).unwrap();
+    assert!(matches!(verify(dir.path()).unwrap().findings[..], [Finding::Checkpoint { .. }, ..]));
+    assert_eq!(find_logs(dir.path()).unwrap(), [dir.path()]);
+    let data = tempfile::tempdir().unwrap();
+    assert!(matches!(verify(data.path()), Err(InspectError::NotALog { .. })));
+    fs::create_dir(data.path().join("lost+found")).unwrap();
+    fs::rename(dir.path(), data.path().join("topic-0")).unwrap();
+    assert_eq!(find_logs(data.path()).unwrap(), [data.path().join("topic-0")]);
+}
