@@ -1,12 +1,8 @@
-//! The life of a real broker process: starting, stopping, refusing what it must refuse, and what it says of a damaged log.
-//!
-//! Requests are made with the `protocol` crate over plain sockets, so every byte is known.
+//! A real broker process and a client that knows every byte it sends.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,17 +20,16 @@ use protocol::records::BatchBuilder;
 
 /// Generous: a bound on a hang, never on speed.
 const HANG_MAX: Duration = Duration::from_secs(60);
-const KAFKA_STORAGE_ERROR: i16 = 56;
 
 /// A broker process whose log lines are collected.
-struct Broker {
+pub struct Broker {
     process: Child,
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Broker {
-    fn spawn(data_dir: &Path, kafka_addr: &str, more: &[&str]) -> Broker {
+    pub fn spawn(data_dir: &Path, kafka_addr: &str, more: &[&str]) -> Broker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
         command
             .args(["serve", "--kafka-addr", kafka_addr, "--internal-addr", "127.0.0.1:0"])
@@ -61,7 +56,7 @@ impl Broker {
         Broker { process, lines, reader: Some(reader) }
     }
 
-    fn start(data_dir: &Path) -> (Broker, SocketAddr) {
+    pub fn start(data_dir: &Path) -> (Broker, SocketAddr) {
         let mut broker = Broker::spawn(data_dir, "127.0.0.1:0", &[]);
         let line = broker.wait_for_line("kafka listener bound");
         let address = field(&line, "addr=");
@@ -69,7 +64,7 @@ impl Broker {
     }
 
     /// Waits for a log line; fails if the process ends without it.
-    fn wait_for_line(&mut self, text: &str) -> String {
+    pub fn wait_for_line(&mut self, text: &str) -> String {
         let since = Instant::now();
         loop {
             if let Some(line) = self.lines.lock().unwrap().iter().find(|line| line.contains(text)) {
@@ -81,13 +76,13 @@ impl Broker {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     /// Waits for the end; returns the exit code (`None` when killed by a signal) and all it logged.
-    fn wait(mut self) -> (Option<i32>, String) {
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let since = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -101,14 +96,14 @@ impl Broker {
         (status.code(), log)
     }
 
-    fn stop(self) -> String {
+    pub fn stop(self) -> String {
         self.signal("TERM");
         let (code, log) = self.wait();
         assert_eq!(code, Some(0), "{log}");
         log
     }
 
-    fn kill9(self) {
+    pub fn kill9(self) {
         self.signal("KILL");
         assert_eq!(self.wait().0, None);
     }
@@ -127,24 +122,24 @@ fn field(line: &str, name: &str) -> String {
 }
 
 /// A directory on the file system of the build, which is a real disk where `/tmp` may not be.
-fn directory() -> tempfile::TempDir {
+pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// A connection that sends one request at a time.
-struct Client {
+pub struct Client {
     socket: TcpStream,
     correlation_id: i32,
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> Client {
+    pub fn connect(address: SocketAddr) -> Client {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(HANG_MAX)).unwrap();
         Client { socket, correlation_id: 0 }
     }
 
-    fn call<A: Encodable, B: Decodable>(&mut self, api: ApiKey, version: i16, request: &A) -> B {
+    pub fn call<A: Encodable, B: Decodable>(&mut self, api: ApiKey, version: i16, request: &A) -> B {
         self.correlation_id += 1;
         let mut frame = BytesMut::new();
         RequestHeader::default()
@@ -166,7 +161,7 @@ impl Client {
         B::decode(&mut answer, version).unwrap()
     }
 
-    fn create_topic(&mut self, name: &'static str) {
+    pub fn create_topic(&mut self, name: &'static str) {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.into()))
             .with_num_partitions(1)
@@ -177,7 +172,7 @@ impl Client {
     }
 
     /// Produces one record with acks=all; the error code and its offset.
-    fn produce(&mut self, topic: &'static str, value: &[u8]) -> (i16, i64) {
+    pub fn produce(&mut self, topic: &'static str, value: &[u8]) -> (i16, i64) {
         let mut batch = BatchBuilder::new();
         batch.append(1_700_000_000_000, None, Some(value), &[]);
         let data = PartitionProduceData::default().with_index(0).with_records(Some(Bytes::from(batch.build())));
@@ -189,7 +184,7 @@ impl Client {
     }
 
     /// Fetches from the start; the error code, the high watermark and the bytes.
-    fn fetch(&mut self, topic: &'static str) -> (i16, i64, usize) {
+    pub fn fetch(&mut self, topic: &'static str) -> (i16, i64, usize) {
         let partition = FetchPartition::default()
             .with_partition(0)
             .with_fetch_offset(0)
@@ -202,93 +197,4 @@ impl Client {
         let bytes = partition.records.as_ref().map_or(0, Bytes::len);
         (partition.error_code, partition.high_watermark, bytes)
     }
-}
-
-fn segment_of(data_dir: &Path, topic: &str) -> PathBuf {
-    data_dir.join(format!("{topic}-0")).join("00000000000000000000.log")
-}
-
-#[test]
-fn a_stop_is_orderly_and_a_kill_loses_nothing_acknowledged() {
-    let dir = directory();
-    let (broker, address) = Broker::start(dir.path());
-    let mut client = Client::connect(address);
-    client.create_topic("t");
-    assert_eq!(client.produce("t", b"one"), (0, 0));
-    let log = broker.stop();
-    assert!(log.contains("stopped"), "{log}");
-
-    let (broker, address) = Broker::start(dir.path());
-    let mut client = Client::connect(address);
-    assert_eq!(client.produce("t", b"two"), (0, 1));
-    broker.kill9();
-
-    let (broker, address) = Broker::start(dir.path());
-    let mut client = Client::connect(address);
-    let (error, high_watermark, bytes) = client.fetch("t");
-    assert_eq!((error, high_watermark), (0, 2));
-    assert!(bytes > 2 * 61, "{bytes}");
-    broker.stop();
-}
-
-#[test]
-fn interrupt_stops_it_too_and_open_connections_do_not_keep_it() {
-    let dir = directory();
-    let (broker, address) = Broker::start(dir.path());
-    let idle = Client::connect(address);
-    broker.signal("INT");
-    let (code, log) = broker.wait();
-    assert_eq!(code, Some(0), "{log}");
-    drop(idle);
-}
-
-#[test]
-fn a_data_directory_and_a_port_have_one_broker() {
-    let dir = directory();
-    let (broker, address) = Broker::start(dir.path());
-
-    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &[]).wait();
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("is in use by process"), "{log}");
-
-    let other = directory();
-    let (code, log) = Broker::spawn(other.path(), &address.to_string(), &[]).wait();
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("kafka-addr") && log.contains(&address.to_string()), "{log}");
-
-    broker.stop();
-    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &["--node-id", "2"]).wait();
-    assert_eq!(code, Some(1), "another node's directory was taken: {log}");
-}
-
-#[test]
-fn damage_in_the_middle_takes_one_partition_offline_and_says_where() {
-    let dir = directory();
-    let (broker, address) = Broker::start(dir.path());
-    let mut client = Client::connect(address);
-    client.create_topic("damaged");
-    client.create_topic("whole");
-    for n in 0..20 {
-        assert_eq!(client.produce("damaged", &[b'x'; 2000]), (0, n));
-        assert_eq!(client.produce("whole", b"fine"), (0, n));
-    }
-    broker.kill9();
-
-    // One bit of a record in the middle: acknowledged, synced, and not the last.
-    let path = segment_of(dir.path(), "damaged");
-    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let content = fs::read(&path).unwrap();
-    let middle = content.windows(2000).position(|w| w == [b'x'; 2000]).unwrap() + 1000;
-    file.write_all_at(&[content[middle] ^ 1], middle as u64).unwrap();
-    file.sync_all().unwrap();
-
-    let (mut broker, address) = Broker::start(dir.path());
-    let line = broker.wait_for_line("its log cannot be opened");
-    assert!(line.contains(path.to_str().unwrap()), "the place is not named: {line}");
-    let mut client = Client::connect(address);
-    assert_eq!(client.produce("damaged", b"more").0, KAFKA_STORAGE_ERROR);
-    assert_eq!(client.fetch("damaged").0, KAFKA_STORAGE_ERROR);
-    assert_eq!(client.fetch("whole").1, 20);
-    assert_eq!(client.produce("whole", b"more"), (0, 20));
-    broker.stop();
 }

@@ -1,0 +1,98 @@
+//! Starting, stopping, refusing what must be refused, and what the broker says of a damaged log.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Broker, Client, directory};
+
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+fn segment_of(data_dir: &Path, topic: &str) -> PathBuf {
+    data_dir.join(format!("{topic}-0")).join("00000000000000000000.log")
+}
+
+#[test]
+fn a_stop_is_orderly_and_a_kill_loses_nothing_acknowledged() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("t");
+    assert_eq!(client.produce("t", b"one"), (0, 0));
+    let log = broker.stop();
+    assert!(log.contains("stopped"), "{log}");
+
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    assert_eq!(client.produce("t", b"two"), (0, 1));
+    broker.kill9();
+
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    let (error, high_watermark, bytes) = client.fetch("t");
+    assert_eq!((error, high_watermark), (0, 2));
+    assert!(bytes > 2 * 61, "{bytes}");
+    broker.stop();
+}
+
+#[test]
+fn interrupt_stops_it_too_and_open_connections_do_not_keep_it() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let idle = Client::connect(address);
+    broker.signal("INT");
+    let (code, log) = broker.wait();
+    assert_eq!(code, Some(0), "{log}");
+    drop(idle);
+}
+
+#[test]
+fn a_data_directory_and_a_port_have_one_broker() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+
+    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &[]).wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("is in use by process"), "{log}");
+
+    let other = directory();
+    let (code, log) = Broker::spawn(other.path(), &address.to_string(), &[]).wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("kafka-addr") && log.contains(&address.to_string()), "{log}");
+
+    broker.stop();
+    let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &["--node-id", "2"]).wait();
+    assert_eq!(code, Some(1), "another node's directory was taken: {log}");
+}
+
+#[test]
+fn damage_in_the_middle_takes_one_partition_offline_and_says_where() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("damaged");
+    client.create_topic("whole");
+    for n in 0..20 {
+        assert_eq!(client.produce("damaged", &[b'x'; 2000]), (0, n));
+        assert_eq!(client.produce("whole", b"fine"), (0, n));
+    }
+    broker.kill9();
+
+    // One bit of a record in the middle: acknowledged, synced, and not the last.
+    let path = segment_of(dir.path(), "damaged");
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let content = fs::read(&path).unwrap();
+    let middle = content.windows(2000).position(|w| w == [b'x'; 2000]).unwrap() + 1000;
+    file.write_all_at(&[content[middle] ^ 1], middle as u64).unwrap();
+    file.sync_all().unwrap();
+
+    let (mut broker, address) = Broker::start(dir.path());
+    let line = broker.wait_for_line("its log cannot be opened");
+    assert!(line.contains(path.to_str().unwrap()), "the place is not named: {line}");
+    let mut client = Client::connect(address);
+    assert_eq!(client.produce("damaged", b"more").0, KAFKA_STORAGE_ERROR);
+    assert_eq!(client.fetch("damaged").0, KAFKA_STORAGE_ERROR);
+    assert_eq!(client.fetch("whole").1, 20);
+    assert_eq!(client.produce("whole", b"more"), (0, 20));
+    broker.stop();
+}

@@ -1,0 +1,5 @@
+//! Tests of real broker processes.
+
+mod harness;
+mod life;
+mod versions;
