@@ -379,6 +379,11 @@ fn group_apis_answer_in_every_version() {
             .with_group_id(group("joined"))
             .with_generation_id(1)
             .with_member_id(text("nobody"));
+        let request = if version >= 5 {
+            request.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range")))
+        } else {
+            request
+        };
         let response: SyncGroupResponse = client.call(ApiKey::SyncGroup, version, &request);
         assert_eq!(response.error_code, 25, "SyncGroup {version}");
     }
