@@ -2,12 +2,13 @@
 //!
 //! [`run`] does everything but serve: it parses, loads the configuration, sets up logging, and carries out the
 //! subcommands that end by themselves. Exit statuses are 0 for success, 1 for a failed check, a damaged log or a machine
-//! that cannot run the broker, and 2 for a command line or configuration that is wrong.
+//! that cannot run the broker, and 2 for a command line, configuration or path that is wrong.
 
 mod args;
 mod check;
 mod limits;
 pub mod logging;
+mod wal;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{self, ConfigErrors, Machine, ServeConfig};
-use args::{Cli, Subcommands};
+use args::{Cli, Subcommands, WalCommand};
 
 /// What is left to do once the command line is dealt with.
 #[derive(Debug)]
@@ -44,7 +45,8 @@ pub fn run() -> Command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
-        Some(Subcommands::Wal(_)) => Command::Done(ExitCode::from(EXIT_USAGE)),
+        Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump.path, dump.batches, dump.json)),
+        Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify.path, verify.json)),
     }
 }
 
