@@ -96,6 +96,53 @@ fn what_another_files_flush_covers_survives_a_power_cut() {
     }
 }
 
+/// Its old frames stand there with good checksums of their own; none is ever taken for data.
+#[test]
+fn a_deleted_segment_of_a_busy_log_becomes_a_new_one() {
+    let storage = sim(5);
+    let shard = shard(&storage);
+    let config = LogConfig { segment_bytes: 100_000, retention_bytes: 100_000, ..config() };
+    let spare = dir(Path::new(ROOT), 0).join("spare");
+    let stored = run_sim(&storage, async {
+        let (log, _) = Log::open(&shard, &dir(Path::new(ROOT), 0), identity(0), config, START_MS).await.unwrap();
+        let work = async {
+            let (mut stored, mut recycled) = (Vec::new(), 0);
+            for at in 0..300 {
+                let now_ms = START_MS + at * 10;
+                let mut bytes = batch(&BatchSpec { fill: at as u8, ..BatchSpec::plain(1, 3_000, now_ms) });
+                let had_spare = storage.content(&spare).is_some();
+                append(&log, &mut bytes, 0, now_ms).await.unwrap();
+                recycled += u32::from(had_spare && storage.content(&spare).is_none());
+                log.wait_ackable(log.log_end_offset()).await.unwrap();
+                log.enforce_retention(now_ms, log.log_end_offset()).await.unwrap();
+                stored.push(bytes);
+            }
+            assert!(recycled > 3, "{recycled}");
+            let start = log.log_start_offset();
+            assert_eq!(common::read_all(&log, start, 10_000).await, stored[start.0 as usize..]);
+            // Once it is idle, the spare goes.
+            log.enforce_retention(START_MS + 1_000_000, log.log_end_offset()).await.unwrap();
+            assert!(storage.content(&spare).is_none());
+            stored
+        };
+        let (stored, ended) = with_shard(&shard, work).await;
+        ended.unwrap();
+        stored
+    })
+    .unwrap();
+    storage.cut_power();
+    let storage = storage.restart();
+    let shard = self::shard(&storage);
+    run_sim(&storage, async {
+        let (log, report) = Log::open(&shard, &dir(Path::new(ROOT), 0), identity(0), config, START_MS).await.unwrap();
+        assert_eq!((log.log_end_offset(), report.cut), (Offset(300), None));
+        let start = log.log_start_offset();
+        let (found, _) = with_shard(&shard, common::read_all(&log, start, 10_000)).await;
+        assert_eq!(found, stored[start.0 as usize..]);
+    })
+    .unwrap();
+}
+
 #[test]
 fn an_idle_log_takes_next_to_nothing() {
     let storage = sim(2);
