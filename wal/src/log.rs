@@ -184,6 +184,7 @@ impl<S: Storage> Clone for Log<S> {
 
 impl<S: Storage> Log<S> {
     /// Opens the log in `dir`, a directory below the shard's root, and recovers it; creates it if it does not exist.
+    /// Needs no loop to run, but must itself be polled to its end, and a directory must not be open twice.
     ///
     /// # Errors
     /// Damage below what was once synced is an error with its place ([`OpenError::Corrupt`]); nothing is changed then.

@@ -157,10 +157,10 @@ impl<S: Storage> LogInner<S> {
         } else {
             self.shard.storage.remove(&path).await.map_err(|error| self.change_error(error))?;
         }
-        drop(changing);
         for kind in [NameKind::Index, NameKind::State] {
             self.remove_file(&file_name(segment.base, kind)).await?;
         }
+        drop(changing);
         Ok(())
     }
 }

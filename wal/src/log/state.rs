@@ -66,7 +66,7 @@ pub(crate) enum Shortage {
 }
 
 /// Invariants:
-/// - `log_start <= durable_end <= written_end <= log_end` after an open; `log_start` may pass `durable_end` never.
+/// - `log_start <= durable_end <= written_end <= log_end`.
 /// - `written_position <= end_position <= allocated`, and `clean_until >= block_ceil(written_position)` between commits.
 /// - `zeroing` and `ahead` begin at or after `block_ceil(end_position)` when they are chosen.
 pub(crate) struct LogState<S: Storage> {
