@@ -24,8 +24,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture, select};
+use glommio::timer::Timer;
 
 pub use lanes::Lanes;
 pub use permit::{ConnectionLimits, ConnectionPermit};
@@ -34,6 +36,10 @@ use response::Response;
 use crate::shard::Shard;
 use crate::shard::budget::{ByteBudget, Held};
 use crate::shard::event::LocalEvent;
+
+/// How long a client that sends no more (or nonsense) still gets answers: a long poll must not keep a connection that
+/// nobody may be listening on.
+const ANSWERS_AFTER_END_MAX: Duration = Duration::from_secs(10);
 
 /// An answer on its way, and what it keeps occupied.
 pub struct Slot {
@@ -54,11 +60,11 @@ pub enum CloseReason {
     #[error("{0}")]
     Request(String),
     #[error("silent for {0:?}")]
-    Idle(std::time::Duration),
+    Idle(Duration),
     #[error("a request stopped arriving half-way for {0:?}")]
-    StalledRequest(std::time::Duration),
+    StalledRequest(Duration),
     #[error("the client did not take an answer for {0:?}")]
-    StalledResponse(std::time::Duration),
+    StalledResponse(Duration),
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),
     #[error("the broker is shutting down")]
@@ -163,9 +169,9 @@ async fn serve_halves(connection: &Rc<Connection>, halves: socket::Halves) -> Cl
     // What the client asked before it closed its half, or before it sent garbage, is still answered. If the answers
     // cannot be sent, there is no use in reading on: dropping the reader ends it.
     match select(std::pin::pin!(reading), std::pin::pin!(writing)).await {
-        Either::Left((reason, writing)) => match writing.await {
-            Ok(()) => reason,
-            Err(failed) => failed,
+        Either::Left((reason, writing)) => match select(writing, Timer::new(ANSWERS_AFTER_END_MAX)).await {
+            Either::Left((Ok(()), _)) | Either::Right(_) => reason,
+            Either::Left((Err(failed), _)) => failed,
         },
         Either::Right((Err(failed), _)) => failed,
         Either::Right((Ok(()), reading)) => reading.await,
