@@ -73,7 +73,7 @@ install_kafka() {
   say "fetching Kafka's jars into $libs"
   rm -rf "$libs"
   mkdir -p "$libs"
-  mvn -q -B -f "$here/kafka/pom.xml" \
+  mvn -q -B -Dstyle.color=never -f "$here/kafka/pom.xml" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
     -DoutputDirectory="$libs" -DincludeScope=runtime >&2
   archive_classes "$libs" || say "no class data archive: Kafka's tools will start more slowly"
