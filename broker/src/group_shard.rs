@@ -28,7 +28,7 @@ use crate::groups::{
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
-use crate::partition::{Acks, Appending, Partition};
+use crate::partition::{Acks, Appending, Partition, Refused};
 use crate::shard::Shard;
 use crate::shard::event::LocalEvent;
 
@@ -209,6 +209,12 @@ impl Coordinator {
     fn append(&self, id: StoreId, records: &[StoredRecord]) -> RunningStore {
         let now_ms = self.now_ms();
         let mut running = RunningStore { id, batches: Vec::new() };
+        if self.partition.is_under_min_isr() {
+            let message = "fewer replicas are in sync than min.insync.replicas";
+            let refused = Refused::new(ResponseError::NotEnoughReplicas, message);
+            running.batches.push(Appending::Done(Err(refused)));
+            return running;
+        }
         let mut builder = BatchBuilder::new();
         for (at, record) in records.iter().enumerate() {
             builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);

@@ -13,11 +13,14 @@ use crate::partition::{Partition, PartitionKey};
 use crate::shard::Shard;
 
 /// `timestamp` values of ListOffsets with a meaning of their own.
-const TIMESTAMP_LATEST: i64 = -1;
-const TIMESTAMP_EARLIEST: i64 = -2;
-const TIMESTAMP_MAX: i64 = -3;
-const TIMESTAMP_EARLIEST_LOCAL: i64 = -4;
-const TIMESTAMP_LATEST_TIERED: i64 = -5;
+pub const TIMESTAMP_LATEST: i64 = -1;
+pub const TIMESTAMP_EARLIEST: i64 = -2;
+pub const TIMESTAMP_MAX: i64 = -3;
+pub const TIMESTAMP_EARLIEST_LOCAL: i64 = -4;
+pub const TIMESTAMP_LATEST_TIERED: i64 = -5;
+
+/// Bytes read at once while records are looked for.
+const SCAN_READ_BYTES: usize = 1 << 20;
 
 /// What to do, and with which partition.
 pub struct PartitionOp {
@@ -122,41 +125,69 @@ async fn offset_for_timestamp(partition: &Partition, timestamp: i64) -> Partitio
             let batch = log.batch_with_max_timestamp(high_watermark).await.map_err(|e| read_failed(partition, &e))?;
             let Some(batch) = batch else { return Ok(none) };
             let header = BatchHeader::parse(&batch).map_err(|e| read_failed(partition, &e))?;
-            record_in(partition, &batch, header.max_timestamp, none)
+            let found = record_in(partition, &batch, header.max_timestamp)?;
+            Ok(found.unwrap_or(none))
         }
         timestamp if timestamp < 0 => Err(ResponseError::InvalidRequest),
-        timestamp => {
-            let batch = log
-                .first_batch_at_or_after_timestamp(timestamp, high_watermark)
-                .await
-                .map_err(|e| read_failed(partition, &e))?;
-            let Some(batch) = batch else { return Ok(none) };
-            record_in(partition, &batch, timestamp, none)
-        }
+        timestamp => Ok(first_at_or_after(partition, timestamp, high_watermark).await?.unwrap_or(none)),
     }
 }
 
+/// The first record from the log start on whose timestamp is at least `timestamp`.
+async fn first_at_or_after(
+    partition: &Partition,
+    timestamp: i64,
+    up_to: Offset,
+) -> Result<Option<PartitionOpOutput>, ResponseError> {
+    let log = &partition.log;
+    let first =
+        log.first_batch_at_or_after_timestamp(timestamp, up_to).await.map_err(|e| read_failed(partition, &e))?;
+    let Some(first) = first else { return Ok(None) };
+    if let Some(found) = record_in(partition, &first, timestamp)? {
+        return Ok(Some(found));
+    }
+    // The batch's matching records lie below a log start in its middle (DeleteRecords): go on behind it.
+    let mut offset = BatchHeader::parse(&first).map_err(|e| read_failed(partition, &e))?.next_offset();
+    while offset < up_to {
+        let read = log.read(offset, up_to, SCAN_READ_BYTES, true).await.map_err(|e| read_failed(partition, &e))?;
+        for chunk in &read.batches {
+            let mut rest: &[u8] = chunk;
+            while !rest.is_empty() {
+                let header = BatchHeader::parse(rest).map_err(|e| read_failed(partition, &e))?;
+                if header.max_timestamp >= timestamp
+                    && let Some(found) = record_in(partition, &rest[..header.size_bytes], timestamp)?
+                {
+                    return Ok(Some(found));
+                }
+                rest = &rest[header.size_bytes..];
+            }
+        }
+        if read.next_offset <= offset {
+            break;
+        }
+        offset = read.next_offset;
+    }
+    Ok(None)
+}
+
 /// The first record of `batch`, at or after the log start, whose timestamp is at least `timestamp`.
-fn record_in(partition: &Partition, batch: &[u8], timestamp: i64, none: PartitionOpOutput) -> PartitionOpResult {
+fn record_in(partition: &Partition, batch: &[u8], timestamp: i64) -> Result<Option<PartitionOpOutput>, ResponseError> {
     let start = partition.log.log_start_offset();
     let header = BatchHeader::parse(batch).map_err(|e| read_failed(partition, &e))?;
+    let leader_epoch = header.leader_epoch;
     if header.timestamp_type() == TimestampType::LogAppendTime {
         // All records of such a batch have the broker's time.
         let offset = header.base_offset.max(start);
-        let (timestamp, leader_epoch) = (header.max_timestamp, header.leader_epoch);
-        return Ok(PartitionOpOutput::Offset { timestamp, offset, leader_epoch });
+        return Ok(Some(PartitionOpOutput::Offset { timestamp: header.max_timestamp, offset, leader_epoch }));
     }
     let found = records::scan(batch, records::DECOMPRESSED_BYTES_MAX_DEFAULT, |record| {
         if record.timestamp >= timestamp && record.offset >= start {
-            return ControlFlow::Break(PartitionOpOutput::Offset {
-                timestamp: record.timestamp,
-                offset: record.offset,
-                leader_epoch: header.leader_epoch,
-            });
+            let (timestamp, offset) = (record.timestamp, record.offset);
+            return ControlFlow::Break(PartitionOpOutput::Offset { timestamp, offset, leader_epoch });
         }
         ControlFlow::Continue(())
     });
-    Ok(found.map_err(|e| read_failed(partition, &e))?.unwrap_or(none))
+    found.map_err(|e| read_failed(partition, &e))
 }
 
 fn read_failed(partition: &Partition, error: &dyn std::fmt::Display) -> ResponseError {

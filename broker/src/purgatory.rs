@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use futures_channel::oneshot;
@@ -44,9 +44,11 @@ impl Watch {
 }
 
 /// The fetches that wait on one partition.
+///
+/// Only the fetch owns its [`Watch`]: several lists may name it, and none keeps it.
 #[derive(Default)]
 pub struct Watchers {
-    watches: Vec<Arc<Watch>>,
+    watches: Vec<Weak<Watch>>,
     prune_at: usize,
 }
 
@@ -57,18 +59,18 @@ impl Watchers {
     /// Adds `watch` until the next [`Watchers::fire_all`]. Watches whose fetch has ended are pruned whenever their number
     /// may have doubled, so a partition that is polled but never written to holds at most twice its live waiters.
     pub fn add(&mut self, watch: &Arc<Watch>) {
-        if self.watches.iter().rev().take(4).any(|w| Arc::ptr_eq(w, watch)) {
-            return;
-        }
         if self.watches.len() >= self.prune_at.max(Self::PRUNE_MIN) {
-            self.watches.retain(|w| Arc::strong_count(w) > 1);
+            self.watches.retain(|w| w.strong_count() > 0);
+            // A fetch that woke for another partition's sake adds itself again.
+            self.watches.sort_unstable_by_key(Weak::as_ptr);
+            self.watches.dedup_by_key(|w| w.as_ptr());
             self.prune_at = self.watches.len() * 2;
         }
-        self.watches.push(watch.clone());
+        self.watches.push(Arc::downgrade(watch));
     }
 
     pub fn fire_all(&mut self) {
-        for watch in self.watches.drain(..) {
+        for watch in self.watches.drain(..).filter_map(|watch| watch.upgrade()) {
             watch.fire();
         }
     }
@@ -135,6 +137,22 @@ mod tests {
             watchers.add(&Watch::new());
         }
         assert!(watchers.len() <= 2 * Watchers::PRUNE_MIN, "{}", watchers.len());
+    }
+
+    #[test]
+    fn fetches_that_waited_on_several_partitions_are_kept_by_none() {
+        let (mut one, mut other) = (Watchers::default(), Watchers::default());
+        let lasting = Watch::new();
+        for _ in 0..10_000 {
+            let watch = Watch::new();
+            one.add(&watch);
+            other.add(&watch);
+            one.add(&lasting);
+        }
+        assert!(one.len() <= 2 * Watchers::PRUNE_MIN, "{}", one.len());
+        assert!(other.len() <= 2 * Watchers::PRUNE_MIN, "{}", other.len());
+        one.fire_all();
+        assert!(lasting.fired().now_or_never().is_some());
     }
 
     #[test]

@@ -58,6 +58,15 @@ impl FrameDecoder {
         missing.min(buffer.len()).max(READ_BYTES_MIN)
     }
 
+    /// Bytes that the frame at the front will have with its length, as far as it says so by now; else what is there.
+    #[must_use]
+    pub fn announced_bytes(&self, buffer: &BytesMut) -> usize {
+        match self.announced(buffer) {
+            Ok(Some(length)) => LENGTH_BYTES + length,
+            Ok(None) | Err(_) => buffer.len(),
+        }
+    }
+
     fn announced(&self, buffer: &BytesMut) -> Result<Option<usize>, FrameError> {
         let Some(prefix) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = i32::from_be_bytes(*prefix);

@@ -19,6 +19,8 @@ use schema::{Field, Kind, fields_of};
 /// Structs, strings in arrays, and tagged fields that one request may hold in total. Each costs up to about 200 bytes
 /// once decoded, and as little as one on the wire; real requests stay far below.
 pub const ELEMENTS_MAX: usize = 1 << 18;
+/// Plain numbers in arrays (partitions, mostly) that one request may hold in total.
+pub const FIXED_ELEMENTS_MAX: usize = 1 << 20;
 /// Bytes of a string, as in Kafka, compact or not.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -65,14 +67,22 @@ pub enum Fault {
 /// Never on any bytes. `version` must be one that is served.
 pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, GuardError> {
     let flexible = api.is_flexible(version);
-    let mut walker = Walker { body, at: 0, version, flexible, elements: 0, field: api.name() };
+    let mut walker = Walker { body, at: 0, version, flexible, elements: 0, fixed_elements: 0, field: api.name() };
     walker.fields(fields_of(api))?;
     Ok(walker.at)
 }
 
 /// Checks the tagged fields that start at `bytes[0]`, none of them known, and gives the bytes they take. For headers.
 pub(crate) fn check_tagged_fields(bytes: &[u8]) -> Result<usize, GuardError> {
-    let mut walker = Walker { body: bytes, at: 0, version: 0, flexible: true, elements: 0, field: "tagged fields" };
+    let mut walker = Walker {
+        body: bytes,
+        at: 0,
+        version: 0,
+        flexible: true,
+        elements: 0,
+        fixed_elements: 0,
+        field: "tagged fields",
+    };
     walker.tagged_fields(&[])?;
     Ok(walker.at)
 }
@@ -84,6 +94,8 @@ struct Walker<'a> {
     flexible: bool,
     /// Elements met so far, against [`ELEMENTS_MAX`].
     elements: usize,
+    /// Numbers in arrays met so far, against [`FIXED_ELEMENTS_MAX`].
+    fixed_elements: usize,
     /// The field that is being walked, for errors.
     field: &'static str,
 }
@@ -108,8 +120,16 @@ impl Walker<'_> {
                 None => Ok(()),
             },
             Kind::ArrayOfFixed(size) => match self.length_or_count(nullable)? {
-                // Decoded, these take no more memory than on the wire, so they need no share of the element budget.
-                Some(count) => self.skip(count.saturating_mul(size as u64)),
+                // Decoded, these take no more memory than on the wire, so they have a budget of their own: what is done
+                // for each of them is what must be bounded.
+                Some(count) => {
+                    self.skip(count.saturating_mul(size as u64))?;
+                    self.fixed_elements = self.fixed_elements.saturating_add(count as usize);
+                    if self.fixed_elements > FIXED_ELEMENTS_MAX {
+                        return Err(self.error(Fault::ElementBudget { limit: FIXED_ELEMENTS_MAX }));
+                    }
+                    Ok(())
+                }
                 None => Ok(()),
             },
             Kind::ArrayOfString => {

@@ -41,6 +41,9 @@ use crate::shard::event::LocalEvent;
 /// nobody may be listening on.
 const ANSWERS_AFTER_END_MAX: Duration = Duration::from_secs(10);
 
+/// What any request under way is counted as at least.
+const SLOT_BYTES: usize = 512;
+
 /// An answer on its way, and what it keeps occupied.
 pub struct Slot {
     pub response: LocalBoxFuture<'static, Response>,
@@ -100,8 +103,9 @@ impl Connection {
         })
     }
 
-    /// Queues an answer behind those of earlier requests.
+    /// Queues an answer behind those of earlier requests. `request_bytes` is what the request still keeps in memory.
     fn push(&self, request_bytes: usize, response: LocalBoxFuture<'static, Response>) {
+        let request_bytes = request_bytes + SLOT_BYTES;
         let request = [self.request_budget.hold(request_bytes), self.shard.request_budget().hold(request_bytes)];
         self.in_flight.set(self.in_flight.get() + 1);
         self.slots.borrow_mut().push_back(Slot { response, _request: request });
@@ -169,6 +173,8 @@ async fn serve_halves(connection: &Rc<Connection>, halves: socket::Halves) -> Cl
     // What the client asked before it closed its half, or before it sent garbage, is still answered. If the answers
     // cannot be sent, there is no use in reading on: dropping the reader ends it.
     match select(std::pin::pin!(reading), std::pin::pin!(writing)).await {
+        // A socket that failed takes no answers either.
+        Either::Left((reason @ CloseReason::Socket(_), _)) => reason,
         Either::Left((reason, writing)) => match select(writing, Timer::new(ANSWERS_AFTER_END_MAX)).await {
             Either::Left((Ok(()), _)) | Either::Right(_) => reason,
             Either::Left((Err(failed), _)) => failed,

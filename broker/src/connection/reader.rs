@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_lite::AsyncReadExt;
@@ -18,10 +18,14 @@ use super::{CloseReason, Connection};
 use crate::handlers;
 use crate::shard::budget::Held;
 
+/// Stands for "no limit": a timer cannot be set further ahead than the clock goes.
+const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a request may stop arriving half-way.
 const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
-/// A frame grown beyond this counts against the shard's budget while it arrives; what is smaller is bounded by the
-/// number of connections.
+/// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
+const FRAME_RATE_MIN: u64 = 1 << 20;
+/// A larger frame has a share of the shard's budget for requests under way before more of it is read; what is smaller is
+/// bounded by the number of connections.
 const UNCOUNTED_FRAME_BYTES: usize = 64 * 1024;
 /// An idle connection keeps no more buffer than this.
 const IDLE_BUFFER_BYTES: usize = 32 * 1024;
@@ -32,24 +36,25 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
     let config = shard.broker_config();
     let decoder = FrameDecoder::new(usize::try_from(config.socket_request_max_bytes).unwrap_or(0));
     let idle_max = match u64::try_from(config.connections_max_idle_ms) {
-        Ok(ms) => Duration::from_millis(ms),
+        Ok(ms) => Duration::from_millis(ms).min(IDLE_MAX_MAX),
         // Kafka: a negative value turns the check off.
-        Err(_) => Duration::MAX,
+        Err(_) => IDLE_MAX_MAX,
     };
     let mut buffer = BytesMut::new();
-    let mut partial: Option<Held> = None;
+    // A large frame on its way: its share of the budget, and until when it must be here.
+    let mut arriving: Option<(Held, Instant)> = None;
     let mut stopped = pin!(shard.stopped().fuse());
     loop {
         loop {
             match decoder.next_frame(&mut buffer) {
                 Ok(Some(frame)) => {
-                    partial = None;
+                    arriving = None;
                     let bytes = frame.len();
                     match handlers::dispatch(connection, frame) {
-                        Ok(response) => connection.push(bytes, response),
+                        Ok(started) => connection.push(if started.keeps_frame { bytes } else { 0 }, started.response),
                         Err(reason) => {
                             // Earlier answers are sent first.
-                            connection.push(bytes, close(&reason));
+                            connection.push(0, close(&reason));
                             return CloseReason::Request(reason);
                         }
                     }
@@ -65,10 +70,22 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
                 Err(error) => return CloseReason::Frame(error),
             }
         }
-        if buffer.len() > UNCOUNTED_FRAME_BYTES {
-            partial.get_or_insert_with(|| shard.request_budget().hold(0)).resize(buffer.len());
+        if buffer.len() > UNCOUNTED_FRAME_BYTES && arriving.is_none() {
+            let announced = decoder.announced_bytes(&buffer);
+            // The whole frame is paid for before it is read: half-sent frames never grow past the budget together, and
+            // who waits here holds up nobody else.
+            match select(pin!(shard.arriving_budget().has_room()), &mut stopped).await {
+                Either::Left(_) => {}
+                Either::Right(_) => return CloseReason::Shutdown,
+            }
+            let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
+            arriving = Some((shard.arriving_budget().hold(announced), Instant::now() + deadline));
         }
-        let patience = if buffer.is_empty() { idle_max } else { STALLED_REQUEST_MAX.min(idle_max) };
+        let patience = match &arriving {
+            Some((_, deadline)) => deadline.saturating_duration_since(Instant::now()).min(STALLED_REQUEST_MAX),
+            None if buffer.is_empty() => idle_max,
+            None => STALLED_REQUEST_MAX.min(idle_max),
+        };
         let read = {
             let read = read_more(&mut socket, &mut buffer, &decoder);
             match select(pin!(read), select(Timer::new(patience), &mut stopped)).await {

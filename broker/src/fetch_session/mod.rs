@@ -6,13 +6,15 @@
 //! eviction. Session ids carry their shard, so that one shard's id never means another session elsewhere.
 //!
 //! Bounds: [`SessionCache`] holds at most `slots_max` sessions (`max.incremental.fetch.session.cache.slots`, shared out
-//! over the shards) of at most [`SESSION_PARTITIONS_MAX`] partitions each; a fetch beyond either is served without one.
+//! over the shards) of at most [`SESSION_PARTITIONS_MAX`] partitions each and [`TOTAL_PARTITIONS_MAX`] together; a fetch beyond any
+//! of them is served without one.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use kafka_protocol::ResponseError;
 use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
@@ -25,6 +27,8 @@ pub const EPOCH_INITIAL: i32 = 0;
 pub const NO_SESSION: i32 = 0;
 /// A session of more partitions is not kept.
 pub const SESSION_PARTITIONS_MAX: usize = 100_000;
+/// Partitions in all sessions of a shard together; beyond it fetches are served without a session.
+pub const TOTAL_PARTITIONS_MAX: usize = 400_000;
 /// A session unused for this long may make room for another (Kafka: `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const EVICTION_AGE_MIN_MS: i64 = 120_000;
 
@@ -32,7 +36,7 @@ const EVICTION_AGE_MIN_MS: i64 = 120_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicRef {
     Id(TopicId),
-    Name(String),
+    Name(Rc<str>),
 }
 
 /// One partition of a fetch.
@@ -141,7 +145,11 @@ impl SessionCache {
 
     fn create(&mut self, request: SessionRequest, now_ms: i64, random: u32) -> SessionPlan {
         let fetches = request.fetches;
-        if fetches.len() > SESSION_PARTITIONS_MAX || !self.make_room(now_ms, fetches.len()) {
+        let total = self.total_partitions() + fetches.len();
+        if fetches.len() > SESSION_PARTITIONS_MAX
+            || total > TOTAL_PARTITIONS_MAX
+            || !self.make_room(now_ms, fetches.len())
+        {
             return SessionPlan::Sessionless { fetches };
         }
         let session_id = self.unused_id(random);
@@ -165,6 +173,7 @@ impl SessionCache {
         epoch: i32,
         now_ms: i64,
     ) -> Result<SessionPlan, ResponseError> {
+        let total = self.total_partitions();
         let session = self.sessions.get_mut(&request.session_id).ok_or(ResponseError::FetchSessionIdNotFound)?;
         if session.epoch_next != epoch {
             return Err(ResponseError::InvalidFetchSessionEpoch);
@@ -172,7 +181,9 @@ impl SessionCache {
         if session.uses_topic_ids != request.uses_topic_ids {
             return Err(ResponseError::FetchSessionTopicIdError);
         }
-        if session.partitions.len() + request.fetches.len() > 2 * SESSION_PARTITIONS_MAX {
+        if session.partitions.len() + request.fetches.len() > 2 * SESSION_PARTITIONS_MAX
+            || total + request.fetches.len() > TOTAL_PARTITIONS_MAX
+        {
             self.sessions.remove(&request.session_id);
             return Err(ResponseError::FetchSessionIdNotFound);
         }
@@ -221,6 +232,10 @@ impl SessionCache {
             session.order.retain(|key| !moved.contains(key));
             session.order.extend(served);
         }
+    }
+
+    fn total_partitions(&self) -> usize {
+        self.sessions.values().map(|session| session.partitions.len()).sum()
     }
 
     /// Frees a slot if none is free: the session unused for longest goes, if that is long enough ago or it is smaller

@@ -9,14 +9,21 @@ use protocol::BrokerId;
 const TYPE_TOPIC: i8 = 2;
 const TYPE_BROKER: i8 = 4;
 
+/// Characters of a client's text that an error repeats.
+const NAME_SHOWN_CHARS: usize = 300;
+
 /// What a request names. An empty broker name is the default of all brokers.
 pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseError, String)> {
     match resource_type {
         TYPE_TOPIC => Ok(ConfigResource::Topic(name.to_owned())),
         TYPE_BROKER if name.is_empty() => Ok(ConfigResource::BrokerDefault),
-        TYPE_BROKER => match name.parse() {
-            Ok(id) => Ok(ConfigResource::Broker(BrokerId(id))),
-            Err(_) => Err((ResponseError::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))),
+        TYPE_BROKER => match name.parse::<i32>() {
+            // The number's usual form only, or one broker would have any number of names.
+            Ok(id) if id.to_string() == name => Ok(ConfigResource::Broker(BrokerId(id))),
+            _ => {
+                let shown: String = name.chars().take(NAME_SHOWN_CHARS).collect();
+                Err((ResponseError::InvalidRequest, format!("Node id must be an integer, but it is: {shown}")))
+            }
         },
         other => Err((
             ResponseError::InvalidRequest,

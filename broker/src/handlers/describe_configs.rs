@@ -1,5 +1,7 @@
 //! DescribeConfigs (key 32), versions 1-4.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
@@ -16,9 +18,12 @@ use super::{Context, config_resource};
 const VERSION_TYPES: i16 = 3;
 
 pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    // A resource that is named again is answered once: an answer must not outgrow the cluster.
+    let mut seen = HashSet::with_capacity(request.resources.len());
     let results = request
         .resources
         .iter()
+        .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.clone())))
         .map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
@@ -50,11 +55,7 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
         ConfigResource::Broker(id) if *id != shard.broker_id() => {
             return Err((
                 ResponseError::InvalidRequest,
-                format!(
-                    "Unexpected broker id, expected {} or empty string, but received {}",
-                    shard.broker_id(),
-                    resource.resource_name
-                ),
+                format!("Unexpected broker id, expected {} or empty string, but received {}", shard.broker_id(), id),
             ));
         }
         ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {}

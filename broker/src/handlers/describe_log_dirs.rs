@@ -1,6 +1,6 @@
 //! DescribeLogDirs (key 35), versions 1-4: bytes per partition and of the disk (KIP-113, KIP-827).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -17,7 +17,7 @@ const UNKNOWN_BYTES: i64 = -1;
 
 pub async fn handle(context: &Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let shard = context.shard();
-    let mut asked: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
+    let mut asked: BTreeMap<String, BTreeSet<PartitionId>> = BTreeMap::new();
     {
         let image = shard.image();
         match &request.topics {

@@ -158,7 +158,7 @@ pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> F
 fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
     let by_id = version >= VERSION_TOPIC_IDS;
     let topic_ref = |name: &str, id: uuid::Uuid| {
-        if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.to_owned()) }
+        if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.into()) }
     };
     let fetches = request.topics.iter().flat_map(|topic| {
         let topic_ref = topic_ref(topic.topic.as_str(), topic.topic_id);
@@ -214,7 +214,7 @@ pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, O
         if current.as_ref() != Some(&key.topic) {
             topics.push(match &key.topic {
                 TopicRef::Id(topic_id) => FetchTopic { topic_id: *topic_id, ..FetchTopic::default() },
-                TopicRef::Name(name) => FetchTopic { name: name.clone().into(), ..FetchTopic::default() },
+                TopicRef::Name(name) => FetchTopic { name: name.to_string().into(), ..FetchTopic::default() },
             });
             current = Some(key.topic);
         }
@@ -254,7 +254,11 @@ async fn read_until_enough(
                 || estimate.iter().map(|o| o.bytes).sum::<usize>() >= min_bytes
         };
         if enough {
-            let mut held = shard.response_budget().take_up_to(max_bytes);
+            let asked = fetches
+                .iter()
+                .map(|(_, fetch)| usize::try_from(fetch.max_bytes).unwrap_or(0))
+                .fold(0, usize::saturating_add);
+            let mut held = shard.response_budget().take_up_to(max_bytes.min(asked));
             let limit = held.bytes().max(RESPONSE_BYTES_FLOOR.min(max_bytes));
             let outcomes = gather(shard, fetches, limit, ReadMode::Read, &watch).await;
             let bytes: usize = outcomes.iter().map(|o| o.bytes).sum();

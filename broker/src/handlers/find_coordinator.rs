@@ -19,18 +19,16 @@ const VERSION_BATCHED: i16 = 4;
 pub async fn handle(context: &Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let version = context.version();
     if version >= VERSION_BATCHED {
-        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
-        for key in request.coordinator_keys {
-            let coordinator = match find(context, request.key_type).await {
-                Ok(found) => Coordinator::default()
-                    .with_node_id(BrokerId(found.node))
-                    .with_host(found.host.into())
-                    .with_port(found.port),
-                Err((error, message)) => not_found(error, message),
-            };
-            coordinators.push(coordinator.with_key(key));
-        }
-        return FindCoordinatorResponse::default().with_coordinators(coordinators);
+        // One broker coordinates everything, so the answer is the same for every key.
+        let coordinator = match find(context, request.key_type).await {
+            Ok(found) => Coordinator::default()
+                .with_node_id(BrokerId(found.node))
+                .with_host(found.host.into())
+                .with_port(found.port),
+            Err((error, message)) => not_found(error, message),
+        };
+        let coordinators = request.coordinator_keys.into_iter().map(|key| coordinator.clone().with_key(key));
+        return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
     }
     let response = FindCoordinatorResponse::default();
     match find(context, request.key_type).await {

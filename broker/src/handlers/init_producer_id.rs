@@ -4,12 +4,15 @@
 //! twice, whatever crashes. A shard uses up its block and asks for another; what is left of a block at a restart is lost.
 //! Transactions are not served, and a transactional id is refused.
 
+use std::cell::Cell;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use super::Context;
 use crate::metadata_core::{MetadataRequest, RequestFailed};
 use crate::shard::Shard;
+use crate::shard::event::LocalEvent;
 
 /// Epoch of a new producer.
 const EPOCH_FIRST: i16 = 0;
@@ -35,20 +38,40 @@ pub async fn handle(context: &Context, request: InitProducerIdRequest) -> InitPr
 }
 
 async fn next_id(shard: &Shard) -> Result<i64, RequestFailed> {
+    let ids = shard.producer_ids();
     loop {
-        if let Some(id) = shard.producer_ids().take() {
+        if let Some(id) = ids.take() {
             return Ok(id);
         }
+        if ids.refilling.replace(true) {
+            // One block serves all who wait.
+            ids.refilled.listen().await;
+            continue;
+        }
+        let _refill = Refill(ids);
         let block = shard.metadata().ask(|reply| MetadataRequest::AllocateProducerIds { reply }).await?;
-        shard.producer_ids().refill(block.first.0, block.length);
+        ids.next.set(block.first.0);
+        ids.left.set(block.length);
     }
 }
 
 /// The ids that a shard may give away.
 #[derive(Default)]
 pub struct ProducerIds {
-    next: std::cell::Cell<i64>,
-    left: std::cell::Cell<i64>,
+    next: Cell<i64>,
+    left: Cell<i64>,
+    refilling: Cell<bool>,
+    refilled: LocalEvent,
+}
+
+/// A refill under way; whatever becomes of it, those who wait look again.
+struct Refill<'a>(&'a ProducerIds);
+
+impl Drop for Refill<'_> {
+    fn drop(&mut self) {
+        self.0.refilling.set(false);
+        self.0.refilled.notify();
+    }
 }
 
 impl ProducerIds {
@@ -61,11 +84,5 @@ impl ProducerIds {
         let id = self.next.get();
         self.next.set(id + 1);
         Some(id)
-    }
-
-    /// Several requests may have asked at once; the ids of a block that is replaced are lost, never given twice.
-    fn refill(&self, first: i64, length: i64) {
-        self.next.set(first);
-        self.left.set(length);
     }
 }

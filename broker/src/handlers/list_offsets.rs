@@ -1,7 +1,7 @@
 //! ListOffsets (key 2), versions 1-10: earliest, latest, by timestamp, max timestamp (KIP-734), and the two of tiered
 //! storage, of which there is none: earliest local is earliest, latest tiered is none.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
@@ -12,24 +12,34 @@ use protocol::{LeaderEpoch, PartitionId};
 
 use super::Context;
 use super::topic_access::partition_key;
-use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, PartitionOps};
+use crate::partition_op::{
+    PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, PartitionOps, TIMESTAMP_EARLIEST,
+    TIMESTAMP_EARLIEST_LOCAL, TIMESTAMP_LATEST, TIMESTAMP_LATEST_TIERED, TIMESTAMP_MAX,
+};
 
 pub async fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let shard = context.shard();
     let mut ops = PartitionOps::default();
+    let mut times_asked: HashMap<(&str, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            *times_asked.entry((topic.name.as_str(), partition.partition_index)).or_default() += 1;
+        }
+    }
     {
         let image = shard.image();
         for topic in &request.topics {
-            let mut asked = HashSet::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
-                let repeated = !asked.insert(partition.partition_index);
                 let key = partition_key(&image, topic.name.as_str(), PartitionId(partition.partition_index));
                 let kind = PartitionOpKind::OffsetForTimestamp {
                     timestamp: partition.timestamp,
                     current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
                 };
                 ops.push(match key {
-                    _ if repeated => Err(ResponseError::InvalidRequest),
+                    _ if times_asked[&(topic.name.as_str(), partition.partition_index)] > 1 => {
+                        Err(ResponseError::InvalidRequest)
+                    }
+                    _ if !is_served(partition.timestamp, context.version()) => Err(ResponseError::UnsupportedVersion),
                     key => key.map(|key| PartitionOp { key, kind }),
                 });
             }
@@ -47,6 +57,17 @@ pub async fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffse
         })
         .collect();
     ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// Whether the version knows this special value; all times from 0 on are plain ones.
+fn is_served(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | TIMESTAMP_LATEST | TIMESTAMP_EARLIEST => true,
+        TIMESTAMP_MAX => version >= 7,
+        TIMESTAMP_EARLIEST_LOCAL => version >= 8,
+        TIMESTAMP_LATEST_TIERED => version >= 9,
+        _ => false,
+    }
 }
 
 fn partition_response(

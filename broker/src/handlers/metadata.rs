@@ -3,7 +3,7 @@
 //! A topic created here (`auto.create.topics.enable`) is answered with UNKNOWN_TOPIC_OR_PARTITION, as Kafka does, and is
 //! there when the client asks again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -44,7 +44,7 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
     let mut missing_errors = HashMap::new();
     if may_create && let Some(topics) = topics {
         let image = shard.image();
-        let missing: Vec<String> = topics
+        let missing: BTreeSet<String> = topics
             .iter()
             .filter(|topic| topic.topic_id.is_nil())
             .filter_map(|topic| topic.name.as_ref())
@@ -53,13 +53,18 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
             .collect();
         if !missing.is_empty() {
             missing_errors = missing.iter().map(|n| (n.clone(), ResponseError::UnknownTopicOrPartition)).collect();
-            missing_errors.extend(shard.auto_create_topics(missing).await);
+            missing_errors.extend(shard.auto_create_topics(missing.into_iter().collect()).await);
         }
     }
     let image = shard.image();
     let asked: Vec<Asked> = match topics {
         None => image.topics().cloned().map(Asked::Known).collect(),
-        Some(topics) => topics.iter().map(|topic| find(&image, topic, version, &missing_errors)).collect(),
+        Some(topics) => {
+            // A topic that is named again is answered once: an answer must not outgrow the cluster.
+            let mut seen = HashSet::with_capacity(topics.len());
+            let topics = topics.iter().filter(|topic| seen.insert((topic.topic_id, topic.name.clone())));
+            topics.map(|topic| find(&image, topic, version, &missing_errors)).collect()
+        }
     };
     let topics = asked
         .into_iter()

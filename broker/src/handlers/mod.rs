@@ -59,13 +59,22 @@ impl Context {
 /// The client id with which Kafka's own admin tools may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
-/// Starts the request in `frame` and returns its answer to come, or why the connection must be closed.
-pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<LocalBoxFuture<'static, Response>, String> {
+/// A request under way.
+pub struct Started {
+    pub response: LocalBoxFuture<'static, Response>,
+    /// Whether the request's bytes are still needed. A produce whose batches are all in this shard's logs needs them no
+    /// more, and should not count against others while it waits for its turn to be answered.
+    pub keeps_frame: bool,
+}
+
+/// Starts the request in `frame`, or says why the connection must be closed.
+pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, String> {
     let request = match decode_request(frame) {
         Ok(request) => request,
         Err(RequestError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
             let body = protocol::api_versions::unsupported_api_versions_response().into();
-            return Ok(encode(&body, 0, correlation_id).boxed_ready());
+            let response = encode(&body, 0, correlation_id).boxed_ready();
+            return Ok(Started { response, keeps_frame: false });
         }
         Err(error) => return Err(describe(&error)),
     };
@@ -74,32 +83,35 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<LocalBoxFut
     match request.body {
         RequestBody::Produce(body) => {
             let internal_topics_allowed = context.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
-            let produced = produce::dispatch(context.shard(), context.version(), body, internal_topics_allowed);
-            Ok(async move {
+            let (produced, keeps_frame) =
+                produce::dispatch(context.shard(), context.version(), body, internal_topics_allowed);
+            let response = async move {
                 match produced.await {
                     produce::Produced::Respond(body) => context.encode(&body.into()),
                     produce::Produced::Silent => Response::Silent,
                     produce::Produced::Close { reason } => Response::Close { reason },
                 }
             }
-            .boxed_local())
+            .boxed_local();
+            Ok(Started { response, keeps_frame })
         }
         RequestBody::Fetch(body) => {
             let turn = connection.lanes.fetch.join();
             let queue = connection.shard.queues().fetch();
-            Ok(run_in(queue, async move {
+            let response = run_in(queue, async move {
                 turn.come().await;
                 let fetched = fetch::handle(context.shard(), context.version(), body).await;
                 match fetch::encode(fetched, &context.header) {
                     Ok((chunks, held)) => Response::Send(ResponseBytes { chunks, held, turn: Some(turn) }),
                     Err(error) => context.encode_failed(&error),
                 }
-            }))
+            });
+            Ok(Started { response, keeps_frame: true })
         }
         body => {
             let turn = connection.lanes.control.join();
             let queue = connection.shard.queues().control();
-            Ok(run_in(queue, async move {
+            let response = run_in(queue, async move {
                 turn.come().await;
                 let answer = control(&context, body).await;
                 drop(turn);
@@ -107,7 +119,8 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<LocalBoxFut
                     Some(body) => context.encode(&body),
                     None => Response::Close { reason: "the request was abandoned at shutdown".into() },
                 }
-            }))
+            });
+            Ok(Started { response, keeps_frame: true })
         }
     }
 }

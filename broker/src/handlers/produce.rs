@@ -82,13 +82,13 @@ enum PendingState {
     },
 }
 
-/// First stage: see the module's documentation.
+/// First stage: see the module's documentation. Also tells whether the second stage still needs the request's bytes.
 pub fn dispatch(
     shard: &Rc<Shard>,
     version: i16,
     request: ProduceRequest,
     internal_topics_allowed: bool,
-) -> impl Future<Output = Produced> + use<> {
+) -> (impl Future<Output = Produced> + use<>, bool) {
     let plan = Plan::new(shard, version, &request, internal_topics_allowed);
     let acks = Acks::from_wire(request.acks);
     let mut remote = Vec::new();
@@ -106,8 +106,12 @@ pub fn dispatch(
             remote.push(receiver);
         }
     }
+    let keeps_frame =
+        !remote.is_empty() || local.iter().any(|pending| matches!(pending.state, PendingState::Queued { .. }));
     let (mut results, layout) = (plan.results, plan.layout);
-    async move {
+    let acks_wire = request.acks;
+    drop(request);
+    let finished = async move {
         let acks = acks.unwrap_or(Acks::Leader);
         for produced in finish(local, acks).await {
             results[produced.slot] = Some(produced.result);
@@ -126,7 +130,7 @@ pub fn dispatch(
                 ))
             })
         });
-        if request.acks == 0 {
+        if acks_wire == 0 {
             match results.filter_map(Result::err).next() {
                 None => Produced::Silent,
                 Some(refused) => Produced::Close { reason: refused.message },
@@ -134,7 +138,8 @@ pub fn dispatch(
         } else {
             Produced::Respond(response(&layout, results, version))
         }
-    }
+    };
+    (finished, keeps_frame)
 }
 
 /// Appends in order on the owning shard.
@@ -178,7 +183,10 @@ async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
     for Pending { slot, state } in pending {
         let result = match state {
             PendingState::Finished(result) => result,
-            PendingState::Appended { partition, ack, wait } => acknowledge(&partition, acks, ack, wait).await,
+            PendingState::Appended { partition, ack, wait } => {
+                let wait = wait.or_else(|| partition.wait_for(acks, ack.end));
+                acknowledge(&partition, acks, ack, wait).await
+            }
             PendingState::Queued { partition, receiver } => match receiver.await {
                 Ok(Ok(ack)) => {
                     let wait = partition.wait_for(acks, ack.end);
@@ -197,17 +205,29 @@ async fn acknowledge(
     partition: &Partition,
     acks: Acks,
     ack: AppendAck,
-    wait: Option<oneshot::Receiver<()>>,
+    mut wait: Option<oneshot::Receiver<()>>,
 ) -> Result<AppendAck, Refused> {
-    if let Some(wait) = wait
-        && wait.await.is_err()
-    {
-        return Err(gone());
+    while let Some(waiting) = wait {
+        if waiting.await.is_err() {
+            return Err(abandoned(partition));
+        }
+        // Looked at again: durability may have been made stricter meanwhile.
+        wait = partition.wait_for(acks, ack.end);
     }
     if acks != Acks::None {
         partition.assert_may_acknowledge(ack.end);
     }
     Ok(ack)
+}
+
+/// Why a wait ended before the batch was as durable as asked.
+fn abandoned(partition: &Partition) -> Refused {
+    if partition.is_deleted() || !partition.is_under_min_isr() {
+        return gone();
+    }
+    let message =
+        format!("{}-{} fell below min.insync.replicas after the append", partition.topic, partition.key.partition);
+    Refused::new(ResponseError::NotEnoughReplicasAfterAppend, message)
 }
 
 fn gone() -> Refused {

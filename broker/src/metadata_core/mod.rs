@@ -22,7 +22,7 @@ use metadata::controller::{
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
 use metadata::record::{BrokerRegistration, ConfigResource, MetadataRecord};
-use metadata::store::{CommitError, MetadataStore};
+use metadata::store::{CommitError, Committed, MetadataStore};
 use protocol::TopicId;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -129,6 +129,8 @@ pub struct MetadataCore {
     settings: Arc<Settings>,
     broker_config: BrokerConfig,
     shards: Vec<Sender<ShardCommand>>,
+    /// This process's registration while the disk was too full to hold it.
+    unstored: Vec<MetadataRecord>,
 }
 
 impl MetadataCore {
@@ -139,7 +141,7 @@ impl MetadataCore {
         shards: Vec<Sender<ShardCommand>>,
     ) -> MetadataCore {
         let broker_config = image.broker_config(settings.broker, settings.static_config());
-        MetadataCore { store, image, settings, broker_config, shards }
+        MetadataCore { store, image, settings, broker_config, shards, unstored: Vec::new() }
     }
 
     pub fn image(&self) -> &MetadataImage {
@@ -160,7 +162,17 @@ impl MetadataCore {
             rack: self.broker_config.rack.clone(),
         };
         let records = controller::register_broker(&self.image, registration);
-        self.image = self.store.commit(&records)?.image;
+        match self.store.commit(&records) {
+            Ok(committed) => self.image = committed.image,
+            Err(error @ CommitError::NoSpace { .. }) => {
+                // Reads must go on over a restart on a full disk. The registration holds in memory, and is made durable
+                // before anything else is.
+                tracing::error!(%error, "registered in memory only: metadata cannot be changed until there is space");
+                self.image = self.image.apply_batch(&records).map_err(CommitError::from)?.0;
+                self.unstored = records;
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
@@ -217,7 +229,7 @@ impl MetadataCore {
         let outcome = if validate_only || records.is_empty() {
             Ok(answer)
         } else {
-            match self.store.commit(&records) {
+            match self.commit(&records) {
                 Ok(committed) => {
                     self.publish(committed.image, committed.deltas).await;
                     Ok(answer)
@@ -236,6 +248,15 @@ impl MetadataCore {
         // The client may have gone.
         let _ = reply.send(outcome);
         Ok(())
+    }
+
+    fn commit(&mut self, records: &[MetadataRecord]) -> Result<Committed, CommitError> {
+        if !self.unstored.is_empty() {
+            // The image has these changes already.
+            self.store.commit(&self.unstored)?;
+            self.unstored.clear();
+        }
+        self.store.commit(records)
     }
 
     async fn publish(&mut self, image: MetadataImage, deltas: Vec<MetadataDelta>) {

@@ -155,7 +155,14 @@ impl Partition {
                 log_start_offset,
             }),
             Err(AppendError::NeedsSpace) => Err(NotAppended::NeedsSpace),
-            Err(error) => Err(NotAppended::Refused(Refused::new(ResponseError::KafkaStorageError, error.to_string()))),
+            Err(error) => {
+                let code = match error {
+                    AppendError::TooLarge { .. } => ResponseError::RecordListTooLarge,
+                    AppendError::StaleEpoch { .. } => ResponseError::NotLeaderOrFollower,
+                    _ => ResponseError::KafkaStorageError,
+                };
+                Err(NotAppended::Refused(Refused::new(code, error.to_string())))
+            }
         }
     }
 }

@@ -83,13 +83,11 @@ impl Partition {
     ) -> Rc<Partition> {
         let leader_epoch = assignment.leader_epoch;
         log.assign_epoch(leader_epoch);
-        let mut leadership = LeaderState::new(
-            broker,
-            &assignment.replicas,
-            &assignment.isr,
-            config.min_insync_replicas,
-            log.log_start_offset(),
-        );
+        // What recovery found is committed where there is no other replica to ask; else followers tell.
+        let alone = assignment.replicas.iter().all(|replica| *replica == broker);
+        let high_watermark = if alone { log.ackable_end_offset() } else { log.log_start_offset() };
+        let mut leadership =
+            LeaderState::new(broker, &assignment.replicas, &assignment.isr, config.min_insync_replicas, high_watermark);
         leadership.on_durable(broker, log.ackable_end_offset());
         let partition = Rc::new(Partition {
             high_watermark: Cell::new(leadership.high_watermark()),
@@ -165,6 +163,10 @@ impl Partition {
         let risen = self.leadership.borrow_mut().on_min_insync_replicas(config.min_insync_replicas);
         *self.config.borrow_mut() = config;
         self.on_committed(risen);
+        if self.is_under_min_isr() {
+            // The high watermark stands still from now on: who waits for it is told, rather than left waiting.
+            self.committed.borrow_mut().cancel_all();
+        }
     }
 
     pub fn watchers(&self) -> &RefCell<Watchers> {
@@ -178,7 +180,14 @@ impl Partition {
             Acks::Leader => (self.log.ackable_end_offset(), &self.durable),
             Acks::All => (self.high_watermark(), &self.committed),
         };
-        if reached >= end { None } else { Some(waiters.borrow_mut().wait_for(end)) }
+        if reached >= end {
+            return None;
+        }
+        if self.is_deleted() {
+            // Nobody will move this partition any more: a wait that is over at once, unreached.
+            return Some(oneshot::channel().1);
+        }
+        Some(waiters.borrow_mut().wait_for(end))
     }
 
     /// The check before every acknowledgement, always on: what is promised is on this disk (or was promised to be kept

@@ -2,6 +2,7 @@
 //!
 //! Waiting is always `while !condition { event.listen().await }`. [`LocalEvent::listen`] notes the generation when it is
 //! called, and a notification raises it, so one that comes between the check and the first poll still wakes the waiter.
+//! A waiter that is dropped takes its waker with it: memory follows the number of those who wait now.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -11,41 +12,74 @@ use std::task::{Context, Poll, Waker};
 #[derive(Default)]
 pub struct LocalEvent {
     generation: Cell<u64>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Waiting>,
+}
+
+/// The wakers of one generation, each at a place of its own.
+#[derive(Default)]
+struct Waiting {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
 }
 
 impl LocalEvent {
     /// Wakes every waiter.
     pub fn notify(&self) {
         self.generation.set(self.generation.get().wrapping_add(1));
-        for waker in self.waiting.take() {
+        let waiting = self.waiting.take();
+        for waker in waiting.wakers.into_iter().flatten() {
             waker.wake();
         }
     }
 
     /// Resolves at the next [`LocalEvent::notify`] after this call.
     pub fn listen(&self) -> Listen<'_> {
-        Listen { event: self, generation: self.generation.get() }
+        Listen { event: self, generation: self.generation.get(), place: None }
     }
 }
 
 pub struct Listen<'a> {
     event: &'a LocalEvent,
     generation: u64,
+    /// Where this waiter's waker is, while the generation lasts.
+    place: Option<usize>,
 }
 
 impl Future for Listen<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.event.generation.get() != self.generation {
             return Poll::Ready(());
         }
         let mut waiting = self.event.waiting.borrow_mut();
-        if !waiting.iter().any(|w| w.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+        let place = match self.place {
+            Some(place) => place,
+            None => waiting.free.pop().unwrap_or_else(|| {
+                waiting.wakers.push(None);
+                waiting.wakers.len() - 1
+            }),
+        };
+        match &mut waiting.wakers[place] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
         }
+        drop(waiting);
+        self.place = Some(place);
         Poll::Pending
+    }
+}
+
+impl Drop for Listen<'_> {
+    fn drop(&mut self) {
+        // A notification has taken all wakers of its generation, this one too.
+        if let Some(place) = self.place
+            && self.event.generation.get() == self.generation
+        {
+            let mut waiting = self.event.waiting.borrow_mut();
+            waiting.wakers[place] = None;
+            waiting.free.push(place);
+        }
     }
 }
 
@@ -67,5 +101,28 @@ mod tests {
         let event = LocalEvent::default();
         event.notify();
         assert!(event.listen().now_or_never().is_none());
+    }
+
+    #[test]
+    fn waiters_that_went_away_leave_nothing() {
+        let event = LocalEvent::default();
+        for _ in 0..1000 {
+            assert!(event.listen().now_or_never().is_none());
+        }
+        assert_eq!(event.waiting.borrow().wakers.len(), 1);
+    }
+
+    #[test]
+    fn a_waiter_dropped_after_a_notification_disturbs_nobody() {
+        let event = LocalEvent::default();
+        let mut old = event.listen();
+        assert!((&mut old).now_or_never().is_none());
+        event.notify();
+        let mut new = event.listen();
+        assert!((&mut new).now_or_never().is_none());
+        drop(old);
+        assert!(event.waiting.borrow().wakers[0].is_some(), "the new waiter's waker is still there");
+        event.notify();
+        assert!(new.now_or_never().is_some());
     }
 }

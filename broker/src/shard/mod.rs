@@ -14,7 +14,7 @@ pub mod run;
 mod topics;
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -57,11 +57,14 @@ pub struct Shard {
     /// Kafka's settings for this broker as the image has them.
     broker_config: RefCell<Rc<BrokerConfig>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
+    /// Partitions whose log could not be opened for a reason that may pass.
+    offline: RefCell<HashSet<PartitionKey>>,
     fetch_sessions: RefCell<SessionCache>,
     /// Fetches that sleep; fired at shutdown.
     parked_fetches: RefCell<Watchers>,
     groups: GroupShard,
     request_budget: Rc<ByteBudget>,
+    arriving_budget: Rc<ByteBudget>,
     response_budget: Rc<ByteBudget>,
     metrics: Arc<ShardMetrics>,
     producer_ids: ProducerIds,
@@ -108,6 +111,11 @@ impl Shard {
 
     pub fn request_budget(&self) -> &Rc<ByteBudget> {
         &self.request_budget
+    }
+
+    /// Bytes of large requests that have begun to arrive.
+    pub fn arriving_budget(&self) -> &Rc<ByteBudget> {
+        &self.arriving_budget
     }
 
     pub fn response_budget(&self) -> &Rc<ByteBudget> {

@@ -1,12 +1,18 @@
 //! Making the shard's partitions what the metadata says.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_channel::Receiver;
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use futures_util::stream;
+use glommio::timer::Timer;
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
+use protocol::PartitionId;
+use wal::OpenError;
 use wal::log::{Log, LogIdentity};
 
 use super::Shard;
@@ -15,8 +21,10 @@ use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Partition, PartitionKey};
 use crate::storage;
 
-/// Logs opened at once at start: enough to keep the disk busy.
-const OPEN_CONCURRENCY: usize = 32;
+/// Logs opened or closed at once: enough to keep the disk busy.
+pub(super) const OPEN_CONCURRENCY: usize = 32;
+/// Pause before partitions that could not be opened are tried again.
+const OFFLINE_RETRY: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Opens every partition of the image that this shard owns; returns how many could not be.
@@ -27,35 +35,66 @@ impl Shard {
             .flat_map(|topic| topic.partitions().map(|(partition, _)| PartitionKey { topic_id: topic.id, partition }))
             .filter(|key| self.owner_of(*key) == self.index)
             .collect();
-        let opened = stream::iter(owned).map(|key| self.open_partition(&image, key)).buffer_unordered(OPEN_CONCURRENCY);
+        self.open_partitions(&image, owned).await
+    }
+
+    /// Opens partitions, several at once; returns how many could not be.
+    async fn open_partitions(self: &Rc<Self>, image: &MetadataImage, keys: Vec<PartitionKey>) -> usize {
+        let opened = stream::iter(keys).map(|key| self.open_partition(image, key)).buffer_unordered(OPEN_CONCURRENCY);
         opened.filter(|opened| std::future::ready(!opened)).count().await
+    }
+
+    /// Tries again to open what could not be opened for want of space, descriptors and the like.
+    async fn retry_offline(self: &Rc<Self>) {
+        let image = self.image();
+        let keys: Vec<PartitionKey> = self.offline.take().into_iter().collect();
+        let still_there = keys.into_iter().filter(|key| {
+            let topic = image.topic_by_id(key.topic_id);
+            topic.is_some_and(|topic| topic.partition(key.partition).is_some())
+        });
+        self.open_partitions(&image, still_there.collect()).await;
     }
 
     /// Applies the metadata core's commands in order, one after the other.
     pub(super) async fn serve_commands(self: Rc<Self>, commands: Receiver<ShardCommand>) {
-        while let Ok(command) = commands.recv().await {
-            self.apply(&command.image, &command.deltas).await;
-            // The change may have been abandoned at shutdown.
-            let _ = command.applied.send(());
+        loop {
+            let retry = async {
+                if self.offline.borrow().is_empty() {
+                    return std::future::pending().await;
+                }
+                Timer::new(OFFLINE_RETRY).await;
+            };
+            match select(pin!(commands.recv()), pin!(retry)).await {
+                Either::Left((Ok(command), _)) => {
+                    self.apply(&command.image, &command.deltas).await;
+                    // The change may have been abandoned at shutdown.
+                    let _ = command.applied.send(());
+                }
+                Either::Left((Err(_), _)) => return,
+                Either::Right(_) => self.retry_offline().await,
+            }
         }
     }
 
     async fn apply(self: &Rc<Self>, image: &MetadataImage, deltas: &[MetadataDelta]) {
         // Partitions are opened before requests can name them, and closed after.
-        for delta in deltas {
-            if let MetadataDelta::PartitionChanged { topic_id, partition, .. } = delta {
-                let key = PartitionKey { topic_id: *topic_id, partition: *partition };
-                if self.owner_of(key) == self.index && !self.partitions.borrow().contains_key(&key) {
-                    self.open_partition(image, key).await;
-                }
+        let assigned = deltas.iter().filter_map(|delta| match delta {
+            MetadataDelta::PartitionChanged { topic_id, partition, .. } => {
+                Some(PartitionKey { topic_id: *topic_id, partition: *partition })
             }
-        }
+            _ => None,
+        });
+        let new: Vec<PartitionKey> = assigned
+            .filter(|key| self.owner_of(*key) == self.index && !self.partitions.borrow().contains_key(key))
+            .collect();
+        self.open_partitions(image, new).await;
         *self.image.borrow_mut() = image.clone();
         for delta in deltas {
             match delta {
-                MetadataDelta::TopicDeleted { topic_id, topic, .. } => {
+                MetadataDelta::TopicDeleted { topic_id, topic, partition_count } => {
                     self.groups.topic_deleted(topic, *topic_id);
                     self.delete_partitions(*topic_id).await;
+                    self.delete_offline(*topic_id, topic, *partition_count);
                 }
                 MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure(image, Some(*topic_id)),
                 MetadataDelta::BrokerConfigChanged { .. } => {
@@ -89,6 +128,9 @@ impl Shard {
                 true
             }
             Err(error) => {
+                if matches!(error, OpenError::Io(_)) {
+                    self.offline.borrow_mut().insert(key);
+                }
                 tracing::error!(topic = %topic.name, partition = %key.partition, %error,
                     "partition is offline: its log cannot be opened");
                 false
@@ -107,6 +149,25 @@ impl Shard {
             if let Err(error) = partition.log.delete().await {
                 tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error,
                     "files of a deleted partition could not be removed; the next start tries again");
+            }
+        }
+    }
+
+    /// Removes the directories of a deleted topic's partitions that were never opened: a damaged log goes with its topic.
+    fn delete_offline(&self, topic_id: protocol::TopicId, topic: &str, partition_count: i32) {
+        for partition in (0..partition_count).map(PartitionId) {
+            let key = PartitionKey { topic_id, partition };
+            self.offline.borrow_mut().remove(&key);
+            let dir = self.wal.root().join(format!("{topic}-{partition}"));
+            if self.owner_of(key) != self.index || !dir.exists() {
+                continue;
+            }
+            match std::fs::remove_dir_all(&dir) {
+                Ok(()) => {
+                    tracing::warn!(topic, %partition, "files of a partition that was offline removed with its topic")
+                }
+                Err(error) => tracing::error!(topic, %partition, %error,
+                    "files of a deleted partition could not be removed; the next start tries again"),
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use futures_util::future::{Either, select};
+use futures_util::{StreamExt, stream};
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use metadata::image::MetadataImage;
@@ -22,6 +23,7 @@ use super::budget::ByteBudget;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
 use super::queues::TaskQueues;
+use super::reconcile::OPEN_CONCURRENCY;
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::metadata_core::MetadataClient;
@@ -101,11 +103,13 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         queues,
         image: RefCell::new(spec.image),
         partitions: RefCell::new(HashMap::default()),
+        offline: RefCell::default(),
         fetch_sessions: RefCell::new(SessionCache::new(slots, spec.index, shards)),
         parked_fetches: RefCell::default(),
         groups: GroupShard::new(&config),
         broker_config: RefCell::new(Rc::new(config)),
         request_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
+        arriving_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
         response_budget: ByteBudget::new(usize::try_from(memory.shard_response_bytes_max).unwrap_or(usize::MAX)),
         metrics: spec.metrics,
         producer_ids: Default::default(),
@@ -163,12 +167,13 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let _ = spec.events.send(ShardEvent::Ready { shard: shard.index, partitions, offline });
 
     shard.serve_inbox(spec.inbox).await;
-    for partition in shard.partitions() {
+    let closing = stream::iter(shard.partitions()).for_each_concurrent(OPEN_CONCURRENCY, |partition| async move {
         if let Err(error) = partition.log.close().await {
             tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
                 "log not closed cleanly; the next start scans its tail");
         }
-    }
+    });
+    closing.await;
     wal.stop();
     // Whatever was appended has been committed when this resolves.
     let _ = commits.await;

@@ -37,11 +37,15 @@ impl DirectoryLock {
             }
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
-        // For the message of whoever comes second; the lock itself does not depend on it.
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| write!(file, "{}", std::process::id()))
-            .map_err(io_error)?;
+        // For the message of whoever comes second; the lock itself does not depend on it, so a full disk is no reason to
+        // refuse.
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(source) => return Err(io_error(source)),
+        }
         Ok(DirectoryLock { _file: file })
     }
 }
