@@ -11,9 +11,15 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsResponse, FetchResponse, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+    ApiKey, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, GroupId, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceResponse, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 use protocol::records::BatchBuilder;
@@ -57,7 +63,11 @@ impl Broker {
     }
 
     pub fn start(data_dir: &Path) -> (Broker, SocketAddr) {
-        let mut broker = Broker::spawn(data_dir, "127.0.0.1:0", &[]);
+        Broker::start_with(data_dir, &[])
+    }
+
+    pub fn start_with(data_dir: &Path, more: &[&str]) -> (Broker, SocketAddr) {
+        let mut broker = Broker::spawn(data_dir, "127.0.0.1:0", more);
         let line = broker.wait_for_line("kafka listener bound");
         let address = field(&line, "addr=");
         (broker, address.parse().expect("an address"))
@@ -173,14 +183,59 @@ impl Client {
 
     /// Produces one record with acks=all; the error code and its offset.
     pub fn produce(&mut self, topic: &'static str, value: &[u8]) -> (i16, i64) {
+        self.produce_with(topic, value, -1)
+    }
+
+    pub fn produce_with(&mut self, topic: &'static str, value: &[u8], acks: i16) -> (i16, i64) {
         let mut batch = BatchBuilder::new();
         batch.append(1_700_000_000_000, None, Some(value), &[]);
         let data = PartitionProduceData::default().with_index(0).with_records(Some(Bytes::from(batch.build())));
         let topic = TopicProduceData::default().with_name(TopicName(topic.into())).with_partition_data(vec![data]);
-        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+        let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(10_000).with_topic_data(vec![topic]);
         let response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
         let partition = &response.responses[0].partition_responses[0];
         (partition.error_code, partition.base_offset)
+    }
+
+    pub fn delete_topic(&mut self, name: &'static str) {
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(vec![TopicName(name.into())]).with_timeout_ms(10_000);
+        let response: DeleteTopicsResponse = self.call(ApiKey::DeleteTopics, 5, &request);
+        assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+    }
+
+    /// Sets a config for all brokers.
+    pub fn set_broker_default(&mut self, name: &'static str, value: &'static str) {
+        let config = AlterableConfig::default().with_name(name.into()).with_value(Some(value.into()));
+        let resource = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let response: IncrementalAlterConfigsResponse = self.call(ApiKey::IncrementalAlterConfigs, 1, &request);
+        assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+    }
+
+    /// Commits an offset of partition 0 as a group without members; the error code.
+    pub fn commit_offset(&mut self, topic: &'static str, offset: i64) -> i16 {
+        let request = FindCoordinatorRequest::default().with_key("g".into());
+        let found: FindCoordinatorResponse = self.call(ApiKey::FindCoordinator, 3, &request);
+        assert_eq!(found.error_code, 0);
+        let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
+        let topic =
+            OffsetCommitRequestTopic::default().with_name(TopicName(topic.into())).with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId("g".into()))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        let response: OffsetCommitResponse = self.call(ApiKey::OffsetCommit, 7, &request);
+        response.topics[0].partitions[0].error_code
+    }
+
+    /// The offset committed for partition 0.
+    pub fn committed_offset(&mut self, topic: &'static str) -> i64 {
+        let topic =
+            OffsetFetchRequestTopic::default().with_name(TopicName(topic.into())).with_partition_indexes(vec![0]);
+        let request = OffsetFetchRequest::default().with_group_id(GroupId("g".into())).with_topics(Some(vec![topic]));
+        let response: OffsetFetchResponse = self.call(ApiKey::OffsetFetch, 5, &request);
+        response.topics[0].partitions[0].committed_offset
     }
 
     /// Fetches from the start; the error code, the high watermark and the bytes.

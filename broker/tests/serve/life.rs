@@ -96,3 +96,60 @@ fn damage_in_the_middle_takes_one_partition_offline_and_says_where() {
     assert_eq!(client.produce("whole", b"more"), (0, 20));
     broker.stop();
 }
+
+#[test]
+fn a_damaged_partition_goes_with_its_topic() {
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("damaged");
+    for n in 0..3 {
+        assert_eq!(client.produce("damaged", b"record"), (0, n));
+    }
+    broker.kill9();
+    let checkpoint = dir.path().join("damaged-0").join("checkpoint");
+    fs::write(&checkpoint, vec![0x5a; fs::metadata(&checkpoint).unwrap().len() as usize]).unwrap();
+
+    let (mut broker, address) = Broker::start(dir.path());
+    broker.wait_for_line("its log cannot be opened");
+    let mut client = Client::connect(address);
+    assert_eq!(client.produce("damaged", b"more").0, KAFKA_STORAGE_ERROR);
+    client.delete_topic("damaged");
+    client.create_topic("damaged");
+    assert_eq!(client.produce("damaged", b"anew"), (0, 0));
+    broker.stop();
+}
+
+#[test]
+fn too_few_replicas_refuse_what_needs_them_and_hide_nothing() {
+    const NOT_ENOUGH_REPLICAS: i16 = 19;
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let dir = directory();
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    client.create_topic("t");
+    assert_eq!(client.produce("t", b"one"), (0, 0));
+    assert_eq!(client.commit_offset("t", 1), 0);
+    client.set_broker_default("min.insync.replicas", "2");
+    assert_eq!(client.produce("t", b"two").0, NOT_ENOUGH_REPLICAS);
+    assert_eq!(client.produce_with("t", b"two", 1), (0, 1), "acks=1 asks for nobody else");
+    assert_eq!(client.commit_offset("t", 2), COORDINATOR_NOT_AVAILABLE);
+    assert_eq!(client.fetch("t").1, 1, "what is not committed is not shown");
+    broker.stop();
+
+    let (broker, address) = Broker::start(dir.path());
+    let mut client = Client::connect(address);
+    assert_eq!(client.fetch("t").1, 2, "what this disk alone holds is committed when it comes back");
+    assert_eq!(client.committed_offset("t"), 1, "committed offsets are there again");
+    broker.stop();
+}
+
+#[test]
+fn no_limit_on_idle_connections_is_a_limit_too() {
+    let dir = directory();
+    let (broker, address) = Broker::start_with(dir.path(), &["--set", "connections.max.idle.ms=-1"]);
+    let mut client = Client::connect(address);
+    client.create_topic("t");
+    assert_eq!(client.produce("t", b"one"), (0, 0));
+    broker.stop();
+}
