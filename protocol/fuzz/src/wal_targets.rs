@@ -1,7 +1,8 @@
 //! Targets for what the log keeps beside its segments.
 
 use protocol::record_batch::BatchHeader;
-use protocol::{LeaderEpoch, Offset, ProducerId};
+use protocol::{LeaderEpoch, Offset, PartitionId, ProducerId, TopicId};
+use wal::frame::{self, FrameSeed};
 use wal::leader_epoch_cache::LeaderEpochCache;
 use wal::producer_state::ProducerStateTable;
 
@@ -69,4 +70,38 @@ pub fn leader_epoch_cache(data: &[u8]) {
         cut.truncate_from_end(Offset(3));
         assert_eq!(LeaderEpochCache::decode(&cut.encode()), Ok(cut));
     });
+}
+
+/// A frame that is read says no more than its bytes hold.
+pub fn wal_frame(data: &[u8]) {
+    let seed = FrameSeed::new(TopicId::ZERO, PartitionId(0), Offset::ZERO);
+    if let Ok((info, payload)) = frame::decode(seed, data) {
+        assert_eq!(info.payload_bytes as usize, payload.len());
+        assert!(info.frame_bytes() <= data.len() as u64);
+        assert!(info.base_offset <= info.last_offset);
+    }
+}
+
+/// A partition's directory of any content: the first byte says how the rest is cut into segment, index, snapshot and
+/// checkpoint. Whatever is found wrong is reported, and no byte changes.
+pub fn wal_files(data: &[u8]) {
+    let Some((cut, content)) = data.split_first() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let part = content.len() * usize::from(*cut) / 256;
+    let (segment, rest) = content.split_at(part);
+    let third = rest.len() / 3;
+    let files = [
+        ("00000000000000000000.log", segment),
+        ("00000000000000000000.index", &rest[..third]),
+        ("00000000000000000005.snapshot", &rest[third..2 * third]),
+        ("checkpoint", &rest[2 * third..]),
+    ];
+    for (name, bytes) in files {
+        std::fs::write(dir.path().join(name), bytes).expect("a file");
+    }
+    let _ = wal::inspect::verify(dir.path());
+    let _ = wal::inspect::verify(&dir.path().join("00000000000000000000.log"));
+    for (name, bytes) in files {
+        assert_eq!(std::fs::read(dir.path().join(name)).expect("still there"), bytes);
+    }
 }
