@@ -65,6 +65,25 @@ impl GlommioStorage {
     }
 }
 
+impl GlommioStorage {
+    /// A directory linked or mounted from elsewhere would be left out of the flush that covers the data directory's
+    /// device, and acknowledged all the same.
+    fn on_this_device(&self, file: DmaFile, op: IoOp, path: &Path) -> Result<GlommioFile, IoError> {
+        let probe = &self.inner.probe;
+        if (file.dev_major(), file.dev_minor()) == (probe.dev_major(), probe.dev_minor()) {
+            return Ok(GlommioFile { file, path: path.to_owned() });
+        }
+        let found = format!(
+            "it lies on device {}:{}, the data directory on {}:{}; logs must share the data directory's device",
+            file.dev_major(),
+            file.dev_minor(),
+            probe.dev_major(),
+            probe.dev_minor()
+        );
+        Err(IoError::new(op, path, io::Error::new(io::ErrorKind::CrossesDevices, found)))
+    }
+}
+
 /// Several shards may come here at once: none may see the file missing or empty, so it appears by a rename.
 fn create_probe(path: &Path) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() == BLOCK_BYTES as u64) {
@@ -116,14 +135,14 @@ impl Storage for GlommioStorage {
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::ReadWrite);
         match options.dma_open(path).await {
-            Ok(file) => Ok(GlommioFile { file, path: path.to_owned() }),
+            Ok(file) => self.on_this_device(file, IoOp::Open, path),
             Err(error) => Err(IoError::new(IoOp::Open, path, io_error(error))),
         }
     }
 
     async fn create(&self, path: &Path) -> Result<GlommioFile, IoError> {
         match OpenOptions::new().read(true).write(true).create(true).truncate(true).dma_open(path).await {
-            Ok(file) => Ok(GlommioFile { file, path: path.to_owned() }),
+            Ok(file) => self.on_this_device(file, IoOp::Create, path),
             Err(error) => Err(IoError::new(IoOp::Create, path, io_error(error))),
         }
     }
