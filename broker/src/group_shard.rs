@@ -28,7 +28,7 @@ use crate::groups::{
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
-use crate::partition::{Acks, Appending, Partition, Refused};
+use crate::partition::{Acks, Appending, Partition, Refused, walk_budget};
 use crate::shard::Shard;
 use crate::shard::event::LocalEvent;
 
@@ -222,7 +222,8 @@ impl Coordinator {
                 continue;
             }
             let batch = Bytes::from(std::mem::take(&mut builder).build());
-            running.batches.push(self.partition.append(batch, PRODUCE_VERSION, now_ms));
+            let mut budget = walk_budget(batch.len());
+            running.batches.push(self.partition.append(batch, PRODUCE_VERSION, now_ms, &mut budget));
         }
         running
     }

@@ -78,9 +78,27 @@ pub struct RecordHeader<'a> {
 pub fn scan<B>(
     bytes: &[u8],
     decompressed_bytes_max: u64,
+    visit: impl FnMut(RecordMeta) -> std::ops::ControlFlow<B>,
+) -> Result<Option<B>, RecordsError> {
+    scan_within(bytes, &mut { decompressed_bytes_max }, visit)
+}
+
+/// As [`scan`], and takes the bytes that the walk went over from `budget`: for several batches that one limit is for.
+pub fn scan_within<B>(
+    bytes: &[u8],
+    budget: &mut u64,
+    visit: impl FnMut(RecordMeta) -> std::ops::ControlFlow<B>,
+) -> Result<Option<B>, RecordsError> {
+    let mut cursor = Cursor::open(bytes, *budget)?;
+    let found = walk(&mut cursor, visit);
+    *budget = budget.saturating_sub(cursor.input.position());
+    found
+}
+
+fn walk<B>(
+    cursor: &mut Cursor<'_>,
     mut visit: impl FnMut(RecordMeta) -> std::ops::ControlFlow<B>,
 ) -> Result<Option<B>, RecordsError> {
-    let mut cursor = Cursor::open(bytes, decompressed_bytes_max)?;
     while let Some(start) = cursor.start_record()? {
         let has_key = cursor.skip_bytes_field("key length")?;
         if let std::ops::ControlFlow::Break(found) = visit(cursor.meta(start, has_key)) {

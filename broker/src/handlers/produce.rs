@@ -18,7 +18,7 @@ use kafka_protocol::messages::produce_response::{
 use protocol::{PartitionId, TopicId};
 
 use super::topic_access::is_internal;
-use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused};
+use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
 
@@ -146,13 +146,21 @@ pub fn dispatch(
 fn begin(shard: &Rc<Shard>, forward: ProduceForward) -> Vec<Pending> {
     let now_ms = crate::clock::now_ms();
     let ProduceForward { items, acks, version } = forward;
+    let mut budget = walk_budget(items.iter().map(|item| item.records.len()).sum());
     items
         .into_iter()
-        .map(|item| Pending { slot: item.slot, state: begin_one(shard, item, acks, version, now_ms) })
+        .map(|item| Pending { slot: item.slot, state: begin_one(shard, item, acks, version, now_ms, &mut budget) })
         .collect()
 }
 
-fn begin_one(shard: &Rc<Shard>, item: ProduceItem, acks: Acks, version: i16, now_ms: i64) -> PendingState {
+fn begin_one(
+    shard: &Rc<Shard>,
+    item: ProduceItem,
+    acks: Acks,
+    version: i16,
+    now_ms: i64,
+    walk_budget: &mut u64,
+) -> PendingState {
     let partition = match shard.partition(item.key) {
         Ok(partition) => partition,
         Err(error) => return PendingState::Finished(Err(Refused::new(error, "the partition is not here"))),
@@ -167,7 +175,7 @@ fn begin_one(shard: &Rc<Shard>, item: ProduceItem, acks: Acks, version: i16, now
         return PendingState::Finished(Err(Refused::new(ResponseError::NotEnoughReplicas, message)));
     }
     shard.metrics().produced(item.records.len());
-    match partition.append(item.records, version, now_ms) {
+    match partition.append(item.records, version, now_ms, walk_budget) {
         Appending::Done(Ok(ack)) => {
             let wait = partition.wait_for(acks, ack.end);
             PendingState::Appended { partition, ack, wait }

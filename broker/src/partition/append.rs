@@ -58,10 +58,10 @@ enum NotAppended {
 }
 
 impl Partition {
-    /// Appends the single batch of a Produce request of `version`, or queues it.
-    pub fn append(self: &Rc<Self>, records: Bytes, version: i16, now_ms: i64) -> Appending {
+    /// Appends the single batch of a Produce request of `version`, or queues it. `walk_budget`: see [`walk_budget`](super::walk_budget).
+    pub fn append(self: &Rc<Self>, records: Bytes, version: i16, now_ms: i64, walk_budget: &mut u64) -> Appending {
         let config = self.config();
-        let ProduceBatch { header, bytes: records } = match validate(&records, version, &config, now_ms) {
+        let ProduceBatch { header, bytes: records } = match validate(&records, version, &config, now_ms, walk_budget) {
             Ok(batch) => batch,
             Err(refused) => return Appending::Done(Err(refused)),
         };

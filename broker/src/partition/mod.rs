@@ -18,7 +18,7 @@ use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use replication::high_watermark::LeaderState;
 
 pub use append::{AppendAck, AppendQueue, Appending};
-pub use validate::Refused;
+pub use validate::{Refused, walk_budget};
 
 use crate::purgatory::{OffsetWaiters, Watchers};
 use crate::storage::PartitionLog;

@@ -12,7 +12,12 @@ use kafka_protocol::ResponseError;
 use metadata::config::TopicConfig;
 use protocol::produce_records::{ProduceBatch, ProduceRecordsError, check_produce_records};
 use protocol::record_batch::{BatchHeader, TimestampType};
-use protocol::records::{DECOMPRESSED_BYTES_MAX_DEFAULT, RecordMeta, RecordsError, scan};
+use protocol::records::{DECOMPRESSED_BYTES_MAX_DEFAULT, RecordMeta, RecordsError, scan_within};
+
+/// What the walks over one request's records may go over: its own bytes, and what compression made small.
+pub fn walk_budget(request_bytes: usize) -> u64 {
+    DECOMPRESSED_BYTES_MAX_DEFAULT + request_bytes as u64
+}
 
 /// A refused batch: the protocol's error and a sentence for the client's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +36,15 @@ impl Refused {
 
 /// Checks one partition's `records` field of a Produce request of `version` and cuts out its single batch.
 ///
-/// `now_ms` is the broker's clock in milliseconds since the Unix epoch.
-pub fn validate(records: &Bytes, version: i16, config: &TopicConfig, now_ms: i64) -> Result<ProduceBatch, Refused> {
+/// `now_ms` is the broker's clock in milliseconds since the Unix epoch. `walk_budget` is how many bytes of records the
+/// walks of the whole request may still go over, decompressed: a shard does nothing else meanwhile.
+pub fn validate(
+    records: &Bytes,
+    version: i16,
+    config: &TopicConfig,
+    now_ms: i64,
+    walk_budget: &mut u64,
+) -> Result<ProduceBatch, Refused> {
     let batch_bytes_max = usize::try_from(config.max_message_bytes).unwrap_or(0);
     let batch = check_produce_records(version, records, batch_bytes_max)
         .map_err(|error| Refused::new(error_code(&error), error.to_string()))?;
@@ -50,7 +62,7 @@ pub fn validate(records: &Bytes, version: i16, config: &TopicConfig, now_ms: i64
             return Err(out_of_range(header.max_timestamp, config, now_ms, None));
         }
     }
-    check_records(header, &batch.bytes, config, now_ms)?;
+    check_records(header, &batch.bytes, config, now_ms, walk_budget)?;
     Ok(batch)
 }
 
@@ -85,14 +97,20 @@ fn out_of_range(timestamp: i64, config: &TopicConfig, now_ms: i64, record: Optio
 }
 
 /// The walk over all records.
-fn check_records(header: &BatchHeader, batch: &[u8], config: &TopicConfig, now_ms: i64) -> Result<(), Refused> {
+fn check_records(
+    header: &BatchHeader,
+    batch: &[u8],
+    config: &TopicConfig,
+    now_ms: i64,
+    walk_budget: &mut u64,
+) -> Result<(), Refused> {
     let keys_needed = config.cleanup_policy.compact;
     let earliest = match config.timestamp_type {
         TimestampType::CreateTime => now_ms.saturating_sub(config.timestamp_before_max_ms),
         TimestampType::LogAppendTime => i64::MIN,
     };
     let mut index = 0;
-    let found = scan(batch, DECOMPRESSED_BYTES_MAX_DEFAULT, |record: RecordMeta| {
+    let found = scan_within(batch, walk_budget, |record: RecordMeta| {
         if record.offset.0 - header.base_offset.0 != i64::from(index) {
             return ControlFlow::Break(Refused {
                 error: ResponseError::InvalidRecord,

@@ -20,7 +20,9 @@ fn batch(keys: &[Option<&[u8]>]) -> BatchBuilder {
 
 /// The code and the blamed record of a refused batch; `None` for one that is accepted.
 fn verdict(records: Vec<u8>, config: &TopicConfig) -> Option<(ResponseError, Option<i32>)> {
-    validate(&Bytes::from(records), VERSION, config, NOW_MS).err().map(|refused| (refused.error, refused.record))
+    let mut budget = walk_budget(records.len());
+    let verdict = validate(&Bytes::from(records), VERSION, config, NOW_MS, &mut budget);
+    verdict.err().map(|refused| (refused.error, refused.record))
 }
 
 /// Overwrites part of a batch and renews its checksum.
@@ -102,4 +104,18 @@ fn a_batch_over_max_message_bytes_is_too_large() {
 fn transactional_batches_are_refused() {
     let records = batch(&[Some(b"k")]).producer(protocol::ProducerId(5), 0, 0).attributes(0x10).build();
     assert_eq!(verdict(records, &config()), Some((ResponseError::InvalidTxnState, None)));
+}
+
+#[test]
+fn batches_of_one_request_share_what_may_be_walked_over() {
+    let large = vec![0u8; 1 << 20];
+    let mut builder = BatchBuilder::new();
+    builder.append(NOW_MS, None, Some(&large), &[]);
+    let records = Bytes::from(builder.compression(Compression::Zstd).build());
+    assert!(records.len() < 1 << 12, "a megabyte of zeros is small when compressed");
+    let mut budget = 3 << 20;
+    let mut check = || validate(&records, VERSION, &config(), NOW_MS, &mut budget).map(|_| ()).map_err(|r| r.error);
+    assert_eq!(check(), Ok(()));
+    assert_eq!(check(), Ok(()));
+    assert_eq!(check(), Err(ResponseError::InvalidRecord), "the third is over what is left");
 }
