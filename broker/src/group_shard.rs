@@ -17,7 +17,7 @@ use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use metadata::config::BrokerConfig;
 use metadata::image::MetadataImage;
-use protocol::record_batch::BatchHeader;
+use protocol::record_batch::batches;
 use protocol::records::{BatchBuilder, DECOMPRESSED_BYTES_MAX_DEFAULT, RecordReader};
 use protocol::{Offset, PartitionId, TopicId};
 use uuid::Uuid;
@@ -334,12 +334,10 @@ async fn load(partition: &Partition, state: &mut GroupCoordinator) -> Result<(),
             .await
             .map_err(|source| LoadError::Read { offset, source })?;
         for chunk in &read.batches {
-            let mut rest: &[u8] = chunk;
-            while !rest.is_empty() {
-                let undecodable = |reason: String| LoadError::Batch { offset, reason };
-                let header = BatchHeader::parse(rest).map_err(|e| undecodable(e.to_string()))?;
-                load_batch(rest, state).map_err(undecodable)?;
-                rest = &rest[header.size_bytes..];
+            let undecodable = |reason: String| LoadError::Batch { offset, reason };
+            for batch in batches(chunk) {
+                let (_, batch) = batch.map_err(|e| undecodable(e.to_string()))?;
+                load_batch(batch, state).map_err(undecodable)?;
             }
         }
         if read.next_offset <= offset {

@@ -1,9 +1,9 @@
 //! Partition directories that no topic claims any more.
 //!
 //! A topic is gone once its deletion is committed to the metadata; the files follow. A crash in between leaves them
-//! behind, so the start looks once, before any log is opened: what deletions had already renamed is removed, and so is a
-//! partition's directory whose partition the metadata does not have. A directory that does not look like ours is left
-//! alone, with a warning.
+//! behind, so the start looks once, before any log is opened: a partition's directory whose partition the metadata does
+//! not have is removed. A directory that does not look like ours is left alone, with a warning. A deletion that the log
+//! itself had begun is the log's to finish ([`wal::remove_deleted`]).
 
 use std::fs;
 use std::io;
@@ -12,8 +12,6 @@ use std::path::Path;
 use metadata::image::MetadataImage;
 use protocol::PartitionId;
 
-/// Suffix of a directory whose deletion has begun; see `wal::log`.
-const DELETED_SUFFIX: &str = ".deleted";
 /// What a partition's directory holds besides its segments.
 const CHECKPOINT_FILE: &str = "checkpoint";
 
@@ -28,19 +26,15 @@ pub fn remove(data_dir: &Path, image: &MetadataImage) -> io::Result<usize> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let path = entry.path();
-        if name.ends_with(DELETED_SUFFIX) {
-            tracing::info!(path = %path.display(), "finishing an interrupted deletion");
-        } else {
-            let Some((topic, partition)) = partition_of(name) else { continue };
-            if image.partition(topic, partition).is_some() {
-                continue;
-            }
-            if !path.join(CHECKPOINT_FILE).exists() {
-                tracing::warn!(path = %path.display(), "this directory is named like a partition's and is none: left alone");
-                continue;
-            }
-            tracing::warn!(path = %path.display(), "removing files of a partition that the metadata does not have: its topic was deleted");
+        let Some((topic, partition)) = partition_of(name) else { continue };
+        if image.partition(topic, partition).is_some() {
+            continue;
         }
+        if !path.join(CHECKPOINT_FILE).exists() {
+            tracing::warn!(path = %path.display(), "this directory is named like a partition's and is none: left alone");
+            continue;
+        }
+        tracing::warn!(path = %path.display(), "removing files of a partition that the metadata does not have: its topic was deleted");
         fs::remove_dir_all(&path)?;
         removed += 1;
     }
@@ -87,10 +81,10 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join(file), b"x").unwrap();
         }
-        assert_eq!(remove(dir.path(), &MetadataImage::default()).unwrap(), 2);
+        assert_eq!(remove(dir.path(), &MetadataImage::default()).unwrap(), 1);
         let mut left: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();
-        assert_eq!(left, ["foreign-0", "other"]);
+        assert_eq!(left, ["foreign-0", "half.deleted", "other"]);
     }
 }

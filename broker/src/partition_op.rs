@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use kafka_protocol::ResponseError;
-use protocol::record_batch::{BatchHeader, TimestampType};
+use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
 use protocol::{LeaderEpoch, Offset};
 
@@ -151,15 +151,13 @@ async fn first_at_or_after(
     while offset < up_to {
         let read = log.read(offset, up_to, SCAN_READ_BYTES, true).await.map_err(|e| read_failed(partition, &e))?;
         for chunk in &read.batches {
-            let mut rest: &[u8] = chunk;
-            while !rest.is_empty() {
-                let header = BatchHeader::parse(rest).map_err(|e| read_failed(partition, &e))?;
+            for batch in batches(chunk) {
+                let (header, batch) = batch.map_err(|e| read_failed(partition, &e))?;
                 if header.max_timestamp >= timestamp
-                    && let Some(found) = record_in(partition, &rest[..header.size_bytes], timestamp)?
+                    && let Some(found) = record_in(partition, batch, timestamp)?
                 {
                     return Ok(Some(found));
                 }
-                rest = &rest[header.size_bytes..];
             }
         }
         if read.next_offset <= offset {

@@ -250,6 +250,21 @@ fn renew_crc(batch: &mut [u8]) {
     batch[OFFSET_CRC..OFFSET_CRC + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// The batches that lie one behind the other in `bytes`, each with its header; ends after the first error. Headers are
+/// parsed, not verified.
+pub fn batches(bytes: &[u8]) -> impl Iterator<Item = Result<(BatchHeader, &[u8]), BatchError>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let parsed = BatchHeader::parse(rest);
+        let (batch, behind) = rest.split_at(parsed.as_ref().map_or(rest.len(), |header| header.size_bytes));
+        rest = behind;
+        Some(parsed.map(|header| (header, batch)))
+    })
+}
+
 /// `sequence + delta`, wrapping from `i32::MAX` to 0 as producers do.
 #[must_use]
 pub fn advance_sequence(sequence: i32, delta: i32) -> i32 {

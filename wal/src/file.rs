@@ -19,6 +19,9 @@ pub mod glommio;
 mod mount;
 pub mod sim;
 
+#[cfg(feature = "glommio")]
+pub use mount::one_flush_covers_device;
+
 /// Unit of alignment of every read and write, and the largest physical block of a device that is supported: two writes
 /// in flight never share one.
 pub const BLOCK_BYTES: usize = 4096;

@@ -191,15 +191,9 @@ async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
     for Pending { slot, state } in pending {
         let result = match state {
             PendingState::Finished(result) => result,
-            PendingState::Appended { partition, ack, wait } => {
-                let wait = wait.or_else(|| partition.wait_for(acks, ack.end));
-                acknowledge(&partition, acks, ack, wait).await
-            }
+            PendingState::Appended { partition, ack, wait } => acknowledge(&partition, acks, ack, wait).await,
             PendingState::Queued { partition, receiver } => match receiver.await {
-                Ok(Ok(ack)) => {
-                    let wait = partition.wait_for(acks, ack.end);
-                    acknowledge(&partition, acks, ack, wait).await
-                }
+                Ok(Ok(ack)) => acknowledge(&partition, acks, ack, None).await,
                 Ok(Err(refused)) => Err(refused),
                 Err(oneshot::Canceled) => Err(gone()),
             },
@@ -209,12 +203,14 @@ async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
     produced
 }
 
+/// Waits until the append is as durable as `acks` asks; `begun` is the wait that was begun with the append, if any.
 async fn acknowledge(
     partition: &Partition,
     acks: Acks,
     ack: AppendAck,
-    mut wait: Option<oneshot::Receiver<()>>,
+    begun: Option<oneshot::Receiver<()>>,
 ) -> Result<AppendAck, Refused> {
+    let mut wait = begun.or_else(|| partition.wait_for(acks, ack.end));
     while let Some(waiting) = wait {
         if waiting.await.is_err() {
             return Err(abandoned(partition));

@@ -91,6 +91,12 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let queues = TaskQueues::create();
     let memory = *spec.settings.memory();
     let storage = storage::open(&spec.data_dir).await.map_err(|e| e.to_string())?;
+    if spec.index == 0 {
+        let removed = wal::remove_deleted(&storage, &spec.data_dir).await.map_err(|e| e.to_string())?;
+        if removed > 0 {
+            tracing::info!(removed, "finished deletions that were interrupted");
+        }
+    }
     let wal = ShardWal::new(storage, spec.data_dir.clone(), spec.settings.wal_config());
     let shards = spec.inboxes.len();
     let config = spec.image.broker_config(spec.broker, spec.settings.static_config());

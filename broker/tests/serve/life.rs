@@ -153,3 +153,17 @@ fn no_limit_on_idle_connections_is_a_limit_too() {
     assert_eq!(client.produce("t", b"one"), (0, 0));
     broker.stop();
 }
+
+#[test]
+fn deletions_that_were_interrupted_are_finished_at_the_next_start() {
+    let dir = directory();
+    let begun = dir.path().join("t-0.0123456789abcdef0123456789abcdef.deleted");
+    let unclaimed = dir.path().join("gone-0");
+    for path in [&begun, &unclaimed] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("checkpoint"), b"x").unwrap();
+    }
+    let (broker, _) = Broker::start(dir.path());
+    assert!(!begun.exists() && !unclaimed.exists());
+    broker.stop();
+}

@@ -133,3 +133,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn batches_are_walked_one_by_one_up_to_the_first_that_is_none() {
+    let one = batch();
+    let mut bytes = [one.clone(), FROM_KAFKA.to_vec(), one.clone()].concat();
+    let found: Vec<&[u8]> = batches(&bytes).map(|batch| batch.unwrap().1).collect();
+    assert_eq!(found, [&one[..], &FROM_KAFKA[..], &one[..]]);
+    bytes.pop();
+    let found: Vec<bool> = batches(&bytes).map(|batch| batch.is_ok()).collect();
+    assert_eq!(found, [true, true, false], "the last is cut short, and that is the end");
+    assert_eq!(batches(&[]).count(), 0);
+}

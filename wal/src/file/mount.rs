@@ -11,9 +11,14 @@ fn device_numbers(st_dev: u64) -> (u64, u64) {
     (major, minor)
 }
 
+/// Whether a sync of one file flushes the whole device: ext4 that writes data in place. `data=journal` sends data through
+/// the journal and ignores O_DIRECT; any other or unknown file system gets a sync per file.
+pub fn one_flush_covers_device<'a>(fs_type: &str, mut options: impl Iterator<Item = &'a str>) -> bool {
+    fs_type == "ext4" && !options.any(|option| option == "data=journal")
+}
+
 /// [`FlushScope::Device`] where the device is mounted as ext4 that writes data in place: there fdatasync of a file
-/// without pending metadata is a flush of the whole block device. `data=journal` sends data through the journal and
-/// ignores O_DIRECT; any other or unknown file system gets a sync per file.
+/// without pending metadata is a flush of the whole block device.
 ///
 /// `mountinfo` has the format of proc_pid_mountinfo(5): `36 35 98:0 /mnt1 /mnt2 rw,noatime - ext4 /dev/root rw,data=…`.
 pub(super) fn flush_scope(mountinfo: &str, st_dev: u64) -> FlushScope {
@@ -27,7 +32,7 @@ pub(super) fn flush_scope(mountinfo: &str, st_dev: u64) -> FlushScope {
         let Some((_, behind)) = line.split_once(" - ") else { return FlushScope::File };
         let mut fields = behind.split(' ');
         let (fs_type, _source, options) = (fields.next(), fields.next(), fields.next().unwrap_or(""));
-        if fs_type != Some("ext4") || options.split(',').any(|option| option == "data=journal") {
+        if !one_flush_covers_device(fs_type.unwrap_or(""), options.split(',')) {
             return FlushScope::File;
         }
         found = true;

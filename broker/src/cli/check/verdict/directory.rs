@@ -2,6 +2,7 @@
 
 use super::{Line, size};
 use crate::cli::check::facts::{DirectIo, Directory, DirectoryState, Mount, ToldBy, Volume};
+use wal::file::one_flush_covers_device;
 
 /// The write-ahead log aligns everything to this many bytes.
 const ALIGN_MAX: u32 = 4096;
@@ -114,13 +115,13 @@ fn direct_io(volume: &Volume) -> Line {
     }
 }
 
-/// The same rule that the write-ahead log goes by (`wal`, flush scope).
+/// By the rule that the write-ahead log goes by.
 fn flush(volume: &Volume) -> Line {
     let check = "group-commit";
     let one_flush = volume
         .mount
         .as_ref()
-        .is_some_and(|mount| mount.fs_type == "ext4" && !mount.options.iter().any(|option| option == "data=journal"));
+        .is_some_and(|mount| one_flush_covers_device(&mount.fs_type, mount.options.iter().map(String::as_str)));
     if one_flush {
         Line::ok(check, "one flush per commit covers all of a shard's partitions")
     } else {
