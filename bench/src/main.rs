@@ -13,6 +13,7 @@ mod idle;
 mod interrupt;
 mod jars;
 mod kafka;
+mod load;
 mod machine;
 mod perf_tools;
 mod process;

@@ -1,0 +1,3 @@
+//! The load generator: producers and consumers of our own, lean enough not to be the limit.
+
+pub mod outcome;
