@@ -15,6 +15,7 @@ mod jars;
 mod kafka;
 mod load;
 mod machine;
+mod output;
 mod perf_tools;
 mod process;
 mod procfs;
