@@ -35,6 +35,8 @@ pub enum Command {
     ///
     /// Every log's end is compared with what was acknowledged.
     Recovery(RecoveryArgs),
+    /// Measure this machine's own limits: durable writes and reads of the disk, and TCP over loopback.
+    Limits(LimitsArgs),
 }
 
 /// What all measurements take.
@@ -64,7 +66,7 @@ impl CommonArgs {
     /// Where data goes.
     #[must_use]
     pub fn work_parent(&self) -> PathBuf {
-        self.dir.clone().unwrap_or_else(|| checkout().join(".cache/bench"))
+        work_parent(self.dir.as_deref())
     }
 
     #[must_use]
@@ -75,6 +77,12 @@ impl CommonArgs {
             cache: checkout().join(".cache/clients"),
         }
     }
+}
+
+/// Where data goes, unless `dir` says otherwise.
+#[must_use]
+pub fn work_parent(dir: Option<&Path>) -> PathBuf {
+    dir.map_or_else(|| checkout().join(".cache/bench"), Path::to_owned)
 }
 
 /// The checkout that this program was built in, or else the current directory.
@@ -153,6 +161,16 @@ pub struct RecoveryArgs {
     pub rounds: u32,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// The directory whose disk to measure: never a tmpfs [default: .cache/bench in this checkout]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub json: Option<PathBuf>,
 }
 
 /// Below Kafka's default of `message.max.bytes`.

@@ -13,6 +13,7 @@ mod idle;
 mod interrupt;
 mod jars;
 mod kafka;
+mod limits;
 mod load;
 mod machine;
 mod output;
@@ -37,9 +38,11 @@ use clap::Parser;
 use serde::Serialize;
 
 use crate::broker::{BrokerError, Programs, Setting, Side};
-use crate::cli::{Cli, Command, CommonArgs, IdleArgs, RecoveryArgs, ToolsArgs, distinct};
+use crate::cli::{Cli, Command, CommonArgs, IdleArgs, LimitsArgs, RecoveryArgs, ToolsArgs, distinct};
 use crate::idle::{IdlePlan, IdleReport};
 use crate::interrupt::Interrupt;
+use crate::limits::Budget;
+use crate::machine::Machine;
 use crate::recovery::{RecoveryPlan, RecoveryReport};
 use crate::tools::{Case, ToolsPlan};
 use crate::tools_report::ToolsReport;
@@ -65,6 +68,8 @@ enum BenchError {
     Idle(#[from] idle::IdleError),
     #[error(transparent)]
     Recovery(#[from] recovery::RecoveryError),
+    #[error(transparent)]
+    Limits(#[from] limits::LimitsError),
     #[error("cannot write {path}: {source}")]
     Output { path: PathBuf, source: io::Error },
     #[error("the report cannot be written as JSON: {0}")]
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         Command::Tools(args) => run_tools(args, &interrupt),
         Command::Idle(args) => run_idle(args, &interrupt),
         Command::Recovery(args) => run_recovery(args, &interrupt),
+        Command::Limits(args) => run_limits(args, &interrupt),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,6 +142,17 @@ fn run_recovery(args: &RecoveryArgs, interrupt: &Interrupt) -> Result<(), BenchE
         runs: &runs,
     };
     publish(&args.common, &report, &report.to_markdown())
+}
+
+fn run_limits(args: &LimitsArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
+    let work = WorkDir::create(&cli::work_parent(args.dir.as_deref()), Budget::USUAL.file_bytes, false)?;
+    let setting = Setting { machine: Machine::describe(work.path()), sides: Vec::new() };
+    let limits = limits::measure(work.path(), Budget::USUAL, interrupt)?;
+    println!("{}{}", report::head("Limits of this machine", &setting), limits.to_markdown());
+    if let Some(path) = &args.json {
+        write(path, &serde_json::to_string_pretty(&limits)?)?;
+    }
+    Ok(())
 }
 
 /// What every measurement stands on.

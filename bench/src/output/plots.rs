@@ -57,9 +57,15 @@ fn latency_percentiles(outcome: &Outcome) -> Result<String, PlotError> {
     let y = Axis::labelled(low.log10()..high.log10(), labels);
     let format_x = |nines: &f64| format!("{}", round_to_digits(100.0 * (1.0 - 10_f64.powf(-nines))));
     let format_y = |log: &f64| format!("{}", round_to_digits(10_f64.powf(*log)));
-    let texts =
-        Texts { title: "latency by percentile", x: "percentile", y: "ms", format_x: &format_x, format_y: &format_y };
-    draw(outcome, &texts, x, y, &curves)
+    let texts = Texts {
+        title: "latency by percentile",
+        x: "percentile",
+        y: "ms",
+        format_x: &format_x,
+        format_y: &format_y,
+        legend: SeriesLabelPosition::UpperLeft,
+    };
+    draw(outcome, texts, x, y, &curves)
 }
 
 fn throughput(outcome: &Outcome) -> Result<String, PlotError> {
@@ -94,8 +100,15 @@ fn over_time(
     let x = Axis::linear(0.0..at_least(greatest(|point| point.0)));
     let y = Axis::linear(0.0..at_least(greatest(|point| point.1)) * HEADROOM);
     let format = |value: &f64| format!("{}", round_to_digits(*value));
-    let texts = Texts { title: title_text, x: "seconds measured", y: unit, format_x: &format, format_y: &format };
-    draw(outcome, &texts, x, y, &curves)
+    let texts = Texts {
+        title: title_text,
+        x: "seconds measured",
+        y: unit,
+        format_x: &format,
+        format_y: &format,
+        legend: SeriesLabelPosition::LowerLeft,
+    };
+    draw(outcome, texts, x, y, &curves)
 }
 
 /// An axis whose labels are given, or else chosen evenly. A logarithmic one has logarithms for values.
@@ -137,9 +150,11 @@ struct Texts<'a> {
     y: &'a str,
     format_x: &'a dyn Fn(&f64) -> String,
     format_y: &'a dyn Fn(&f64) -> String,
+    /// Where curves of this kind rarely are.
+    legend: SeriesLabelPosition,
 }
 
-fn draw(outcome: &Outcome, texts: &Texts, x: Axis, y: Axis, curves: &[Curve]) -> Result<String, PlotError> {
+fn draw(outcome: &Outcome, texts: Texts, x: Axis, y: Axis, curves: &[Curve]) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -171,7 +186,7 @@ fn draw(outcome: &Outcome, texts: &Texts, x: Axis, y: Axis, curves: &[Curve]) ->
         if !curves.is_empty() {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(texts.legend)
                 .background_style(WHITE.mix(0.8))
                 .border_style(BLACK.mix(0.3))
                 .label_font((FONT, 14))
