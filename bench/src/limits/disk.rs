@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use crate::interrupt::Interrupt;
 use crate::limits::aligned::AlignedBuffer;
 use crate::limits::{Budget, LimitsError, mb_per_second};
+use crate::load::outcome::latency_histogram;
 
 const SMALL_BYTES: u64 = 4 << 10;
 const LARGE_BYTES: u64 = 1 << 20;
@@ -102,7 +103,7 @@ impl Run<'_> {
     fn small_writes(&self) -> Result<(Histogram<u64>, f64), LimitsError> {
         let failed = self.scratch.error("writing durably");
         let buffer = AlignedBuffer::filled(SMALL_BYTES as usize, FILL);
-        let mut latency = Histogram::<u64>::new(3).expect("three digits are within what a histogram may have");
+        let mut latency = latency_histogram();
         let began = Instant::now();
         let mut writes = 0;
         while began.elapsed() < self.budget.time {

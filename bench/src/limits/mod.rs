@@ -168,6 +168,7 @@ mod tests {
             assert!(value.as_f64().is_some_and(|value| value > 0.0), "{name} is {value}");
             assert!(name.ends_with("_ms") || name.ends_with("_per_second"), "{name} has no unit");
         }
+        assert!(limits.durable_write_4kib_p50_ms > 0.001, "no disk is that fast: {limits:?}");
         assert!(limits.durable_write_4kib_p50_ms <= limits.durable_write_4kib_p99_ms, "{limits:?}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
