@@ -280,6 +280,21 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     batch[OFFSET_LEADER_EPOCH..OFFSET_LEADER_EPOCH + 4].copy_from_slice(&leader_epoch.0.to_be_bytes());
 }
 
+/// Bytes at a batch's begin that [`stamp`] writes to; what follows goes to consumers as the producer sent it.
+pub const STAMPED_BYTES: usize = OFFSET_MAGIC;
+
+/// The first bytes of `batch` as [`stamp`] would leave them, for a batch that is not to be changed or copied.
+///
+/// # Panics
+/// As [`stamp`].
+#[must_use]
+pub fn stamped_head(batch: &[u8], base_offset: Offset, leader_epoch: LeaderEpoch) -> [u8; STAMPED_BYTES] {
+    let mut head = [0; STAMPED_BYTES];
+    head.copy_from_slice(&batch[..STAMPED_BYTES]);
+    stamp(&mut head, base_offset, leader_epoch);
+    head
+}
+
 /// Turns the batch into one of `LogAppendTime` at `now_ms` and renews its CRC-32C, as a topic with
 /// `message.timestamp.type=LogAppendTime` wants.
 ///

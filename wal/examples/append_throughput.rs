@@ -43,14 +43,14 @@ struct Outcome {
 }
 
 async fn produce(log: Log<GlommioStorage>, bytes: usize, in_flight: i64, until: Instant) -> Outcome {
-    let mut batch = batch(bytes);
+    let batch = batch(bytes);
     let header = BatchHeader::parse(&batch).expect("a good batch");
     let mut outcome = Outcome { batches: 0, latencies: Vec::new() };
     while Instant::now() < until {
         let begin = Instant::now();
         for _ in 0..in_flight {
             let now_ms = now_ms();
-            while let Err(error) = log.append(&mut batch, &header, LeaderEpoch(0), now_ms) {
+            while let Err(error) = log.append(&batch, &header, LeaderEpoch(0), now_ms) {
                 assert_eq!(error, AppendError::NeedsSpace);
                 log.reserve(bytes, now_ms).await.expect("there is space");
             }

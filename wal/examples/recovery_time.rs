@@ -65,10 +65,10 @@ async fn open(
 }
 
 async fn write(log: &Log<GlommioStorage>, bytes: u64) {
-    let mut batch = batch();
+    let batch = batch();
     let header = BatchHeader::parse(&batch).expect("a good batch");
     for _ in 0..bytes / BATCH_BYTES as u64 {
-        while let Err(error) = log.append(&mut batch, &header, LeaderEpoch(0), 0) {
+        while let Err(error) = log.append(&batch, &header, LeaderEpoch(0), 0) {
             assert_eq!(error, AppendError::NeedsSpace);
             log.reserve(BATCH_BYTES, 0).await.expect("there is space");
         }

@@ -64,12 +64,12 @@ impl<S: Storage> Appender<S> {
     }
 
     /// Appends a frame; its header follows in [`Appender::finish`].
-    pub(crate) fn append(&mut self, storage: &S, seed: FrameSeed, info: FrameInfo, payload: &[u8]) {
-        assert_eq!(info.payload_bytes as usize, payload.len());
+    pub(crate) fn append(&mut self, storage: &S, seed: FrameSeed, info: FrameInfo, payload: &[&[u8]]) {
+        assert_eq!(info.payload_bytes as usize, payload.iter().map(|part| part.len()).sum::<usize>());
         let position = self.end;
         let end = position + info.frame_bytes();
         self.append_bytes(storage, &[0; FRAME_HEADER_BYTES]);
-        self.append_bytes(storage, payload);
+        payload.iter().for_each(|part| self.append_bytes(storage, part));
         let padding = (end - self.end) as usize;
         self.append_bytes(storage, &[0; crate::frame::FRAME_ALIGN_BYTES][..padding]);
         assert_eq!(self.end, end);

@@ -108,12 +108,13 @@ impl FrameSeed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadCrc(u32);
 
-/// First half of a frame's CRC.
+/// First half of a frame's CRC, of a payload that comes in parts.
 #[must_use]
-pub fn payload_crc(seed: FrameSeed, payload: &[u8]) -> PayloadCrc {
+pub fn payload_crc(seed: FrameSeed, payload: &[&[u8]]) -> PayloadCrc {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed.0);
-    hasher.update(payload);
-    let padding = frame_bytes(payload.len()) as usize - FRAME_HEADER_BYTES - payload.len();
+    payload.iter().for_each(|part| hasher.update(part));
+    let bytes = payload.iter().map(|part| part.len()).sum();
+    let padding = frame_bytes(bytes) as usize - FRAME_HEADER_BYTES - bytes;
     hasher.update(&[0; FRAME_ALIGN_BYTES][..padding]);
     PayloadCrc(hasher.finalize())
 }
@@ -236,7 +237,7 @@ mod tests {
             synced_before: Offset(110),
             incarnation: Incarnation(2),
         };
-        let mut bytes = encode_header(&info, payload_crc(seed(), payload)).to_vec();
+        let mut bytes = encode_header(&info, payload_crc(seed(), &[payload])).to_vec();
         bytes.extend_from_slice(payload);
         bytes.resize(info.frame_bytes() as usize, 0);
         bytes

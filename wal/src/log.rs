@@ -287,14 +287,14 @@ impl<S: Storage> Log<S> {
 
     /// Appends a batch that was checked before: `header` was parsed from it and verified.
     ///
-    /// Stamps base offset and leader epoch into `batch` and hands it to the next commit. `now_ms` is the wall clock in
+    /// Copies it, with base offset and leader epoch stamped in, and hands it to the next commit. `now_ms` is the wall clock in
     /// milliseconds since the Unix epoch.
     ///
     /// # Panics
     /// If `header` does not belong to `batch`, or `leader_epoch` is negative.
     pub fn append(
         &self,
-        batch: &mut [u8],
+        batch: &[u8],
         header: &BatchHeader,
         leader_epoch: LeaderEpoch,
         now_ms: i64,
@@ -324,7 +324,8 @@ impl<S: Storage> Log<S> {
             return Err(AppendError::NeedsSpace);
         }
 
-        record_batch::stamp(batch, base_offset, leader_epoch);
+        let head = record_batch::stamped_head(batch, base_offset, leader_epoch);
+        let parts = [&head[..], &batch[head.len()..]];
         let stamped = BatchHeader { base_offset, leader_epoch, ..*header };
         let last_offset = Offset(next_offset - 1);
         let info = FrameInfo {
@@ -335,10 +336,10 @@ impl<S: Storage> Log<S> {
             synced_before: Offset::ZERO, // known when the commit begins
             incarnation: state.incarnation,
         };
-        state.append(&shard.storage, info, batch, &stamped, now_ms);
+        state.append(&shard.storage, info, &parts, &stamped, now_ms);
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
-        shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, batch);
+        shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, &parts);
         shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
         if !std::mem::replace(&mut state.dirty, true) {
             shard.dirty.borrow_mut().push(inner.clone());

@@ -74,9 +74,10 @@ impl TailCache {
         self.free_slots.push(slot);
     }
 
-    /// Adds the batch that was just appended to the log.
-    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: &[u8]) {
-        let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
+    /// Adds the batch, in parts, that was just appended to the log.
+    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: &[&[u8]]) {
+        let bytes: usize = batch.iter().map(|part| part.len()).sum();
+        let cost = bytes + ENTRY_OVERHEAD_BYTES;
         if cost > self.limit_bytes {
             // The run up to the log end would have a gap.
             self.truncate(slot, Offset::ZERO);
@@ -90,7 +91,9 @@ impl TailCache {
         let log = &mut self.logs[slot.0];
         let bytes_before = log.back().map_or(0, |last| last.bytes_before + last.batch.len() as u64);
         debug_assert!(log.back().is_none_or(|last| last.last_offset.advance(1) == base_offset));
-        let batch = Bytes::copy_from_slice(batch);
+        let mut copy = Vec::with_capacity(bytes);
+        batch.iter().for_each(|part| copy.extend_from_slice(part));
+        let batch = Bytes::from(copy);
         log.push_back(CachedBatch { sequence, base_offset, last_offset, bytes_before, batch });
         self.order.push_back((slot, sequence));
         self.used_bytes += cost;
@@ -187,11 +190,11 @@ mod tests {
     fn the_oldest_batch_of_all_logs_goes_first() {
         let mut cache = TailCache::new(3 * (100 + ENTRY_OVERHEAD_BYTES));
         let (a, b) = (cache.register(), cache.register());
-        cache.push(a, Offset(0), Offset(9), &batch_of(100));
-        cache.push(b, Offset(0), Offset(4), &batch_of(100));
-        cache.push(a, Offset(10), Offset(19), &batch_of(100));
+        cache.push(a, Offset(0), Offset(9), &[&batch_of(100)]);
+        cache.push(b, Offset(0), Offset(4), &[&batch_of(100)]);
+        cache.push(a, Offset(10), Offset(19), &[&batch_of(100)]);
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_some());
-        cache.push(b, Offset(5), Offset(9), &batch_of(100));
+        cache.push(b, Offset(5), Offset(9), &[&batch_of(100)]);
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_none());
         let found = cache.read(a, Offset(12), Offset(20), 1000, true).expect("still there");
         assert_eq!((found.bytes, found.next_offset), (100, Offset(20)));
@@ -205,7 +208,7 @@ mod tests {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &batch_of(100));
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &[&batch_of(100)]);
         }
         let read = |from, up_to, max_bytes, at_least_one| {
             let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, at_least_one).expect("cached");
@@ -225,18 +228,18 @@ mod tests {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &batch_of(100));
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &[&batch_of(100)]);
         }
         cache.truncate(slot, Offset(50));
         assert!(cache.read(slot, Offset(50), Offset(60), 1000, true).is_none());
-        cache.push(slot, Offset(50), Offset(59), &batch_of(200));
+        cache.push(slot, Offset(50), Offset(59), &[&batch_of(200)]);
         assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, true).map(|found| found.bytes), Some(300));
         cache.unregister(slot);
         assert_eq!(cache.used_bytes, 0);
         // Batches larger than the cache leave it consistent.
         let slot = cache.register();
-        cache.push(slot, Offset(0), Offset(0), &batch_of(10));
-        cache.push(slot, Offset(1), Offset(1), &batch_of(2 << 20));
+        cache.push(slot, Offset(0), Offset(0), &[&batch_of(10)]);
+        cache.push(slot, Offset(1), Offset(1), &[&batch_of(2 << 20)]);
         assert!(cache.read(slot, Offset(0), Offset(2), 100, true).is_none());
     }
 }

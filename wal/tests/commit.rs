@@ -173,16 +173,16 @@ fn appends_wait_when_too_much_is_gathered() {
         let work = async {
             fill(&log, 1, 10, 0).await;
             log.reserve(1 << 20, START_MS).await.unwrap();
-            let mut bytes = batch(&BatchSpec::plain(1, 10_000, START_MS));
+            let bytes = batch(&BatchSpec::plain(1, 10_000, START_MS));
             let header = protocol::record_batch::BatchHeader::parse(&bytes).unwrap();
             let mut accepted = 0;
-            while log.append(&mut bytes, &header, protocol::LeaderEpoch(0), START_MS).is_ok() {
+            while log.append(&bytes, &header, protocol::LeaderEpoch(0), START_MS).is_ok() {
                 accepted += 1;
             }
             // 64 KiB may be gathered.
             assert_eq!(accepted, 6);
             log.reserve(bytes.len(), START_MS).await.unwrap();
-            log.append(&mut bytes, &header, protocol::LeaderEpoch(0), START_MS).unwrap();
+            log.append(&bytes, &header, protocol::LeaderEpoch(0), START_MS).unwrap();
             log.wait_ackable(Offset(17)).await.unwrap();
         };
         with_shard(&shard, work).await.1.unwrap();

@@ -85,9 +85,9 @@ fn fails_with(op: IoOp, skip: u64, seed: u64) -> Option<FatalIo> {
         let work = async {
             let mut acknowledged = Offset(0);
             for _ in 0..30 {
-                let mut bytes = batch(&BatchSpec::plain(10, 1_500, START_MS));
+                let bytes = batch(&BatchSpec::plain(10, 1_500, START_MS));
                 let header = BatchHeader::parse(&bytes).unwrap();
-                match log.append(&mut bytes, &header, LeaderEpoch(0), START_MS) {
+                match log.append(&bytes, &header, LeaderEpoch(0), START_MS) {
                     Ok(_) => {}
                     Err(AppendError::NeedsSpace) => match log.reserve(bytes.len(), START_MS).await {
                         Ok(()) => continue,

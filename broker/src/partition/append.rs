@@ -142,10 +142,9 @@ impl Partition {
             let mut stamped = BytesMut::from(&records[..]);
             record_batch::stamp_log_append_time(&mut stamped, now_ms);
             let header = BatchHeader::parse(&stamped).expect("a stamped batch is still a batch");
-            self.log.append(&mut stamped, &header, self.leader_epoch(), now_ms).map(|a| (a, now_ms))
+            self.log.append(&stamped, &header, self.leader_epoch(), now_ms).map(|a| (a, now_ms))
         } else {
-            let mut stamped = BytesMut::from(&records[..]);
-            self.log.append(&mut stamped, header, self.leader_epoch(), now_ms).map(|a| (a, -1))
+            self.log.append(records, header, self.leader_epoch(), now_ms).map(|a| (a, -1))
         };
         match appended {
             Ok((appended, log_append_time_ms)) => Ok(AppendAck {

@@ -40,10 +40,10 @@ fn log_on_disk(close: bool) -> tempfile::TempDir {
         let (log, _) = Log::open(&shard, Path::new(DIR), identity, config, 0).await.unwrap();
         let work = async {
             for _ in 0..BATCHES {
-                let mut bytes = batch();
+                let bytes = batch();
                 let header = BatchHeader::parse(&bytes).unwrap();
                 log.reserve(bytes.len(), 0).await.unwrap();
-                log.append(&mut bytes, &header, LeaderEpoch(2), 0).unwrap();
+                log.append(&bytes, &header, LeaderEpoch(2), 0).unwrap();
                 log.wait_ackable(log.log_end_offset()).await.unwrap();
             }
             if close {

@@ -216,7 +216,14 @@ impl<S: Storage> LogState<S> {
     }
 
     /// Takes a batch in, for which there is room.
-    pub(crate) fn append(&mut self, storage: &S, info: FrameInfo, batch: &[u8], stamped: &BatchHeader, now_ms: i64) {
+    pub(crate) fn append(
+        &mut self,
+        storage: &S,
+        info: FrameInfo,
+        batch: &[&[u8]],
+        stamped: &BatchHeader,
+        now_ms: i64,
+    ) {
         let seed = self.active().seed;
         let (position, expected) = (self.end_position, self.expected_commit_bytes);
         let tail = &self.tail;

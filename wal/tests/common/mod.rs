@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::future::join3;
-use protocol::record_batch::{BatchHeader, HEADER_BYTES};
+use protocol::record_batch::{self, BatchHeader, HEADER_BYTES};
 use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::file::FlushScope;
 use wal::file::sim::SimStorage;
@@ -127,7 +127,7 @@ pub async fn with_log<S: Storage, T, F: Future<Output = T>>(
     result
 }
 
-/// Reserves as often as it takes, and appends.
+/// Reserves as often as it takes, appends, and leaves `bytes` as they are stored.
 pub async fn append<S: Storage>(
     log: &Log<S>,
     bytes: &mut [u8],
@@ -137,7 +137,10 @@ pub async fn append<S: Storage>(
     let header = BatchHeader::parse(bytes).unwrap();
     loop {
         match log.append(bytes, &header, LeaderEpoch(epoch), now_ms) {
-            Ok(appended) => return Ok(appended),
+            Ok(appended) => {
+                record_batch::stamp(bytes, appended.base_offset, LeaderEpoch(epoch));
+                return Ok(appended);
+            }
             Err(AppendError::NeedsSpace) => log.reserve(bytes.len(), now_ms).await?,
             Err(error) => panic!("{error}"),
         }
