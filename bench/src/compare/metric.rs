@@ -1,0 +1,86 @@
+//! The figures that sides are compared by: what each is called, its unit, and where in a run it comes from.
+
+use serde::Serialize;
+
+/// A figure of one run of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    ProduceMegabytesPerSecond,
+    ProduceBatchesPerSecond,
+    ProduceRecordsPerSecond,
+    ProduceP50Ms,
+    ProduceP99Ms,
+    #[serde(rename = "produce_p99_9_ms")]
+    ProduceP999Ms,
+    FetchMegabytesPerSecond,
+    FetchP99Ms,
+    BrokerCpuSecondsPerGigabyte,
+    BrokerCpuSecondsPerMillionBatches,
+    BrokerCpuSecondsPerMillionRecords,
+    PeakMemoryMib,
+    IdleMemoryMib,
+    StartToFirstAnswerMs,
+    StartToFirstRecordMs,
+    /// Of the load generator, in cores: whether it was the limit.
+    ClientCpuCores,
+}
+
+impl Metric {
+    /// In the order of reports.
+    pub const ALL: [Metric; 16] = [
+        Metric::ProduceMegabytesPerSecond,
+        Metric::ProduceBatchesPerSecond,
+        Metric::ProduceRecordsPerSecond,
+        Metric::ProduceP50Ms,
+        Metric::ProduceP99Ms,
+        Metric::ProduceP999Ms,
+        Metric::FetchMegabytesPerSecond,
+        Metric::FetchP99Ms,
+        Metric::BrokerCpuSecondsPerGigabyte,
+        Metric::BrokerCpuSecondsPerMillionBatches,
+        Metric::BrokerCpuSecondsPerMillionRecords,
+        Metric::PeakMemoryMib,
+        Metric::IdleMemoryMib,
+        Metric::StartToFirstAnswerMs,
+        Metric::StartToFirstRecordMs,
+        Metric::ClientCpuCores,
+    ];
+
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Metric::ProduceMegabytesPerSecond => "produce, MB/s",
+            Metric::ProduceBatchesPerSecond => "produce, batches/s",
+            Metric::ProduceRecordsPerSecond => "produce, records/s",
+            Metric::ProduceP50Ms => "produce p50, ms",
+            Metric::ProduceP99Ms => "produce p99, ms",
+            Metric::ProduceP999Ms => "produce p99.9, ms",
+            Metric::FetchMegabytesPerSecond => "fetch, MB/s",
+            Metric::FetchP99Ms => "fetch p99, ms",
+            Metric::BrokerCpuSecondsPerGigabyte => "broker CPU, s per GB",
+            Metric::BrokerCpuSecondsPerMillionBatches => "broker CPU, s per million batches",
+            Metric::BrokerCpuSecondsPerMillionRecords => "broker CPU, s per million records",
+            Metric::PeakMemoryMib => "peak memory of the broker, MiB",
+            Metric::IdleMemoryMib => "memory of the idle broker, MiB",
+            Metric::StartToFirstAnswerMs => "start to first answer, ms",
+            Metric::StartToFirstRecordMs => "start to first acknowledged record, ms",
+            Metric::ClientCpuCores => "client CPU, cores",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_listed_once_and_told_apart() {
+        let mut titles: Vec<_> = Metric::ALL.iter().map(|metric| metric.title()).collect();
+        titles.sort_unstable();
+        titles.dedup();
+        assert_eq!(titles.len(), Metric::ALL.len());
+        assert!(Metric::ALL.is_sorted(), "reports are in the order of the enum");
+        assert_eq!(serde_json::to_value(Metric::ProduceP999Ms).unwrap(), "produce_p99_9_ms");
+    }
+}

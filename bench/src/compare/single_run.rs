@@ -1,0 +1,279 @@
+//! One run: one case on one side, on a fresh directory and a fresh process, warmed up first.
+//!
+//! Before what is measured comes a run of the same load that is not: it is there for the JVM, which is slow until it has
+//! compiled what it does, and every side gets it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::broker::{Broker, BrokerError, Home, Programs, Side};
+use crate::client::ClientError;
+use crate::compare::cases::{Case, Kind};
+use crate::compare::figures::{CpuWatch, Figures, of_outcome};
+use crate::compare::metric::Metric;
+use crate::fill::{FillError, FillPlan, fill};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::load::{self, LoadError, RunOptions, Workload, WorkloadError};
+use crate::output::{self, Bar, OutputError};
+use crate::perf_tools::{OutputError as ToolOutputError, PRODUCER_CLASS, parse_producer, producer_args};
+use crate::process::run_tool;
+use crate::procfs::{ProcfsError, cpu_seconds, peak_rss_bytes, rss_bytes};
+use crate::work_dir::{WorkDir, WorkDirError};
+
+/// How long the creation of a topic may take.
+const TOPIC_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long one run of Kafka's producer tool may take.
+const TOOL_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+/// Bytes of backlog in a warm-up, at most.
+const WARM_UP_BACKLOG_BYTES: u64 = 256 << 20;
+/// What warms a restarted broker up for reading.
+const FETCH_WARM_UP_WORKLOAD: &str = "tail-fetch";
+const BACKLOG_TOPIC: &str = "backlog";
+/// How long a started broker rests before its memory is looked at.
+const REST: Duration = Duration::from_secs(3);
+/// Records that Kafka's producer tool sends, by their size: a few seconds' worth.
+const JAVA_BYTES: u64 = 300 << 20;
+const JAVA_RECORDS_MAX: u64 = 1_500_000;
+const JAVA_WARM_UP_RECORDS: u64 = 200_000;
+/// Of the tool's records, those before its own steady state, in percent.
+const JAVA_TOOL_WARM_UP_PERCENT: u64 = 20;
+
+/// How long runs are.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// What is measured.
+    pub seconds: f64,
+    /// The run before that is not counted.
+    pub warm_up_seconds: f64,
+    /// The beginning of what is measured that is not counted either.
+    pub ramp_up_seconds: f64,
+}
+
+/// Why a run has no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Fill(#[from] FillError),
+    #[error(transparent)]
+    Tool(#[from] ToolOutputError),
+    #[error(transparent)]
+    Procfs(#[from] ProcfsError),
+    #[error(transparent)]
+    WorkDir(#[from] WorkDirError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// What a run needs.
+#[derive(Clone, Copy)]
+pub struct SingleRun<'a> {
+    pub case: &'static Case,
+    pub side: Side,
+    /// What the run is called in progress.
+    pub title: &'a str,
+    pub times: Times,
+    pub programs: &'a Programs,
+    pub work: &'a WorkDir,
+    /// Where the load generator's results go; none: they are not written.
+    pub out: Option<&'a Path>,
+    pub interrupt: &'a Interrupt,
+}
+
+impl SingleRun<'_> {
+    /// Runs the case in a fresh directory called `name`, which is removed again.
+    pub fn run(&self, name: &str) -> Result<Figures, RunError> {
+        self.work.settle()?;
+        let dir = self.work.fresh(name)?;
+        let figures = match self.case.kind {
+            Kind::Load { workload } => self.load(workload, &dir)?,
+            Kind::BacklogFromDisk { workload } => self.backlog(workload, &dir)?,
+            Kind::JavaProducer { record_bytes, partitions } => self.java_producer(record_bytes, partitions, &dir)?,
+            Kind::Start => self.start(&dir)?,
+        };
+        self.work.discard(&dir)?;
+        Ok(figures)
+    }
+
+    fn load(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
+        let broker = self.started(dir)?;
+        let workload = measured(Workload::load(name, &[])?, self.times)?;
+        self.drive(&broker, "warm-up", &warm_up(workload.clone(), self.times)?, &RunOptions::default())?;
+        let mut figures = self.measure(&broker, &workload, &RunOptions::default())?;
+        self.stop(broker, &mut figures)?;
+        Ok(figures)
+    }
+
+    fn backlog(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
+        let home = Home::prepare(self.side, self.programs, dir, self.interrupt)?;
+        let broker = home.start(self.programs, self.interrupt)?;
+        let (writing, reading) = halves(Workload::load(name, &[])?)?;
+        let options = RunOptions { topic: Some(BACKLOG_TOPIC.to_owned()), keep_topic: true, ..RunOptions::default() };
+        self.drive(&broker, "writing the backlog", &writing, &options)?;
+        broker.stop(self.interrupt)?;
+        self.work.evict_from_page_cache(dir)?;
+        let broker = home.start(self.programs, self.interrupt)?;
+        let warming = warm_up(Workload::load(FETCH_WARM_UP_WORKLOAD, &[])?, self.times)?;
+        self.drive(&broker, "warm-up", &warming, &RunOptions::default())?;
+        let mut figures = self.measure(&broker, &reading, &options)?;
+        self.stop(broker, &mut figures)?;
+        Ok(figures)
+    }
+
+    fn java_producer(&self, record_bytes: usize, partitions: i32, dir: &Path) -> Result<Figures, RunError> {
+        let broker = self.started(dir)?;
+        let records = (JAVA_BYTES / record_bytes as u64).min(JAVA_RECORDS_MAX);
+        let mut figures = Figures::new();
+        for (topic, records) in [("warm-up", JAVA_WARM_UP_RECORDS), ("measured", records)] {
+            broker.connect(self.interrupt)?.create_topic(topic, partitions, TOPIC_TIME_MAX)?;
+            self.work.settle()?;
+            let tool_warm_up = records * JAVA_TOOL_WARM_UP_PERCENT / 100;
+            let mut command = self.programs.kafka_tool(dir, PRODUCER_CLASS)?;
+            command.args(producer_args(broker.address(), topic, records, tool_warm_up, record_bytes));
+            let before = cpu_seconds(broker.pid())?;
+            let log = dir.join("ProducerPerformance.log");
+            let output =
+                run_tool(PRODUCER_CLASS, command, &log, TOOL_TIME_MAX, self.interrupt).map_err(BrokerError::from)?;
+            let cpu = cpu_seconds(broker.pid())? - before;
+            let summary = parse_producer(&output, records, tool_warm_up)?;
+            let steady = summary.measured();
+            figures.insert(Metric::ProduceRecordsPerSecond, steady.records_per_s);
+            figures.insert(Metric::ProduceMegabytesPerSecond, steady.mib_per_s * f64::from(1 << 20) / 1e6);
+            figures.insert(Metric::ProduceP50Ms, steady.latency_p50_ms);
+            figures.insert(Metric::ProduceP99Ms, steady.latency_p99_ms);
+            figures.insert(Metric::ProduceP999Ms, steady.latency_p999_ms);
+            figures.insert(Metric::BrokerCpuSecondsPerMillionRecords, cpu * 1e6 / summary.whole.records as f64);
+        }
+        self.stop(broker, &mut figures)?;
+        Ok(figures)
+    }
+
+    fn start(&self, dir: &Path) -> Result<Figures, RunError> {
+        const TOPIC: &str = "first";
+        let broker = self.started(dir)?;
+        let mut figures = Figures::new();
+        figures.insert(Metric::StartToFirstAnswerMs, broker.start_time().as_secs_f64() * 1e3);
+        broker.connect(self.interrupt)?.create_topic(TOPIC, 1, TOPIC_TIME_MAX)?;
+        let one = FillPlan { topic: TOPIC.to_owned(), partitions: 1, bytes: 1, record_bytes: 100, batch_bytes: 1 };
+        fill(broker.address(), &one, &[0], self.interrupt)?;
+        figures.insert(Metric::StartToFirstRecordMs, broker.age().as_secs_f64() * 1e3);
+        self.interrupt.sleep(REST)?;
+        figures.insert(Metric::IdleMemoryMib, mib(rss_bytes(broker.pid())?));
+        broker.stop(self.interrupt)?;
+        Ok(figures)
+    }
+
+    fn started(&self, dir: &Path) -> Result<Broker, RunError> {
+        let home = Home::prepare(self.side, self.programs, dir, self.interrupt)?;
+        Ok(home.start(self.programs, self.interrupt)?)
+    }
+
+    /// Load that is not counted.
+    fn drive(&self, broker: &Broker, what: &str, workload: &Workload, options: &RunOptions) -> Result<(), RunError> {
+        let mut bar = Bar::new(&format!("{}, {what}", self.title));
+        load::run(broker.address(), workload, options, &mut |live| bar.show(live), self.interrupt)?;
+        bar.finish();
+        Ok(())
+    }
+
+    /// Load that is.
+    fn measure(&self, broker: &Broker, workload: &Workload, options: &RunOptions) -> Result<Figures, RunError> {
+        self.work.settle()?;
+        let mut bar = Bar::new(self.title);
+        let mut watch = CpuWatch::new(broker.pid());
+        let mut observe = |live: &load::outcome::Live| {
+            watch.observe(live);
+            bar.show(live);
+        };
+        let outcome = load::run(broker.address(), workload, options, &mut observe, self.interrupt)?;
+        bar.finish();
+        if let Some(out) = self.out {
+            output::publish(&outcome, workload, out)?;
+        }
+        Ok(of_outcome(&outcome, watch.cores()?))
+    }
+
+    fn stop(&self, broker: Broker, figures: &mut Figures) -> Result<(), RunError> {
+        figures.insert(Metric::PeakMemoryMib, mib(peak_rss_bytes(broker.pid())?));
+        broker.stop(self.interrupt)?;
+        Ok(())
+    }
+}
+
+/// The workload for as long as is asked for; one that ends when all is read keeps its own end.
+fn measured(mut workload: Workload, times: Times) -> Result<Workload, WorkloadError> {
+    if workload.duration_seconds.is_some() {
+        workload.duration_seconds = Some(times.seconds);
+        workload.warmup_seconds = times.ramp_up_seconds;
+    }
+    workload.checked()
+}
+
+/// The same load, shorter and with less of a backlog.
+fn warm_up(mut workload: Workload, times: Times) -> Result<Workload, WorkloadError> {
+    if workload.duration_seconds.is_some() {
+        workload.duration_seconds = Some(times.warm_up_seconds);
+        workload.warmup_seconds = 0.0;
+    }
+    workload.backlog_bytes = workload.backlog_bytes.map(|bytes| bytes.min(WARM_UP_BACKLOG_BYTES));
+    workload.checked()
+}
+
+/// A workload that drains a backlog in two: one that writes it, and one that reads it in a later life of the broker.
+fn halves(workload: Workload) -> Result<(Workload, Workload), WorkloadError> {
+    let mut writing = workload.clone();
+    let record_bytes = workload.record_size as u64;
+    writing.records = workload.backlog_records.or(workload.backlog_bytes.map(|bytes| bytes / record_bytes));
+    (writing.backlog_bytes, writing.backlog_records, writing.duration_seconds) = (None, None, None);
+    (writing.groups_from_start, writing.drain, writing.warmup_seconds) = (0, false, 0.0);
+    let mut reading = workload;
+    (reading.backlog_bytes, reading.backlog_records, reading.producers) = (None, None, 0);
+    Ok((writing.checked()?, reading.checked()?))
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times { seconds: 7.0, warm_up_seconds: 3.0, ramp_up_seconds: 1.0 };
+
+    #[test]
+    fn the_warm_up_is_the_same_load_but_short() {
+        let workload = measured(Workload::load("mixed", &[]).unwrap(), TIMES).unwrap();
+        assert_eq!((workload.duration_seconds, workload.warmup_seconds), (Some(7.0), 1.0));
+        let warming = warm_up(workload.clone(), TIMES).unwrap();
+        assert_eq!((warming.duration_seconds, warming.warmup_seconds), (Some(3.0), 0.0));
+        assert_eq!(warming.backlog_bytes, Some(WARM_UP_BACKLOG_BYTES));
+        let same = Workload {
+            duration_seconds: workload.duration_seconds,
+            warmup_seconds: workload.warmup_seconds,
+            backlog_bytes: workload.backlog_bytes,
+            ..warming
+        };
+        assert_eq!(same, workload);
+    }
+
+    #[test]
+    fn a_backlog_is_written_whole_and_then_only_read() {
+        let whole = Workload::load("backlog-drain", &[]).unwrap();
+        let (writing, reading) = halves(whole.clone()).unwrap();
+        assert_eq!(writing.records, Some(whole.backlog_bytes.unwrap() / whole.record_size as u64));
+        assert!(!writing.drain && !writing.has_consumers(), "{writing:?}");
+        assert_eq!((reading.producers, reading.backlog_bytes), (0, None));
+        assert!(reading.drain && reading.has_consumers(), "{reading:?}");
+        assert_eq!((reading.partitions, writing.partitions), (whole.partitions, whole.partitions));
+    }
+}
