@@ -2,11 +2,14 @@
 //!
 //! Contract: a buffer begins at a block boundary, with the earlier bytes of a partly filled block unchanged, and goes out
 //! as whole blocks. Each batch is copied once. Frame headers are written last, when the commit begins: only then is it
-//! known what was synced before it.
+//! known what was synced before it. A commit that goes to the journal takes a copy of its frames, and they stay here
+//! until they are written back.
 //!
 //! Memory grows by chunks, so nothing is copied to make room; each chunk is one write, and a usual commit is one chunk.
 //!
 //! Deliberately absent: where the frames belong (`log`), and the writes (`group_commit`).
+
+use std::ops::Range;
 
 use protocol::Offset;
 
@@ -34,6 +37,8 @@ pub(crate) struct Appender<S: Storage> {
     chunks: Vec<(u64, S::WriteBuffer)>,
     capacity_end: u64,
     frames: Vec<PendingFrame>,
+    /// Where frames begin that no commit has taken yet.
+    committed: u64,
     chunk_bytes: usize,
 }
 
@@ -52,8 +57,15 @@ impl<S: Storage> Appender<S> {
         assert_eq!(block_floor(position) + tail.len() as u64, position, "the tail ends where the next frame begins");
         let chunk_bytes = expected_bytes.next_power_of_two().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let start = block_floor(position);
-        let mut appender =
-            Appender { start, end: start, chunks: Vec::new(), capacity_end: start, frames: Vec::new(), chunk_bytes };
+        let mut appender = Appender {
+            start,
+            end: start,
+            chunks: Vec::new(),
+            capacity_end: start,
+            frames: Vec::new(),
+            committed: position,
+            chunk_bytes,
+        };
         appender.append_bytes(storage, tail);
         appender
     }
@@ -63,7 +75,17 @@ impl<S: Storage> Appender<S> {
         self.end
     }
 
-    /// Appends a frame; its header follows in [`Appender::finish`].
+    /// Bytes of frames that are held here.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Bytes of frames that no commit has taken yet.
+    pub(crate) fn uncommitted_bytes(&self) -> u64 {
+        self.end - self.committed
+    }
+
+    /// Appends a frame; its header follows in [`Appender::seal`].
     pub(crate) fn append(&mut self, storage: &S, seed: FrameSeed, info: FrameInfo, payload: &[&[u8]]) {
         assert_eq!(info.payload_bytes as usize, payload.iter().map(|part| part.len()).sum::<usize>());
         let position = self.end;
@@ -76,15 +98,34 @@ impl<S: Storage> Appender<S> {
         self.frames.push(PendingFrame { position, info, crc: payload_crc(seed, payload) });
     }
 
-    /// Completes the headers and hands out the blocks. The bytes of the last block up to its end are left in `tail`, for
-    /// the buffer that comes next.
-    pub(crate) fn finish(mut self, synced_before: Offset, tail: &mut Vec<u8>) -> Writes<S> {
+    /// Completes the headers of the frames that a commit takes now, and gives where these lie. They stay here.
+    pub(crate) fn seal(&mut self, synced_before: Offset) -> Range<u64> {
         for frame in std::mem::take(&mut self.frames) {
             // A frame that says its own offset was synced before would be proof of damage in itself.
             assert!(synced_before <= frame.info.base_offset, "{synced_before} > {}", frame.info.base_offset);
             let header = encode_header(&FrameInfo { synced_before, ..frame.info }, frame.crc);
             self.overwrite(frame.position, &header);
         }
+        std::mem::replace(&mut self.committed, self.end)..self.end
+    }
+
+    /// Copies what lies at `position` to `out`.
+    pub(crate) fn copy_to(&self, mut position: u64, mut out: &mut [u8]) {
+        let first = self.chunks.partition_point(|(start, _)| *start <= position) - 1;
+        for (start, chunk) in &self.chunks[first..] {
+            let bytes = &chunk.as_ref()[(position - start) as usize..];
+            let fits = bytes.len().min(out.len());
+            out[..fits].copy_from_slice(&bytes[..fits]);
+            out = &mut out[fits..];
+            position += fits as u64;
+        }
+        assert!(out.is_empty(), "only what was appended can be copied");
+    }
+
+    /// Hands out the blocks, with all headers complete. The bytes of the last block up to its end are left in `tail`, for
+    /// the buffer that comes next.
+    pub(crate) fn finish(mut self, synced_before: Offset, tail: &mut Vec<u8>) -> Writes<S> {
+        self.seal(synced_before);
         let end = block_ceil(self.end);
         let last_block = block_floor(self.end);
         tail.clear();
@@ -105,6 +146,7 @@ impl<S: Storage> Appender<S> {
         while !bytes.is_empty() {
             if self.end == self.capacity_end {
                 let len = bytes.len().next_multiple_of(BLOCK_BYTES).max(self.chunk_bytes);
+                self.chunk_bytes = (2 * self.chunk_bytes).min(CHUNK_BYTES_MAX);
                 self.chunks.push((self.capacity_end, storage.allocate_buffer(len)));
                 self.capacity_end += len as u64;
             }

@@ -3,7 +3,8 @@
 //! A commit takes the write buffers of all dirty logs, writes them concurrently, and when the last write has completed
 //! starts the flush: one, where a flush covers the whole device and every written range was written and synced before
 //! ([`FlushScope::Device`]), else one per file that needs its own. Only then durable ends advance. While a commit is in
-//! flight the next gathers; when idle, a commit starts at once.
+//! flight the next gathers; when idle, a commit starts at once. Where many logs have little each, the commit goes to the
+//! [journal](crate::journal) instead, as one write, and the logs keep their write buffers until these are written back.
 //!
 //! Contract: no write and no sync is dropped, timed out or retried. Any failure ends the loop, and with it every hope of
 //! an acknowledgement. There is one commit in flight, so two writes never share a block.
@@ -11,15 +12,17 @@
 //! Deliberately absent: which bytes go where (`appender`, `log`); rolls and truncations, which wait for commits but run
 //! beside this loop as jobs.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
+use protocol::Offset;
 
 use crate::appender::Writes;
 use crate::file::{FlushScope, IoError, Storage, StorageFile};
+use crate::journal::{EntryPlace, JournalPlace, RecordRoom, RecordWriter, Room, record_bytes};
 use crate::log::LogInner;
 use crate::shard::{FatalIo, ShardInner};
-use protocol::Offset;
 
 /// One log's part of a commit.
 pub(crate) struct CommitShare<S: Storage> {
@@ -32,6 +35,31 @@ pub(crate) struct CommitShare<S: Storage> {
     pub(crate) end_position: u64,
     /// The range was not written and synced before, so only the file's own sync makes it durable.
     pub(crate) needs_own_sync: bool,
+    /// It is durable in the journal already.
+    pub(crate) is_write_back: bool,
+}
+
+/// One log's part of a commit that goes to the journal.
+pub(crate) struct JournalShare<S: Storage> {
+    pub(crate) log: Rc<LogInner<S>>,
+    pub(crate) segment_base: Offset,
+    /// Where its frames belong in the segment.
+    pub(crate) range: Range<u64>,
+    /// Log end offset that they reach.
+    pub(crate) end_offset: Offset,
+}
+
+/// A record of the journal, and whose frames it holds.
+struct Journaled<S: Storage> {
+    room: RecordRoom<S>,
+    shares: Vec<JournalShare<S>>,
+}
+
+/// What a commit does.
+struct Gathered<S: Storage> {
+    segments: Vec<CommitShare<S>>,
+    record: Option<(Journaled<S>, S::WriteBuffer)>,
+    write_backs: Vec<CommitShare<S>>,
 }
 
 /// Says that a flush which started after the commit's last write has completed. Only [`flush`] makes one, and a durable
@@ -40,7 +68,7 @@ pub(crate) struct FlushProof(());
 
 impl<S: Storage> ShardInner<S> {
     /// The commit loop and the jobs beside it.
-    pub(crate) async fn run_commits(&self) -> Result<(), FatalIo> {
+    pub(crate) async fn run_commits(self: &Rc<Self>) -> Result<(), FatalIo> {
         let commits = async {
             let result = self.commit_loop().await;
             self.jobs.stop();
@@ -58,7 +86,7 @@ impl<S: Storage> ShardInner<S> {
         }
     }
 
-    async fn commit_loop(&self) -> Result<(), FatalIo> {
+    async fn commit_loop(self: &Rc<Self>) -> Result<(), FatalIo> {
         loop {
             let go_on = self.commit_wanted.wait_for(|| self.next_step()).await?;
             if !go_on {
@@ -83,42 +111,140 @@ impl<S: Storage> ShardInner<S> {
         (self.is_stopping() && self.jobs.is_idle() && self.background.is_idle()).then_some(Ok(false))
     }
 
-    async fn commit(&self) -> Result<(), IoError> {
+    async fn commit(self: &Rc<Self>) -> Result<(), IoError> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        let shares: Vec<CommitShare<S>> = dirty.into_iter().filter_map(|log| log.begin_commit()).collect();
+        let Gathered { segments, record, write_backs } = self.gather(dirty);
         self.room.take();
-        let mut committed = Vec::with_capacity(shares.len());
-        let mut writes = Vec::with_capacity(shares.len());
-        for share in shares {
-            let CommitShare { log, file, writes: Writes { buffers, start, end }, .. } = share;
-            for (position, buffer) in buffers {
-                let (log, file) = (log.clone(), file.clone());
-                writes.push(async move {
-                    log.wait_until_not_zeroing(position, position + buffer.as_ref().len() as u64).await;
-                    file.write_at(buffer, position).await
-                });
-            }
-            let writes = Writes { buffers: Vec::new(), start, end };
-            committed.push(CommitShare { log, file, writes, ..share });
-        }
-        first_error(join_all(writes).await)?;
-        for share in &committed {
+        self.queue_write_backs(write_backs);
+        let (segments, journaled) = futures_util::future::join(write(segments), write_record(record)).await;
+        let (segments, journaled) = (segments?, journaled?);
+        for share in &segments {
             share.log.note_written(share);
         }
-        let proof = flush(self.storage.flush_scope(), &committed).await?;
-        for share in &committed {
+        let proof =
+            flush(self.storage.flush_scope(), &segments, journaled.as_ref().map(|record| &*record.room.file)).await?;
+        for share in &segments {
             share.log.note_synced(share, &proof);
         }
-        // Listeners may append, read or look at other logs, so every log is up to date before the first is called.
-        for share in &committed {
-            share.log.announce();
+        let journaled = journaled.map_or(Vec::new(), |Journaled { room, shares }| {
+            self.journal.as_ref().expect("it gave the room").note_durable(&room, &proof);
+            shares
+        });
+        for share in &journaled {
+            share.log.note_journaled(share, &proof);
         }
+        // Listeners may append, read or look at other logs, so every log is up to date before the first is called.
+        segments.iter().for_each(|share| share.log.announce());
+        journaled.iter().for_each(|share| share.log.announce());
         Ok(())
+    }
+
+    /// Takes what `dirty` logs have for a commit: to their segments, or into a record of the journal where many have little.
+    fn gather(self: &Rc<Self>, dirty: Vec<Rc<LogInner<S>>>) -> Gathered<S> {
+        let mut gathered = Gathered { segments: Vec::new(), record: None, write_backs: Vec::new() };
+        let (mut small, mut small_bytes) = (Vec::new(), 0);
+        let limits = self.journal.as_ref().map(|journal| *journal.config());
+        for log in dirty {
+            log.state.borrow_mut().dirty = false;
+            let bytes = log.uncommitted_bytes();
+            match limits {
+                Some(limits) if bytes == 0 => {
+                    gathered.write_backs.extend(log.begin_write_back(limits.write_back_bytes))
+                }
+                Some(limits) if bytes <= limits.entry_bytes_max => {
+                    small_bytes += bytes;
+                    small.push(log);
+                }
+                _ => gathered.segments.extend(log.begin_commit()),
+            }
+        }
+        let (Some(journal), Some(limits)) = (&self.journal, limits) else { return gathered };
+        let room = if small.len() < limits.logs_min {
+            Room::None
+        } else {
+            journal.take_room(self, record_bytes(small.len(), small_bytes))
+        };
+        match room {
+            Room::Record(room) => {
+                let shares: Vec<_> = small.iter().map(LogInner::begin_journaled_commit).collect();
+                gathered.record = Some(self.make_record(room, shares, small_bytes));
+                gathered
+                    .write_backs
+                    .extend(small.iter().filter_map(|log| log.begin_write_back(limits.write_back_bytes)));
+            }
+            Room::Settle(room) => {
+                gathered.record = Some(self.make_record(room, Vec::new(), 0));
+                gathered.segments.extend(small.iter().filter_map(LogInner::begin_commit));
+            }
+            Room::None => gathered.segments.extend(small.iter().filter_map(LogInner::begin_commit)),
+        }
+        gathered
+    }
+
+    /// Copies the frames of `shares`, `frames_bytes` together, into a record.
+    fn make_record(
+        &self,
+        room: RecordRoom<S>,
+        shares: Vec<JournalShare<S>>,
+        frames_bytes: u64,
+    ) -> (Journaled<S>, S::WriteBuffer) {
+        let journal = self.journal.as_ref().expect("it gave the room");
+        let JournalPlace { storage, id, .. } = &journal.place;
+        let mut buffer = storage.allocate_buffer(record_bytes(shares.len(), frames_bytes) as usize);
+        let mut writer = RecordWriter::new(buffer.as_mut());
+        for JournalShare { log, segment_base, range, .. } in &shares {
+            let mut state = log.state.borrow_mut();
+            if state.buffer_lap.is_none() {
+                state.buffer_lap = Some(room.lap);
+                journal.note_holder(room.lap, log);
+            }
+            let place = EntryPlace { identity: log.identity, segment_base: *segment_base, position: range.start };
+            let out = writer.entry(&place, (range.end - range.start) as usize);
+            state.appender.as_ref().expect("it was just sealed").copy_to(range.start, out);
+        }
+        writer.finish(*id, room.sequence, room.settled_before);
+        (Journaled { room, shares }, buffer)
     }
 }
 
-/// Makes the commit's writes, all completed, durable.
-async fn flush<S: Storage>(scope: FlushScope, shares: &[CommitShare<S>]) -> Result<FlushProof, IoError> {
+/// Writes each share to its segment, when whatever keeps it away has ended.
+pub(crate) async fn write<S: Storage>(shares: Vec<CommitShare<S>>) -> Result<Vec<CommitShare<S>>, IoError> {
+    let mut written = Vec::with_capacity(shares.len());
+    let mut writes = Vec::with_capacity(shares.len());
+    for share in shares {
+        let CommitShare { log, file, writes: Writes { buffers, start, end }, .. } = share;
+        let is_commit = !share.is_write_back;
+        for (position, buffer) in buffers {
+            let (log, file) = (log.clone(), file.clone());
+            writes.push(async move {
+                if is_commit {
+                    log.wait_until_written_back().await;
+                }
+                log.wait_until_not_zeroing(position, position + buffer.as_ref().len() as u64).await;
+                file.write_at(buffer, position).await
+            });
+        }
+        let writes = Writes { buffers: Vec::new(), start, end };
+        written.push(CommitShare { log, file, writes, ..share });
+    }
+    first_error(join_all(writes).await)?;
+    Ok(written)
+}
+
+async fn write_record<S: Storage>(
+    record: Option<(Journaled<S>, S::WriteBuffer)>,
+) -> Result<Option<Journaled<S>>, IoError> {
+    let Some((journaled, buffer)) = record else { return Ok(None) };
+    journaled.room.file.write_at(buffer, journaled.room.position).await?;
+    Ok(Some(journaled))
+}
+
+/// Makes writes, all completed, durable: those of `shares`, and the journal's if there is one.
+pub(crate) async fn flush<S: Storage>(
+    scope: FlushScope,
+    shares: &[CommitShare<S>],
+    journal: Option<&S::File>,
+) -> Result<FlushProof, IoError> {
     let own = |share: &&CommitShare<S>| scope == FlushScope::File || share.needs_own_sync;
     let mut syncs: Vec<_> = shares.iter().filter(own).map(|share| share.file.sync_data()).collect();
     if syncs.is_empty()
@@ -126,6 +252,8 @@ async fn flush<S: Storage>(scope: FlushScope, shares: &[CommitShare<S>]) -> Resu
     {
         syncs.push(any.file.sync_data());
     }
+    // Even where its device is the logs' one: it may not be.
+    syncs.extend(journal.map(StorageFile::sync_data));
     first_error(join_all(syncs).await)?;
     Ok(FlushProof(()))
 }

@@ -13,6 +13,7 @@ mod gather;
 mod group_commit;
 pub mod inspect;
 mod jobs;
+pub mod journal;
 pub mod leader_epoch_cache;
 pub mod log;
 mod names;
@@ -29,6 +30,7 @@ mod sidecar;
 mod state_snapshot;
 mod sync;
 mod tail_cache;
+mod write_back;
 
 pub use file::{IoError, IoOp, Storage, StorageFile};
 pub use jobs::LogClosed;

@@ -4,7 +4,7 @@
 //! - [`Log::append`] is synchronous and never waits: it takes space that was reserved before, so that running out of
 //!   space is noticed before a batch is accepted. What it accepted will be written and synced by the next commit, or
 //!   nothing is ever acknowledged again.
-//! - `log start <= durable end <= written end <= log end`, offsets dense. The durable end advances only by a completed
+//! - `log start <= durable end <= log end`, offsets dense. The durable end advances only by a completed
 //!   flush ([`crate::group_commit::FlushProof`]), in every build.
 //! - Work that changes files runs as a job of the shard's loops: dropping a caller's future stops no write.
 //!
@@ -341,10 +341,7 @@ impl<S: Storage> Log<S> {
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
         shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, &parts);
         shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
-        if !std::mem::replace(&mut state.dirty, true) {
-            shard.dirty.borrow_mut().push(inner.clone());
-            shard.commit_wanted.notify_all();
-        }
+        inner.note_dirty(&mut state);
         Ok(Appended { base_offset, last_offset })
     }
 

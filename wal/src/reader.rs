@@ -264,7 +264,8 @@ impl<S: Storage> LogInner<S> {
             if let Some(found) = self.read_cached(from, up_to, max_bytes, at_least_one) {
                 return Ok(found);
             }
-            // Appended, not written yet and not cached any more: the commit that writes it is under way.
+            // Appended, not written yet and not cached any more: the commit that writes it is under way, or it is in the
+            // journal only.
             self.wait_written(Offset(from.0 + 1).min(up_to)).await?;
             let generation = self.state.borrow().generation;
             let result = self.read_segments(from, up_to, max_bytes, at_least_one).await;
@@ -288,7 +289,10 @@ impl<S: Storage> LogInner<S> {
         Ok(())
     }
 
-    async fn wait_written(&self, end: Offset) -> Result<(), LogClosed> {
+    async fn wait_written(self: &Rc<Self>, end: Offset) -> Result<(), LogClosed> {
+        if self.state.borrow().written_end < end {
+            self.want_write_back();
+        }
         self.progress
             .wait_for(|| {
                 let state = self.state.borrow();

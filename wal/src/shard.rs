@@ -15,11 +15,13 @@ use std::sync::Arc;
 use crate::file::{IoError, IoOp, Storage};
 use crate::gather::GatherRoom;
 use crate::jobs::JobQueue;
+use crate::journal::{Journal, JournalPlace};
 use crate::log::LogInner;
 use crate::read_cache::ReadCache;
 use crate::segment::Segment;
 use crate::sync::Notify;
 use crate::tail_cache::TailCache;
+use crate::write_back::WriteBacks;
 
 /// Bounds of what one shard's logs use together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub(crate) struct ShardInner<S: Storage> {
     pub(crate) jobs: JobQueue,
     /// Prewriting and read-ahead.
     pub(crate) background: JobQueue,
+    pub(crate) journal: Option<Journal<S>>,
+    pub(crate) write_backs: WriteBacks<S>,
     pub(crate) fatal: RefCell<Option<FatalIo>>,
     stopping: Cell<bool>,
     logs: RefCell<Vec<Weak<LogInner<S>>>>,
@@ -123,6 +127,17 @@ pub(crate) struct ShardInner<S: Storage> {
 impl<S: Storage> ShardWal<S> {
     /// A shard whose partitions lie in directories below `root`, which must exist.
     pub fn new(storage: S, root: PathBuf, config: ShardWalConfig) -> ShardWal<S> {
+        ShardWal::with_journal(storage, root, config, None)
+    }
+
+    /// As [`ShardWal::new`], with a journal for commits of many logs. All journals that may be left from before have been
+    /// replayed ([`crate::journal::replay`]).
+    pub fn with_journal(
+        storage: S,
+        root: PathBuf,
+        config: ShardWalConfig,
+        journal: Option<JournalPlace<S>>,
+    ) -> ShardWal<S> {
         ShardWal {
             inner: Rc::new(ShardInner {
                 storage,
@@ -135,6 +150,8 @@ impl<S: Storage> ShardWal<S> {
                 commit_wanted: Notify::default(),
                 jobs: JobQueue::default(),
                 background: JobQueue::default(),
+                journal: journal.map(Journal::new),
+                write_backs: WriteBacks::default(),
                 fatal: RefCell::default(),
                 stopping: Cell::new(false),
                 logs: RefCell::default(),
@@ -173,6 +190,23 @@ impl<S: Storage> ShardWal<S> {
     pub async fn run_background(&self) -> Result<(), FatalIo> {
         self.inner.background.work(|| self.inner.commit_wanted.notify_all()).await;
         self.inner.check_fatal()
+    }
+
+    /// Writes what only the journal has of any log to the segments, without waiting for it. For times without load: it
+    /// gives memory back and leaves less to replay.
+    pub fn write_back(&self) {
+        for log in self.inner.logs() {
+            log.want_write_back();
+        }
+    }
+
+    /// Removes the journal's files after the loops have ended, so that the next start has nothing to replay. Does nothing
+    /// if a log was not closed in order; says whether it was done.
+    pub async fn remove_journal(&self) -> Result<bool, IoError> {
+        match &self.inner.journal {
+            Some(journal) if self.inner.fatal.borrow().is_none() => journal.remove().await,
+            _ => Ok(false),
+        }
     }
 
     /// Both loops end after everything that was appended has been committed and the work that was asked for is done.
@@ -216,9 +250,13 @@ impl<S: Storage> ShardInner<S> {
     /// For those who wait on something that will not happen any more; they look at `fatal` and at the log's state.
     pub(crate) fn wake_all_waiters(&self) {
         self.room.wake_all();
-        for log in self.logs.borrow().iter().filter_map(Weak::upgrade) {
+        for log in self.logs() {
             log.progress.notify_all();
         }
+    }
+
+    fn logs(&self) -> Vec<Rc<LogInner<S>>> {
+        self.logs.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Bounds the open files of sealed segments: the one opened longest ago is let go.

@@ -15,6 +15,7 @@ use protocol::Offset;
 use wal::file::FlushScope;
 use wal::file::sim::{SimBuffer, SimFile, SimStorage};
 use wal::file::{Access, Storage, StorageFile};
+use wal::journal::JournalConfig;
 use wal::{IoError, Log, LogConfig, ShardWal, ShardWalConfig, remove_deleted};
 
 /// Segments of a few blocks, batches from a few bytes to several blocks.
@@ -33,7 +34,21 @@ fn small() -> Workload {
             ..LogConfig::default()
         },
         shard: shard_config(),
+        journal: None,
     }
+}
+
+/// A journal of a few records a region, so that laps, write-backs and commits to segments come in every order.
+fn journaled(regions: usize, logs_min: usize) -> Workload {
+    let journal = JournalConfig {
+        region_bytes: 40 << 10,
+        regions,
+        logs_min,
+        entry_bytes_max: 3_000,
+        write_back_bytes: 6 << 10,
+        commits_before_use: 0,
+    };
+    Workload { journal: Some(journal), steps: 90, ..small() }
 }
 
 /// Segments that are prewritten, and recycled after retention.
@@ -50,6 +65,7 @@ fn prewritten() -> Workload {
             ..LogConfig::default()
         },
         shard: ShardWalConfig { max_commit_bytes: 256 << 10, ..shard_config() },
+        journal: None,
     }
 }
 
@@ -142,6 +158,43 @@ fn nothing_acknowledged_is_lost_with_a_sync_per_file() {
 #[test]
 fn nothing_acknowledged_is_lost_in_prewritten_and_recycled_segments() {
     cut_everywhere(prewritten(), FlushScope::Device, seeds(4), 3);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_with_a_journal() {
+    cut_everywhere(journaled(2, 1), FlushScope::Device, seeds(4), 1);
+    cut_everywhere(journaled(3, 2), FlushScope::Device, seeds(2), 2);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_with_a_journal_and_a_sync_per_file() {
+    cut_everywhere(journaled(2, 1), FlushScope::File, seeds(2), 2);
+}
+
+/// The tests above would say nothing if hardly anything came back through the journal.
+#[test]
+fn much_comes_back_through_the_journal() {
+    let (root, workload) = (Path::new(ROOT), journaled(2, 1));
+    let (mut replayed, mut settled, mut stale) = (0, 0, 0);
+    for seed in 0..3 {
+        for effect in (1..effects_of(workload, FlushScope::Device, seed)).step_by(9) {
+            let storage = SimStorage::new(seed, FlushScope::Device, root);
+            let world = shared(World::new(workload, seed));
+            storage.cut_power_at(effect);
+            run_sim(&storage, live(storage.clone(), root, world.clone(), workload.steps));
+            let storage = storage.restart();
+            let before = world.borrow().replays.len();
+            run_sim(&storage, live(storage.clone(), root, world.clone(), 0))
+                .expect("no cut")
+                .expect("nothing is wrong");
+            for report in &world.borrow().replays[before..] {
+                replayed += report.records;
+                settled += report.valid_records - report.records;
+                stale += report.stale_entries;
+            }
+        }
+    }
+    assert!(replayed > 50 && settled > 50 && stale > 5, "replayed {replayed}, settled {settled}, stale {stale}");
 }
 
 /// A topic is deleted and created again while power goes: either log is whole, and left-overs go.

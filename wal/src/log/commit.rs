@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use protocol::Offset;
 
+use crate::appender::Appender;
 use crate::file::Storage;
-use crate::group_commit::{CommitShare, FlushProof};
+use crate::group_commit::{CommitShare, FlushProof, JournalShare};
 use crate::jobs::LogClosed;
 use crate::log::{LogConfig, LogInner, LogState, ReserveError, Shortage};
 
@@ -59,16 +60,41 @@ impl<S: Storage> LogInner<S> {
         }
     }
 
-    /// Takes the write buffer for a commit; what is appended from now on belongs to the next one.
+    /// Takes the write buffer for a commit, what the journal has of it included; what is appended from now on belongs to
+    /// the next one.
     pub(crate) fn begin_commit(self: &Rc<Self>) -> Option<CommitShare<S>> {
+        let share = self.take_buffer(false)?;
+        let mut state = self.state.borrow_mut();
+        assert!(!state.in_commit, "two commits of one log would share a block");
+        state.in_commit = true;
+        Some(share)
+    }
+
+    /// Takes what the journal has for writing it back, if that is due: it is wanted, or it is much. To be called when a
+    /// commit has just taken everything appended.
+    pub(crate) fn begin_write_back(self: &Rc<Self>, due_bytes: u64) -> Option<CommitShare<S>> {
+        {
+            let mut state = self.state.borrow_mut();
+            let Some(held) = state.appender.as_ref().map(Appender::held_bytes) else {
+                state.write_back_wanted = false;
+                return None;
+            };
+            if state.writing_back || !(state.write_back_wanted || held >= due_bytes) {
+                return None;
+            }
+            state.writing_back = true;
+            state.writing_back_lap = state.buffer_lap.take();
+        }
+        Some(self.take_buffer(true).expect("there is a write buffer"))
+    }
+
+    fn take_buffer(self: &Rc<Self>, is_write_back: bool) -> Option<CommitShare<S>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.dirty = false;
+        state.write_back_wanted = false;
         let appender = state.appender.take()?;
-        assert!(!state.in_commit, "two commits of one log would share a block");
         let synced_before = state.durable_end();
         let writes = appender.finish(synced_before, &mut state.tail);
-        state.in_commit = true;
         state.expected_commit_bytes = (writes.end - writes.start) as usize;
         Some(CommitShare {
             log: self.clone(),
@@ -76,8 +102,69 @@ impl<S: Storage> LogInner<S> {
             needs_own_sync: !state.is_clean(&(writes.start..writes.end)),
             end_offset: state.log_end,
             end_position: state.end_position,
+            is_write_back,
             writes,
         })
+    }
+
+    /// Completes the frames that a commit takes now and leaves them where they are; gives where they lie.
+    pub(crate) fn begin_journaled_commit(self: &Rc<Self>) -> JournalShare<S> {
+        let mut state = self.state.borrow_mut();
+        assert!(!state.in_commit, "a commit at a time");
+        state.in_commit = true;
+        let (synced_before, segment_base, end_offset) = (state.durable_end(), state.active().base, state.log_end);
+        let range = state.appender.as_mut().expect("a log of a commit has a write buffer").seal(synced_before);
+        JournalShare { log: self.clone(), segment_base, range, end_offset }
+    }
+
+    /// What a commit would take of this log.
+    pub(crate) fn uncommitted_bytes(&self) -> u64 {
+        self.state.borrow().appender.as_ref().map_or(0, Appender::uncommitted_bytes)
+    }
+
+    /// Asks for everything that only the journal has to be written to the segment soon.
+    pub(crate) fn want_write_back(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        if state.appender.is_none() && !state.writing_back {
+            return;
+        }
+        state.write_back_wanted = true;
+        self.note_dirty(&mut state);
+    }
+
+    /// The next commit looks at this log.
+    pub(crate) fn note_dirty(self: &Rc<Self>, state: &mut LogState<S>) {
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.shard.dirty.borrow_mut().push(self.clone());
+            self.shard.commit_wanted.notify_all();
+        }
+    }
+
+    /// The record with this log's share is durable.
+    pub(crate) fn note_journaled(&self, share: &JournalShare<S>, proof: &FlushProof) {
+        let mut state = self.state.borrow_mut();
+        state.in_commit = false;
+        state.note_journaled(share.end_offset, proof);
+    }
+
+    /// What the journal had is durable in the segment.
+    pub(crate) fn note_written_back(self: &Rc<Self>, share: &CommitShare<S>, _proof: &FlushProof) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.writing_back = false;
+            state.writing_back_lap = None;
+            state.note_clean(&(share.writes.start..share.writes.end));
+            if state.write_back_wanted {
+                self.note_dirty(&mut state);
+            }
+        }
+        self.progress.notify_all();
+        self.queue_prewrite();
+    }
+
+    /// Writes of one log go to its segment in order, and never two into one block.
+    pub(crate) async fn wait_until_written_back(&self) {
+        self.progress.wait_for(|| (!self.state.borrow().writing_back).then_some(())).await;
     }
 
     /// The commit's writes have completed: reads may see them.
@@ -91,6 +178,7 @@ impl<S: Storage> LogInner<S> {
     pub(crate) fn note_synced(self: &Rc<Self>, share: &CommitShare<S>, proof: &FlushProof) {
         let mut state = self.state.borrow_mut();
         state.in_commit = false;
+        state.buffer_lap = None;
         state.note_clean(&(share.writes.start..share.writes.end));
         state.advance_durable(share.end_offset, proof);
         drop(state);

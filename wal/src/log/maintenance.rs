@@ -148,8 +148,10 @@ impl<S: Storage> LogInner<S> {
         AppendBlock(self.clone())
     }
 
-    /// With appends blocked: waits until everything appended is durable and no write to the active segment is under way.
-    async fn settle(&self) -> Result<(), ChangeError> {
+    /// With appends blocked: waits until everything appended is durable in the segments and no write to the active one is
+    /// under way.
+    async fn settle(self: &Rc<Self>) -> Result<(), ChangeError> {
+        self.want_write_back();
         self.progress
             .wait_for(|| {
                 if let Err(fatal) = self.shard.check_fatal() {

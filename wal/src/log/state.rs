@@ -66,7 +66,7 @@ pub(crate) enum Shortage {
 }
 
 /// Invariants:
-/// - `log_start <= durable_end <= written_end <= log_end`.
+/// - `log_start <= durable_end <= log_end`, and the durable end is at most the larger of `written_end` and `journaled_end`.
 /// - `written_position <= end_position <= allocated`, and `clean_until >= block_ceil(written_position)` between commits.
 /// - `zeroing` and `ahead` begin at or after `block_ceil(end_position)` when they are chosen.
 pub(crate) struct LogState<S: Storage> {
@@ -93,7 +93,10 @@ pub(crate) struct LogState<S: Storage> {
     pub(crate) prewrite_queued: bool,
     pub(crate) log_start: Offset,
     pub(crate) log_end: Offset,
+    /// Everything below is in the segments' files.
     pub(crate) written_end: Offset,
+    /// Everything below is in the segments' files or in the journal.
+    journaled_end: Offset,
     durable_end: Offset,
     pub(crate) last_epoch: LeaderEpoch,
     pub(crate) incarnation: Incarnation,
@@ -102,6 +105,14 @@ pub(crate) struct LogState<S: Storage> {
     /// In the shard's list of dirty logs.
     pub(crate) dirty: bool,
     pub(crate) in_commit: bool,
+    /// What the journal has is being written to the active segment.
+    pub(crate) writing_back: bool,
+    /// Somebody waits for that, or the journal needs the room.
+    pub(crate) write_back_wanted: bool,
+    /// Lap of the journal with the oldest frames of the write buffer; none if it has no frames in the journal.
+    pub(crate) buffer_lap: Option<u64>,
+    /// The same of what is being written back.
+    pub(crate) writing_back_lap: Option<u64>,
     /// Structural changes that keep appends away.
     pub(crate) blocked: u32,
     pub(crate) closed: bool,
@@ -151,12 +162,17 @@ impl<S: Storage> LogState<S> {
             log_start,
             log_end,
             written_end: log_end,
+            journaled_end: log_end,
             durable_end: log_end,
             last_epoch,
             incarnation,
             generation: 0,
             dirty: false,
             in_commit: false,
+            writing_back: false,
+            write_back_wanted: false,
+            buffer_lap: None,
+            writing_back_lap: None,
             blocked: 0,
             closed: false,
             pass_bytes: 0,
@@ -168,11 +184,13 @@ impl<S: Storage> LogState<S> {
     }
 
     pub(crate) fn durable_end(&self) -> Offset {
+        let secured = self.written_end.max(self.journaled_end);
         assert!(
-            self.durable_end <= self.written_end && self.written_end <= self.log_end,
-            "durable {} written {} log end {}",
+            self.durable_end <= secured && secured <= self.log_end,
+            "durable {} written {} journaled {} log end {}",
             self.durable_end,
             self.written_end,
+            self.journaled_end,
             self.log_end
         );
         self.durable_end
@@ -180,9 +198,21 @@ impl<S: Storage> LogState<S> {
 
     /// The only way that the durable end advances.
     pub(crate) fn advance_durable(&mut self, end: Offset, _proof: &FlushProof) {
-        assert!(end <= self.written_end, "synced end {end} was not written: {}", self.written_end);
+        let secured = self.written_end.max(self.journaled_end);
+        assert!(end <= secured, "synced end {end} was not written: {secured}");
         assert!(end >= self.durable_end, "durable end {} would fall to {end}", self.durable_end);
         self.durable_end = end;
+    }
+
+    /// A record of the journal that holds everything below `end` was written and synced.
+    pub(crate) fn note_journaled(&mut self, end: Offset, proof: &FlushProof) {
+        self.journaled_end = end;
+        self.advance_durable(end, proof);
+    }
+
+    /// Whether the journal's lap holds frames of this log that are nowhere else durable.
+    pub(crate) fn holds_lap(&self, lap: u64) -> bool {
+        !self.closed && [self.buffer_lap, self.writing_back_lap].contains(&Some(lap))
     }
 
     /// After a truncation that is durable itself.
@@ -190,6 +220,7 @@ impl<S: Storage> LogState<S> {
         assert!(end <= self.durable_end, "only what is durable is cut: {end} above {}", self.durable_end);
         self.log_end = end;
         self.written_end = end;
+        self.journaled_end = end;
         self.durable_end = end;
     }
 
@@ -201,9 +232,9 @@ impl<S: Storage> LogState<S> {
         self.segments.iter().map(|segment| segment.summary.get().size_bytes()).sum()
     }
 
-    /// Nothing waits for a commit, none is in flight, no zeros are being written.
+    /// Nothing waits for a commit or to be written back, neither is in flight, no zeros are being written.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.appender.is_none() && !self.in_commit && self.zeroing.is_empty()
+        self.appender.is_none() && !self.in_commit && !self.writing_back && self.zeroing.is_empty()
     }
 
     /// Whether the active segment is full or old for a frame of `frame_bytes`.
@@ -216,14 +247,7 @@ impl<S: Storage> LogState<S> {
     }
 
     /// Takes a batch in, for which there is room.
-    pub(crate) fn append(
-        &mut self,
-        storage: &S,
-        info: FrameInfo,
-        batch: &[&[u8]],
-        stamped: &BatchHeader,
-        now_ms: i64,
-    ) {
+    pub(crate) fn append(&mut self, storage: &S, info: FrameInfo, batch: &[&[u8]], stamped: &BatchHeader, now_ms: i64) {
         let seed = self.active().seed;
         let (position, expected) = (self.end_position, self.expected_commit_bytes);
         let tail = &self.tail;

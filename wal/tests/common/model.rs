@@ -8,6 +8,8 @@ use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, Offset};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use uuid::Uuid;
+use wal::journal::{self, JournalConfig, JournalPlace, ReplayError, ReplayReport};
 use wal::producer_state::SequenceCheck;
 use wal::{Log, LogConfig, OpenError, ReserveError, ShardWal, ShardWalConfig, Storage};
 
@@ -16,6 +18,8 @@ use super::{BatchSpec, START_MS, append, batch, dir, identity, read_all, with_sh
 /// What is wrong after a recovery.
 #[derive(Debug)]
 pub enum Violation {
+    Replay(ReplayError),
+    Unplaced(ReplayReport),
     Open { partition: i32, error: OpenError },
     Lost { partition: i32, acknowledged: Offset, log_end: Offset },
     Invented { partition: i32, appended: Offset, log_end: Offset },
@@ -155,12 +159,15 @@ pub struct Workload {
     pub step_ms_max: i64,
     pub log: LogConfig,
     pub shard: ShardWalConfig,
+    pub journal: Option<JournalConfig>,
 }
 
 /// Everything that outlives a power cut: the models and the random numbers.
 pub struct World {
     pub workload: Workload,
     pub logs: Vec<LogModel>,
+    /// What the replays at each start found.
+    pub replays: Vec<ReplayReport>,
     random: SmallRng,
     now_ms: i64,
     epoch: i32,
@@ -171,12 +178,20 @@ pub type SharedWorld = Rc<RefCell<World>>;
 impl World {
     pub fn new(workload: Workload, seed: u64) -> World {
         let logs = vec![LogModel::default(); workload.partitions as usize];
-        World { workload, logs, random: SmallRng::seed_from_u64(seed), now_ms: START_MS, epoch: 0 }
+        let random = SmallRng::seed_from_u64(seed);
+        World { workload, logs, replays: Vec::new(), random, now_ms: START_MS, epoch: 0 }
     }
 
     pub fn fork(&self) -> World {
         let random = self.random.clone();
-        World { workload: self.workload, logs: self.logs.clone(), random, now_ms: self.now_ms, epoch: self.epoch }
+        World {
+            workload: self.workload,
+            logs: self.logs.clone(),
+            replays: Vec::new(),
+            random,
+            now_ms: self.now_ms,
+            epoch: self.epoch,
+        }
     }
 
     pub fn reseed(&mut self, seed: u64) {
@@ -189,7 +204,11 @@ pub async fn live<S: Storage>(storage: S, root: &Path, world: SharedWorld, steps
     let workload = world.borrow().workload;
     let mut left = steps;
     loop {
-        let shard = ShardWal::new(storage.clone(), root.to_owned(), workload.shard);
+        let journal = match workload.journal {
+            Some(config) => Some(replay_journal(&storage, root, config, &world).await?),
+            None => None,
+        };
+        let shard = ShardWal::with_journal(storage.clone(), root.to_owned(), workload.shard, journal);
         let mut logs = Vec::new();
         for partition in 0..workload.partitions {
             let now_ms = world.borrow().now_ms;
@@ -205,18 +224,44 @@ pub async fn live<S: Storage>(storage: S, root: &Path, world: SharedWorld, steps
             while left > 0 {
                 left -= 1;
                 if !step(&logs, &world).await? {
-                    break;
+                    return Ok(true);
+                }
+                if workload.journal.is_some() && world.borrow_mut().random.random_ratio(1, 30) {
+                    shard.write_back();
                 }
             }
-            Ok(())
+            Ok(false)
         };
         let (result, ended) = with_shard(&shard, work).await;
-        result?;
+        let closed = result?;
         ended.expect("no error was injected");
+        if closed {
+            let removed = shard.remove_journal().await.expect("no error was injected");
+            assert_eq!(removed, workload.journal.is_some(), "a journal of closed logs is settled");
+        }
         if left == 0 {
             return Ok(());
         }
     }
+}
+
+/// As a start does it, before any log is opened.
+async fn replay_journal<S: Storage>(
+    storage: &S,
+    root: &Path,
+    config: JournalConfig,
+    world: &SharedWorld,
+) -> Result<JournalPlace<S>, Violation> {
+    let dir = root.join("journal");
+    storage.create_dir(&dir).await.expect("no error was injected");
+    storage.sync_dir(root).await.expect("no error was injected");
+    let report = journal::replay(storage, &dir, storage, root).await.map_err(Violation::Replay)?;
+    if report.unplaced_entries > 0 {
+        return Err(Violation::Unplaced(report));
+    }
+    let id = Uuid::from_u128(world.borrow_mut().random.random());
+    world.borrow_mut().replays.push(report);
+    Ok(JournalPlace { storage: storage.clone(), dir, shard: 0, id, config })
 }
 
 /// One random step; `false` if the logs were closed.

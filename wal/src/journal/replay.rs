@@ -1,0 +1,378 @@
+//! Replaying journals into the segments, at start, before any log is opened.
+//!
+//! Order: everything that is still needed is written into the segments and synced, then each journal is marked as done,
+//! then its files go. A power cut anywhere leaves a journal that is replayed again, to the same bytes, or one that is done.
+//!
+//! What does not belong anywhere any more is left out: frames of an earlier incarnation, of a topic that is gone, of a
+//! segment that retention deleted. What should have a place and has none, because a partition's files are damaged, stays
+//! in the journal's files: they are renamed and never read again by a start, so that nothing acknowledged is thrown away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use futures_util::future::join_all;
+use protocol::Offset;
+use uuid::Uuid;
+
+use super::record::{Entry, Malformed, RegionDamage, RegionHeader, Sequence};
+use super::scan::{JournalDamage, RegionBytes, scan_regions};
+use super::{KEPT_SUFFIX, REGION_SUFFIX};
+use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
+use crate::frame::{self, FrameDamage, FrameSeed, Incarnation};
+use crate::log::LogIdentity;
+use crate::segment::{NameKind, file_name, parse_file_name};
+use crate::sidecar::STAGED_SUFFIX;
+
+/// Bytes of a region read at a time, and segments written at the same time.
+const READ_BYTES: u64 = 1 << 20;
+const SEGMENTS_IN_FLIGHT: usize = 32;
+
+/// Why the journals could not be replayed. No log may be opened then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error("{} is no region of a journal: {found}. It may hold acknowledged records: restore it, or move it away to start without them", path.display())]
+    Header { path: PathBuf, found: RegionDamage },
+    #[error(transparent)]
+    Damaged(#[from] JournalDamage),
+    #[error("journal of shard {shard}, record {sequence}: {found}")]
+    Record { shard: u32, sequence: Sequence, found: Malformed },
+    #[error("journal of shard {shard}: the frames for {} partition {} do not fit their checksums: {found}", identity.topic_id, identity.partition)]
+    Frame { shard: u32, identity: LogIdentity, found: FrameDamage },
+}
+
+/// What a replay found and did.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ReplayReport {
+    pub journals: usize,
+    /// Replayed, out of all that were whole.
+    pub records: usize,
+    pub valid_records: usize,
+    /// Bytes of frames written into segments.
+    pub bytes: u64,
+    pub segments: usize,
+    /// Frames that belong nowhere any more.
+    pub stale_entries: usize,
+    /// Frames that should have a place in a partition but have none; their journals' files were kept under these names.
+    pub unplaced_entries: usize,
+    pub kept: Vec<PathBuf>,
+}
+
+/// Where a segment's frames are to be written, in the order of their records.
+type Pieces<'a> = Vec<(u64, &'a [u8])>;
+
+struct Region {
+    path: PathBuf,
+    header: RegionHeader,
+    bytes: Vec<u8>,
+}
+
+/// Replays all journals in `journal_dir` into the partitions' directories below `root`, and removes them.
+pub async fn replay<S: Storage>(
+    journal_storage: &S,
+    journal_dir: &Path,
+    storage: &S,
+    root: &Path,
+) -> Result<ReplayReport, ReplayError> {
+    let mut report = ReplayReport::default();
+    let mut journals: BTreeMap<(u32, Uuid), Vec<PathBuf>> = BTreeMap::new();
+    for name in journal_storage.list_dir(journal_dir).await? {
+        let path = journal_dir.join(&name);
+        if name.ends_with(STAGED_SUFFIX) {
+            // Never used: a region gets its name when it is complete.
+            journal_storage.remove(&path).await?;
+        } else if name.ends_with(REGION_SUFFIX) {
+            let header = read_header(journal_storage, &path).await?;
+            journals.entry((header.shard, header.journal)).or_default().push(path);
+        }
+    }
+    if journals.is_empty() {
+        return Ok(report);
+    }
+    let partitions = Partitions::find(storage, root).await?;
+    for ((shard, _), paths) in journals {
+        report.journals += 1;
+        let regions = read_regions(journal_storage, paths).await?;
+        let unplaced = replay_journal(storage, shard, &regions, &partitions, &mut report).await?;
+        report.unplaced_entries += unplaced;
+        let next_sequence = next_sequence(&regions)?;
+        let regions: Vec<_> = regions.into_iter().map(|region| (region.path, region.header)).collect();
+        if unplaced > 0 {
+            report.kept.extend(keep(journal_storage, journal_dir, regions).await?);
+        } else {
+            remove(journal_storage, journal_dir, regions, next_sequence).await?;
+        }
+    }
+    Ok(report)
+}
+
+fn next_sequence(regions: &[Region]) -> Result<Sequence, JournalDamage> {
+    Ok(scan_regions(&views(regions))?.next_sequence)
+}
+
+fn views(regions: &[Region]) -> Vec<RegionBytes<'_>> {
+    regions.iter().map(|Region { path, header, bytes }| RegionBytes { path, header: *header, bytes }).collect()
+}
+
+async fn read_header<S: Storage>(storage: &S, path: &Path) -> Result<RegionHeader, ReplayError> {
+    let file = storage.open(path, Access::Read).await?;
+    let header = RegionHeader::decode(&file.read_at(0, BLOCK_BYTES).await?);
+    file.close().await?;
+    header.map_err(|found| ReplayError::Header { path: path.to_owned(), found })
+}
+
+async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -> Result<Vec<Region>, ReplayError> {
+    let mut regions = Vec::new();
+    for path in paths {
+        let header = read_header(storage, &path).await?;
+        let file = storage.open(&path, Access::Read).await?;
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = file.read_at(bytes.len() as u64, READ_BYTES as usize).await?;
+            bytes.extend_from_slice(&chunk);
+            if (chunk.len() as u64) < READ_BYTES {
+                break;
+            }
+        }
+        file.close().await?;
+        regions.push(Region { path, header, bytes });
+    }
+    Ok(regions)
+}
+
+/// Gives the number of entries that have no place.
+async fn replay_journal<S: Storage>(
+    storage: &S,
+    shard: u32,
+    regions: &[Region],
+    partitions: &Partitions,
+    report: &mut ReplayReport,
+) -> Result<usize, ReplayError> {
+    let views = views(regions);
+    let scanned = scan_regions(&views)?;
+    report.valid_records += scanned.valid;
+    report.records += scanned.records.len();
+    let mut unplaced = 0;
+    let mut segments: BTreeMap<PathBuf, Pieces<'_>> = BTreeMap::new();
+    for record in &scanned.records {
+        let entries =
+            record.entries().map_err(|found| ReplayError::Record { shard, sequence: record.sequence, found })?;
+        for entry in entries {
+            let identity = entry.place.identity;
+            let frames = read_frames(&entry).map_err(|found| ReplayError::Frame { shard, identity, found })?;
+            match partitions.place(&entry, &frames) {
+                Place::Segment(path) => segments.entry(path).or_default().push((entry.place.position, entry.frames)),
+                Place::Stale => report.stale_entries += 1,
+                Place::None => {
+                    tracing::error!(
+                        topic_id = %identity.topic_id, partition = %identity.partition, journal_shard = shard,
+                        base_offset = %frames.base_offset, next_offset = %frames.next_offset,
+                        "acknowledged records in the journal have no place in their partition's directory"
+                    );
+                    unplaced += 1;
+                }
+            }
+        }
+    }
+    let mut segments = segments.into_iter();
+    loop {
+        let some: Vec<_> = segments.by_ref().take(SEGMENTS_IN_FLIGHT).collect();
+        if some.is_empty() {
+            return Ok(unplaced);
+        }
+        report.segments += some.len();
+        let written = join_all(some.into_iter().map(|(path, pieces)| write_pieces(storage, path, pieces))).await;
+        report.bytes += written.into_iter().sum::<Result<u64, IoError>>()?;
+    }
+}
+
+/// Writes frames where they belong, and syncs them. What lies around them in their blocks stays as it is.
+async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces<'_>) -> Result<u64, IoError> {
+    let file = storage.open(&path, Access::ReadWrite).await?;
+    pieces.sort_by_key(|(position, _)| *position);
+    let mut bytes = 0;
+    let mut pieces = pieces.into_iter().peekable();
+    while let Some((start, first)) = pieces.next() {
+        let mut run = first.to_vec();
+        while let Some((_, next)) = pieces.next_if(|(position, _)| *position == start + run.len() as u64) {
+            run.extend_from_slice(next);
+        }
+        bytes += run.len() as u64;
+        write_run(storage, &file, start, &run).await?;
+    }
+    file.sync_data().await?;
+    file.close().await?;
+    Ok(bytes)
+}
+
+async fn write_run<S: Storage>(storage: &S, file: &S::File, start: u64, run: &[u8]) -> Result<(), IoError> {
+    let end = start + run.len() as u64;
+    let (first_block, end_block) = (block_floor(start), block_ceil(end));
+    file.allocate(end_block).await?;
+    let mut buffer = storage.allocate_buffer((end_block - first_block) as usize);
+    buffer.as_mut().fill(0);
+    for block in [first_block, end_block - BLOCK_BYTES as u64] {
+        let bytes = file.read_at(block, BLOCK_BYTES).await?;
+        buffer.as_mut()[(block - first_block) as usize..][..bytes.len()].copy_from_slice(&bytes);
+    }
+    buffer.as_mut()[(start - first_block) as usize..][..run.len()].copy_from_slice(run);
+    debug_assert_eq!(buffer.as_ref().len() as u64, end_block - first_block);
+    file.write_at(buffer, first_block).await
+}
+
+/// What the frames of an entry say.
+struct EntryFrames {
+    incarnation: Incarnation,
+    base_offset: Offset,
+    next_offset: Offset,
+}
+
+fn read_frames(entry: &Entry<'_>) -> Result<EntryFrames, FrameDamage> {
+    let identity = entry.place.identity;
+    let seed = FrameSeed::new(identity.topic_id, identity.partition, entry.place.segment_base);
+    let (first, _) = frame::decode(seed, entry.frames)?;
+    let mut next_offset = first.next_offset();
+    let mut rest = &entry.frames[first.frame_bytes() as usize..];
+    while !rest.is_empty() {
+        let (info, _) = frame::decode(seed, rest)?;
+        next_offset = info.next_offset();
+        rest = &rest[info.frame_bytes() as usize..];
+    }
+    Ok(EntryFrames { incarnation: first.incarnation, base_offset: first.base_offset, next_offset })
+}
+
+enum Place {
+    Segment(PathBuf),
+    /// Cut, deleted, or replaced since.
+    Stale,
+    None,
+}
+
+struct Partition {
+    dir: PathBuf,
+    checkpoint: Checkpoint,
+    /// In order.
+    segments: Vec<Offset>,
+}
+
+/// The partitions' directories by what is in them.
+struct Partitions {
+    by_identity: HashMap<LogIdentity, Partition>,
+    /// Some checkpoint is unreadable, so an unknown identity may be that partition's.
+    some_unreadable: bool,
+}
+
+impl Partitions {
+    async fn find<S: Storage>(storage: &S, root: &Path) -> Result<Partitions, IoError> {
+        let mut partitions = Partitions { by_identity: HashMap::new(), some_unreadable: false };
+        let dirs: Vec<PathBuf> = storage.list_dir(root).await?.into_iter().map(|name| root.join(name)).collect();
+        for dirs in dirs.chunks(SEGMENTS_IN_FLIGHT) {
+            for (dir, loaded) in dirs.iter().zip(join_all(dirs.iter().map(|dir| load(storage, dir))).await) {
+                match loaded {
+                    Loaded::Partition(partition) => {
+                        partitions.by_identity.insert(partition.checkpoint.identity, *partition);
+                    }
+                    Loaded::Unreadable => {
+                        tracing::warn!(dir = %dir.display(), "checkpoint unreadable while the journal is replayed");
+                        partitions.some_unreadable = true;
+                    }
+                    Loaded::Other => {}
+                }
+            }
+        }
+        Ok(partitions)
+    }
+
+    fn place(&self, entry: &Entry<'_>, frames: &EntryFrames) -> Place {
+        let base = entry.place.segment_base;
+        let Some(Partition { dir, checkpoint, segments }) = self.by_identity.get(&entry.place.identity) else {
+            return if self.some_unreadable { Place::None } else { Place::Stale };
+        };
+        // What is settled is in its segment: it was written back before the checkpoint said so.
+        let settled = checkpoint.settled;
+        let is_settled = base < settled.segment_base
+            || (base == settled.segment_base && entry.place.position < settled.position)
+            || frames.next_offset <= checkpoint.log_start;
+        if frames.incarnation < checkpoint.incarnation || is_settled {
+            return Place::Stale;
+        }
+        if frames.incarnation > checkpoint.incarnation {
+            return Place::None;
+        }
+        if segments.contains(&base) {
+            return Place::Segment(dir.join(file_name(base, NameKind::Log)));
+        }
+        // Only what was written back is sealed, and only sealed segments are deleted.
+        if segments.last().is_some_and(|last| *last > base) { Place::Stale } else { Place::None }
+    }
+}
+
+enum Loaded {
+    Partition(Box<Partition>),
+    Unreadable,
+    /// No partition's directory.
+    Other,
+}
+
+async fn load<S: Storage>(storage: &S, dir: &Path) -> Loaded {
+    match CheckpointFile::load(storage, dir).await {
+        Ok(Some(Ok((_, checkpoint)))) => match storage.list_dir(dir).await {
+            Ok(names) => {
+                let segments = names.iter().filter_map(|name| match parse_file_name(name) {
+                    Some((base, NameKind::Log)) => Some(base),
+                    _ => None,
+                });
+                let mut segments: Vec<Offset> = segments.collect();
+                segments.sort_unstable();
+                Loaded::Partition(Box::new(Partition { dir: dir.to_owned(), checkpoint, segments }))
+            }
+            Err(_) => Loaded::Unreadable,
+        },
+        Ok(None) => Loaded::Other,
+        // A file of the data directory, not a directory.
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Loaded::Other,
+        Ok(Some(Err(_))) | Err(_) => Loaded::Unreadable,
+    }
+}
+
+/// Removes a journal that nothing is needed of. One file says so before any of the others goes, and goes last.
+pub(super) async fn remove<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    regions: Vec<(PathBuf, RegionHeader)>,
+    next_sequence: Sequence,
+) -> Result<(), IoError> {
+    let mut regions = regions.into_iter();
+    let Some((marked, header)) = regions.next() else { return Ok(()) };
+    let file = storage.open(&marked, Access::ReadWrite).await?;
+    let mut block = storage.allocate_buffer(BLOCK_BYTES);
+    block.as_mut().copy_from_slice(&RegionHeader { done_before: next_sequence, ..header }.encode());
+    file.write_at(block, 0).await?;
+    file.sync_data().await?;
+    file.close().await?;
+    for (path, _) in regions {
+        storage.remove(&path).await?;
+    }
+    storage.sync_dir(dir).await?;
+    storage.remove(&marked).await?;
+    storage.sync_dir(dir).await
+}
+
+/// Renames a journal's files, so that no start reads them again.
+async fn keep<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    regions: Vec<(PathBuf, RegionHeader)>,
+) -> Result<Vec<PathBuf>, IoError> {
+    let mut kept = Vec::new();
+    for (path, header) in regions {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let to = dir.join(format!("{name}.{}{KEPT_SUFFIX}", header.journal.simple()));
+        storage.rename(&path, &to).await?;
+        kept.push(to);
+    }
+    storage.sync_dir(dir).await?;
+    Ok(kept)
+}
