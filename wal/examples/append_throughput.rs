@@ -1,8 +1,8 @@
 //! Durable appends per second on a real disk: `cargo run --release -p ringlog-wal --example append_throughput -- DIR`.
 //!
-//! For 1, 16 and 256 partitions on one shard: one producer per partition that waits for each batch (what a commit costs),
-//! and one that keeps 16 batches in flight (what group commit makes of it); then a sequential read of what was written.
-//! Prints figures and checks nothing.
+//! For 1, 16, 256 and 1000 partitions on one shard, without and with a journal: one producer per partition that waits for
+//! each batch (what a commit costs), and one that keeps 16 batches in flight (what group commit makes of it); then a
+//! sequential read of what was written. Prints figures and checks nothing.
 #![cfg(feature = "glommio")]
 
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use glommio::LocalExecutor;
 use protocol::record_batch::{BatchHeader, HEADER_BYTES};
 use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::file::glommio::GlommioStorage;
+use wal::journal::{JournalConfig, JournalPlace};
 use wal::{AppendError, Log, LogConfig, LogIdentity, ShardWal, ShardWalConfig};
 
 const SECONDS: u64 = 3;
@@ -62,8 +63,23 @@ async fn produce(log: Log<GlommioStorage>, bytes: usize, in_flight: i64, until: 
     outcome
 }
 
-async fn run(storage: GlommioStorage, root: PathBuf, partitions: i32, bytes: usize, in_flight: i64) {
-    let shard = ShardWal::new(storage, root.clone(), ShardWalConfig::default());
+struct Case {
+    partitions: i32,
+    bytes: usize,
+    in_flight: i64,
+    journal: bool,
+}
+
+async fn run(storage: GlommioStorage, root: PathBuf, case: Case) {
+    let Case { partitions, bytes, in_flight, journal } = case;
+    let place = JournalPlace {
+        storage: storage.clone(),
+        dir: root.clone(),
+        shard: 0,
+        id: uuid::Uuid::new_v4(),
+        config: JournalConfig::default(),
+    };
+    let shard = ShardWal::with_journal(storage, root.clone(), ShardWalConfig::default(), journal.then_some(place));
     let mut logs = Vec::new();
     for partition in 0..partitions {
         let identity = LogIdentity { topic_id: TopicId(uuid::Uuid::from_u128(1)), partition: PartitionId(partition) };
@@ -82,14 +98,15 @@ async fn run(storage: GlommioStorage, root: PathBuf, partitions: i32, bytes: usi
         latencies.sort_unstable();
         let at = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize].as_micros();
         println!(
-            "{partitions:4} partitions  {bytes:6} B x {in_flight:2}  {:9.0} batches/s  {:7.1} MB/s  p50 {:6} us  p99 {:6} us  max {:6} us",
+            "{partitions:4} partitions  {bytes:6} B x {in_flight:2}  {:7}  {:9.0} batches/s  {:7.1} MB/s  p50 {:6} us  p99 {:6} us  max {:6} us",
+            if journal { "journal" } else { "" },
             batches as f64 / seconds,
             batches as f64 * bytes as f64 / seconds / 1e6,
             at(0.5),
             at(0.99),
             at(1.0)
         );
-        if partitions == 1 {
+        if partitions == 1 && !journal {
             read(&logs[0]).await;
         }
         for log in &logs {
@@ -99,6 +116,7 @@ async fn run(storage: GlommioStorage, root: PathBuf, partitions: i32, bytes: usi
     };
     let (_, commits, background) = join3(work, shard.run_commits(), shard.run_background()).await;
     commits.and(background).expect("the disk works");
+    shard.remove_journal().await.expect("the journal can be removed");
 }
 
 async fn read(log: &Log<GlommioStorage>) {
@@ -122,11 +140,15 @@ fn main() {
     let path = Rc::new(root.path().to_owned());
     LocalExecutor::default().run(async move {
         let storage = GlommioStorage::new(&path).await.expect("O_DIRECT works");
-        for (bytes, in_flight) in [(1 << 10, 1), (1 << 10, 16), (16 << 10, 16)] {
-            for partitions in [1, 16, 256] {
-                run(storage.clone(), path.to_path_buf(), partitions, bytes, in_flight).await;
+        for (bytes, in_flight) in [(200, 1), (1 << 10, 1), (1 << 10, 16), (16 << 10, 16)] {
+            for partitions in [1, 16, 256, 1000] {
+                for journal in [false, true] {
+                    let case = Case { partitions, bytes, in_flight, journal };
+                    run(storage.clone(), path.to_path_buf(), case).await;
+                }
             }
         }
-        run(storage.clone(), path.to_path_buf(), 1, 256 << 10, 4).await;
+        let case = Case { partitions: 1, bytes: 256 << 10, in_flight: 4, journal: false };
+        run(storage.clone(), path.to_path_buf(), case).await;
     });
 }
