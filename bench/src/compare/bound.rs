@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::limits::Limits;
-use crate::report::{number, ratio};
+use crate::report::number;
 use crate::stats::Spread;
 
 /// What Ringlog's median has to be against another side's.
@@ -43,8 +43,8 @@ impl Bound {
     #[must_use]
     pub fn describe(self, limits: &Limits) -> String {
         match self {
-            Bound::AtLeast(least) => format!(">= {}", ratio(Some(least))),
-            Bound::AtMost(most) => format!("<= {}", ratio(Some(most))),
+            Bound::AtLeast(least) => format!(">= {}x", exact(least)),
+            Bound::AtMost(most) => format!("<= {}x", exact(most)),
             Bound::AtMostOneSyncMore => {
                 format!("<= its own + one sync ({} ms)", number(limits.durable_write_4kib_p50_ms))
             }
@@ -61,6 +61,12 @@ impl Bound {
             _ => false,
         }
     }
+}
+
+/// A bound as it was stated: up to three decimals, and none that say nothing.
+fn exact(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -109,8 +115,9 @@ pub(crate) mod tests {
 
     #[test]
     fn bounds_in_words() {
-        assert_eq!(Bound::AtLeast(3.0).describe(&LIMITS), ">= 3.0x");
-        assert_eq!(Bound::AtMost(0.125).describe(&LIMITS), "<= 0.12x");
+        assert_eq!(Bound::AtLeast(3.0).describe(&LIMITS), ">= 3x");
+        assert_eq!(Bound::AtLeast(10.0).describe(&LIMITS), ">= 10x");
+        assert_eq!(Bound::AtMost(0.125).describe(&LIMITS), "<= 0.125x");
         assert_eq!(Bound::AtMostOneSyncMore.describe(&LIMITS), "<= its own + one sync (2.00 ms)");
     }
 }

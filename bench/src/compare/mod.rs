@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::broker::{Programs, Side};
-use crate::compare::cases::{CASES, Case, Kind};
+use crate::compare::cases::{CASES, Case, Kind, Line};
 use crate::compare::figures::Figures;
 use crate::compare::single_run::{RunError, SingleRun};
 use crate::interrupt::{Interrupt, Interrupted};
+use crate::report::number;
 use crate::work_dir::WorkDir;
 
 pub use report::CompareReport;
@@ -147,11 +148,18 @@ pub fn run(
                     let (case, side, source) = (case.name, side.title(), Box::new(source));
                     CompareError::Run { case, round, side, source }
                 })?;
+                eprintln!("{title}: {}", in_words(case, &figures));
                 runs.push(CaseRun { case: case.name, round, side, figures });
             }
         }
     }
     Ok(runs)
+}
+
+/// The figures that a case is compared by.
+fn in_words(case: &Case, figures: &Figures) -> String {
+    let figure = |line: &Line| Some(format!("{} {}", line.metric.title(), number(*figures.get(&line.metric)?)));
+    case.lines.iter().filter_map(figure).collect::<Vec<_>>().join("; ")
 }
 
 /// The order of the sides in a round: the one that begins moves on by one.
@@ -166,8 +174,16 @@ fn turns(sides: &[Side], round: u32) -> Vec<Side> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::metric::Metric;
 
     const SIDES: [Side; 3] = [Side::Ringlog, Side::Kafka, Side::KafkaFlush];
+
+    #[test]
+    fn progress_tells_what_the_case_is_compared_by() {
+        let case = cases::by_name("tail-fetch").unwrap();
+        let figures = [(Metric::FetchMegabytesPerSecond, 1234.0), (Metric::PeakMemoryMib, 5.0)].into();
+        assert_eq!(in_words(case, &figures), "fetch, MB/s 1,234");
+    }
 
     #[test]
     fn every_side_begins_in_its_turn() {

@@ -26,7 +26,7 @@ use crate::load::outcome::{Outcome, Role};
 use plots::PlotError;
 
 pub use progress::Bar;
-pub use result::{LatencyMs, Rates, RoleResult, RunResult, summary};
+pub use result::{LatencyMs, Rates, RunResult, summary};
 
 /// Why the results of a run could not be written.
 #[derive(Debug, thiserror::Error)]
