@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::broker::{ProgramPaths, Side};
+use crate::load::{ConsumeArgs, EndToEndArgs, ProduceArgs};
 
 /// Measures Ringlog and real Kafka on this machine, in turn and on the same disk.
 ///
@@ -35,6 +36,24 @@ pub enum Command {
     ///
     /// Every log's end is compared with what was acknowledged.
     Recovery(RecoveryArgs),
+    /// Run the same loads against each side in turn, and hold the medians against what is to be reached.
+    ///
+    /// Each run is on a fresh process and directory; the side that begins moves on from round to round. The report has the
+    /// medians side by side and as ratios, whether each case reached what it is to, and shares of this machine's own
+    /// limits. A lost, repeated or damaged record fails the comparison, and so does a ratio below its floor.
+    Compare(CompareArgs),
+    /// Produce to a running broker, at a fixed rate or as fast as it goes, and measure how long acknowledgements take.
+    ///
+    /// Every acknowledged offset is checked, and at the end the length of every log.
+    Produce(ProduceArgs),
+    /// Write a backlog to a running broker, or find one, and measure reading it.
+    ///
+    /// Every batch read is checked: checksum, place, and each producer's order without gap or repeat.
+    Consume(ConsumeArgs),
+    /// Produce to a running broker and consume at the same time, and measure how long batches take to each group.
+    ///
+    /// Every batch read is checked, and that every group has read all that was acknowledged.
+    E2e(EndToEndArgs),
     /// Measure this machine's own limits: durable writes and reads of the disk, and TCP over loopback.
     Limits(LimitsArgs),
 }
@@ -164,6 +183,33 @@ pub struct RecoveryArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Cases by name [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub cases: Vec<String>,
+    /// Sides in the order of their turns
+    #[arg(long, value_delimiter = ',', default_value = "ringlog,kafka,kafka-flush")]
+    pub sides: Vec<Side>,
+    /// How many times each side has its turn in a case
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// How long a load is measured; backlogs are read to their end
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+    /// How long the same load runs before, on the same process, without being counted
+    #[arg(long, value_name = "N", default_value_t = 8.0, value_parser = parse_seconds)]
+    pub warm_up_seconds: f64,
+    /// Two short rounds of a few cases, for CI: under five minutes
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "warm_up_seconds"])]
+    pub quick: bool,
+    /// Write report.md and report.json here, and what each run of the load generator left, below runs/
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct LimitsArgs {
     /// The directory whose disk to measure: never a tmpfs [default: .cache/bench in this checkout]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -178,6 +224,11 @@ fn parse_record_size(text: &str) -> Result<usize, String> {
     const RECORD_BYTES: std::ops::RangeInclusive<usize> = 1..=1_000_000;
     let size = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
     if RECORD_BYTES.contains(&size) { Ok(size) } else { Err(format!("must be within {RECORD_BYTES:?}")) }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("must be within 0.1 and 86400".to_owned()) }
 }
 
 fn parse_gib(text: &str) -> Result<f64, String> {
@@ -229,6 +280,8 @@ mod tests {
             "recovery --gib NaN",
             "idle --sides redis",
             "tools --warmup 100",
+            "compare --seconds 0",
+            "compare --quick --rounds 3",
         ] {
             assert!(parse(&format!("ringlog-bench {wrong}")).is_err(), "{wrong}");
         }

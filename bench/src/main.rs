@@ -1,13 +1,15 @@
 //! `ringlog-bench`: Ringlog and real Kafka measured on the same machine and disk, in turn.
 //!
-//! [`tools`] runs Kafka's own performance tools, [`idle`] watches brokers that do nothing, [`recovery`] times restarts.
+//! [`tools`] runs Kafka's own performance tools, [`idle`] watches brokers that do nothing, [`recovery`] times restarts,
+//! [`load`] is a load generator of our own that measures latencies and verifies what it reads.
 //! All stand on [`broker`] (either broker behind one face), [`process`] (nothing that is started outlives us), [`procfs`]
 //! (what the kernel counts), [`work_dir`] (a real disk) and [`client`] with [`fill`] (the little of the protocol that is
-//! needed). Latencies are not measured here but by Kafka's tools: a load generator of our own is deliberately absent.
+//! needed). Deliberately absent: clusters, and machines other than this one.
 
 mod broker;
 mod cli;
 mod client;
+mod compare;
 mod fill;
 mod idle;
 mod interrupt;
@@ -38,11 +40,14 @@ use clap::Parser;
 use serde::Serialize;
 
 use crate::broker::{BrokerError, Programs, Setting, Side};
-use crate::cli::{Cli, Command, CommonArgs, IdleArgs, LimitsArgs, RecoveryArgs, ToolsArgs, distinct};
+use crate::cli::{Cli, Command, CommonArgs, CompareArgs, IdleArgs, LimitsArgs, RecoveryArgs, ToolsArgs, distinct};
+use crate::compare::{CompareError, ComparePlan, CompareReport, Times};
 use crate::idle::{IdlePlan, IdleReport};
 use crate::interrupt::Interrupt;
 use crate::limits::Budget;
+use crate::load::{LoadArgs, Workload};
 use crate::machine::Machine;
+use crate::output::Bar;
 use crate::recovery::{RecoveryPlan, RecoveryReport};
 use crate::tools::{Case, ToolsPlan};
 use crate::tools_report::ToolsReport;
@@ -69,7 +74,15 @@ enum BenchError {
     #[error(transparent)]
     Recovery(#[from] recovery::RecoveryError),
     #[error(transparent)]
+    Compare(#[from] compare::CompareError),
+    #[error(transparent)]
     Limits(#[from] limits::LimitsError),
+    #[error(transparent)]
+    Workload(#[from] load::WorkloadError),
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    #[error(transparent)]
+    LoadOutput(#[from] output::OutputError),
     #[error("cannot write {path}: {source}")]
     Output { path: PathBuf, source: io::Error },
     #[error("the report cannot be written as JSON: {0}")]
@@ -86,6 +99,16 @@ fn main() -> ExitCode {
         Command::Tools(args) => run_tools(args, &interrupt),
         Command::Idle(args) => run_idle(args, &interrupt),
         Command::Recovery(args) => run_recovery(args, &interrupt),
+        Command::Compare(args) => run_compare(args, &interrupt),
+        Command::Produce(args) => {
+            args.workload().map_err(BenchError::from).and_then(|w| run_load(&args.load, &w, &interrupt))
+        }
+        Command::Consume(args) => {
+            args.workload().map_err(BenchError::from).and_then(|w| run_load(&args.load, &w, &interrupt))
+        }
+        Command::E2e(args) => {
+            args.workload().map_err(BenchError::from).and_then(|w| run_load(&args.load, &w, &interrupt))
+        }
         Command::Limits(args) => run_limits(args, &interrupt),
     };
     match outcome {
@@ -144,6 +167,39 @@ fn run_recovery(args: &RecoveryArgs, interrupt: &Interrupt) -> Result<(), BenchE
     publish(&args.common, &report, &report.to_markdown())
 }
 
+fn run_compare(args: &CompareArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
+    const RAMP_UP_SECONDS: f64 = 2.0;
+    let sides = distinct(&args.sides);
+    let plan = if args.quick {
+        ComparePlan::quick(&args.cases, sides)?
+    } else {
+        let CompareArgs { seconds, warm_up_seconds, .. } = *args;
+        let times = Times { seconds, warm_up_seconds, ramp_up_seconds: RAMP_UP_SECONDS };
+        ComparePlan::new(&args.cases, sides, args.rounds, times)?
+    };
+    if let Some(out) = &args.out {
+        fs::create_dir_all(out).map_err(|source| BenchError::Output { path: out.clone(), source })?;
+    }
+    let in_use = plan.sides_in_use();
+    let ground = Ground::prepare(&args.common, &in_use, plan.needs_kafka_tools(), plan.disk_bytes(), interrupt)?;
+    let limits = limits::measure(ground.work.path(), Budget::USUAL, interrupt)?;
+    let runs = compare::run(&plan, &ground.programs, &ground.work, args.out.as_deref(), interrupt)?;
+    let kafka_source = match &args.common.kafka_libs {
+        Some(libs) => format!("Kafka: the jars in {}.", libs.display()),
+        None => "Kafka: jars from Maven Central, at the versions in tests/clients/kafka/pom.xml.".to_owned(),
+    };
+    let report = CompareReport::new(&ground.setting, limits, kafka_source, &plan, &runs);
+    publish(&args.common, &report, &report.to_markdown())?;
+    if let Some(out) = &args.out {
+        write(&out.join("report.md"), &report.to_markdown())?;
+        write(&out.join("report.json"), &serde_json::to_string_pretty(&report)?)?;
+    }
+    match report.floor_breaches() {
+        breaches if breaches.is_empty() => Ok(()),
+        breaches => Err(CompareError::BelowFloor(breaches).into()),
+    }
+}
+
 fn run_limits(args: &LimitsArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
     let work = WorkDir::create(&cli::work_parent(args.dir.as_deref()), Budget::USUAL.file_bytes, false)?;
     let setting = Setting { machine: Machine::describe(work.path()), sides: Vec::new() };
@@ -151,6 +207,18 @@ fn run_limits(args: &LimitsArgs, interrupt: &Interrupt) -> Result<(), BenchError
     println!("{}{}", report::head("Limits of this machine", &setting), limits.to_markdown());
     if let Some(path) = &args.json {
         write(path, &serde_json::to_string_pretty(&limits)?)?;
+    }
+    Ok(())
+}
+
+fn run_load(args: &LoadArgs, workload: &Workload, interrupt: &Interrupt) -> Result<(), BenchError> {
+    let mut bar = Bar::new(&workload.name);
+    let outcome = load::run(args.broker, workload, &args.options(), &mut |live| bar.show(live), interrupt);
+    bar.finish();
+    let outcome = outcome?;
+    println!("{}", output::summary(&outcome));
+    if let Some(dir) = &args.out {
+        output::publish(&outcome, workload, dir)?;
     }
     Ok(())
 }
