@@ -1,7 +1,8 @@
 //! `ringlog-bench`: Ringlog and real Kafka measured on the same machine and disk, in turn.
 //!
 //! [`tools`] runs Kafka's own performance tools, [`idle`] watches brokers that do nothing, [`recovery`] times restarts,
-//! [`load`] is a load generator of our own that measures latencies and verifies what it reads.
+//! [`load`] is a load generator of our own that measures latencies and verifies what it reads, [`output`] what is left of its
+//! runs, [`limits`] what the machine can do, and [`compare`] puts all of it together: the same loads against each side.
 //! All stand on [`broker`] (either broker behind one face), [`process`] (nothing that is started outlives us), [`procfs`]
 //! (what the kernel counts), [`work_dir`] (a real disk) and [`client`] with [`fill`] (the little of the protocol that is
 //! needed). Deliberately absent: clusters, and machines other than this one.

@@ -105,6 +105,9 @@ pub fn of_outcome(outcome: &Outcome, broker_cores: Option<f64>) -> Figures {
     if !elapsed.is_zero() {
         figures.insert(Metric::ClientCpuCores, outcome.client_cpu.as_secs_f64() / elapsed.as_secs_f64());
     }
+    if let Some(late) = outcome.late_sends {
+        figures.insert(Metric::LateSendsPercent, late * 100.0);
+    }
     figures
 }
 
@@ -138,6 +141,7 @@ mod tests {
             (Metric::BrokerCpuSecondsPerMillionBatches, 1.0 / 0.0002),
             (Metric::BrokerCpuSecondsPerMillionRecords, 1.0 / 0.002),
             (Metric::ClientCpuCores, 0.25),
+            (Metric::LateSendsPercent, 25.0),
         ];
         for (metric, value) in expected {
             assert!((figures[&metric] - value).abs() < 1e-9 * value.max(1.0), "{metric:?}: {}", figures[&metric]);

@@ -24,11 +24,13 @@ pub enum Metric {
     StartToFirstRecordMs,
     /// Of the load generator, in cores: whether it was the limit.
     ClientCpuCores,
+    /// Sends that the load generator itself made more than 1 ms late: whether the rate was too much for this machine.
+    LateSendsPercent,
 }
 
 impl Metric {
     /// In the order of reports.
-    pub const ALL: [Metric; 16] = [
+    pub const ALL: [Metric; 17] = [
         Metric::ProduceMegabytesPerSecond,
         Metric::ProduceBatchesPerSecond,
         Metric::ProduceRecordsPerSecond,
@@ -45,6 +47,7 @@ impl Metric {
         Metric::StartToFirstAnswerMs,
         Metric::StartToFirstRecordMs,
         Metric::ClientCpuCores,
+        Metric::LateSendsPercent,
     ];
 
     #[must_use]
@@ -66,6 +69,7 @@ impl Metric {
             Metric::StartToFirstAnswerMs => "start to first answer, ms",
             Metric::StartToFirstRecordMs => "start to first acknowledged record, ms",
             Metric::ClientCpuCores => "client CPU, cores",
+            Metric::LateSendsPercent => "sends late by the client, %",
         }
     }
 }

@@ -208,6 +208,7 @@ impl<'a> CompareReport<'a> {
             let parts = [
                 median(Metric::ProduceMegabytesPerSecond)
                     .map(|rate| format!("produce {}", self.limits.write_share(rate))),
+                median(Metric::ProduceBatchesPerSecond).map(|rate| self.limits.batches_per_sync(rate)),
                 median(Metric::FetchMegabytesPerSecond).map(|rate| format!("fetch {}", self.limits.read_share(rate))),
                 median(Metric::ProduceP50Ms).map(|ms| format!("p50 {}", self.limits.sync_multiple(ms))),
             ];

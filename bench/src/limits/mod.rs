@@ -133,6 +133,13 @@ impl Limits {
         )
     }
 
+    /// A rate of durably written batches in words: how many share one durable write, if the disk does nothing else.
+    #[must_use]
+    pub fn batches_per_sync(&self, batches_per_second: f64) -> String {
+        let batches = batches_per_second / self.durable_writes_4kib_per_second;
+        if batches.is_finite() { format!("{batches:.1} batches per durable write") } else { "-".to_owned() }
+    }
+
     /// A latency in words: as a multiple of one durable write.
     #[must_use]
     pub fn sync_multiple(&self, ms: f64) -> String {
@@ -144,7 +151,11 @@ impl Limits {
 /// As a share of a limit, such as "42 %".
 fn percent(value: f64, limit: f64) -> String {
     let percent = value / limit * 100.0;
-    if percent.is_finite() && limit > 0.0 { format!("{percent:.0} %") } else { "-".to_owned() }
+    match percent {
+        percent if !percent.is_finite() || limit <= 0.0 => "-".to_owned(),
+        percent if percent < 10.0 => format!("{percent:.1} %"),
+        percent => format!("{percent:.0} %"),
+    }
 }
 
 /// A number of bytes over a time, in megabytes per second.
@@ -198,9 +209,10 @@ mod tests {
             loopback_mb_per_second: 4000.0,
             loopback_round_trips_per_second: 30_000.0,
         };
-        assert_eq!(limits.write_share(300.0), "75 % of the disk's durable writes, 8 % of loopback");
+        assert_eq!(limits.write_share(300.0), "75 % of the disk's durable writes, 7.5 % of loopback");
         assert_eq!(limits.read_share(400.0), "50 % of the disk's reads, 10 % of loopback");
         assert_eq!(limits.sync_multiple(1.0), "2.0 durable writes");
+        assert_eq!(limits.batches_per_sync(9000.0), "4.5 batches per durable write");
         assert_eq!(percent(1.0, 0.0), "-");
         assert_eq!(mb_per_second(2_000_000, Duration::from_secs(2)), 1.0);
         let text = limits.to_markdown();
