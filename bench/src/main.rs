@@ -205,7 +205,7 @@ fn run_limits(args: &LimitsArgs, interrupt: &Interrupt) -> Result<(), BenchError
     let work = WorkDir::create(&cli::work_parent(args.dir.as_deref()), Budget::USUAL.file_bytes, false)?;
     let setting = Setting { machine: Machine::describe(work.path()), sides: Vec::new() };
     let limits = limits::measure(work.path(), Budget::USUAL, interrupt)?;
-    println!("{}{}", report::head("Limits of this machine", &setting), limits.to_markdown());
+    println!("{}{}", report::head("Limits of this machine", &setting), limits.markdown());
     if let Some(path) = &args.json {
         write(path, &serde_json::to_string_pretty(&limits)?)?;
     }

@@ -16,7 +16,7 @@ pub enum Bound {
     AtMost(f64),
     /// The other's and the time of one durable write of 4 KiB at most, in milliseconds: a promise to be on disk costs a
     /// sync, and nothing more.
-    AtMostOneSyncMore,
+    OneSyncMore,
 }
 
 /// How two medians are to each other.
@@ -35,7 +35,7 @@ impl Bound {
         let holds = match self {
             Bound::AtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
             Bound::AtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
-            Bound::AtMostOneSyncMore => ours.median <= theirs.median + limits.durable_write_4kib_p50_ms,
+            Bound::OneSyncMore => ours.median <= theirs.median + limits.durable_write_4kib_p50_ms,
         };
         Verdict { ratio, holds }
     }
@@ -45,7 +45,7 @@ impl Bound {
         match self {
             Bound::AtLeast(least) => format!(">= {}x", exact(least)),
             Bound::AtMost(most) => format!("<= {}x", exact(most)),
-            Bound::AtMostOneSyncMore => {
+            Bound::OneSyncMore => {
                 format!("<= its own + one sync ({} ms)", number(limits.durable_write_4kib_p50_ms))
             }
         }
@@ -57,7 +57,7 @@ impl Bound {
         match (self, other) {
             (Bound::AtLeast(ours), Bound::AtLeast(theirs)) => ours >= theirs,
             (Bound::AtMost(ours), Bound::AtMost(theirs)) => ours <= theirs,
-            (Bound::AtMostOneSyncMore, Bound::AtMost(_)) => true,
+            (Bound::OneSyncMore, Bound::AtMost(_)) => true,
             _ => false,
         }
     }
@@ -100,7 +100,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_sync_more_is_counted_in_milliseconds() {
-        let judge = |ours, theirs| Bound::AtMostOneSyncMore.judge(&spread(ours), &spread(theirs), &LIMITS).holds;
+        let judge = |ours, theirs| Bound::OneSyncMore.judge(&spread(ours), &spread(theirs), &LIMITS).holds;
         assert!(judge(2.5, 0.5) && judge(0.1, 0.5));
         assert!(!judge(2.6, 0.5));
     }
@@ -118,6 +118,6 @@ pub(crate) mod tests {
         assert_eq!(Bound::AtLeast(3.0).describe(&LIMITS), ">= 3x");
         assert_eq!(Bound::AtLeast(10.0).describe(&LIMITS), ">= 10x");
         assert_eq!(Bound::AtMost(0.125).describe(&LIMITS), "<= 0.125x");
-        assert_eq!(Bound::AtMostOneSyncMore.describe(&LIMITS), "<= its own + one sync (2.00 ms)");
+        assert_eq!(Bound::OneSyncMore.describe(&LIMITS), "<= its own + one sync (2.00 ms)");
     }
 }

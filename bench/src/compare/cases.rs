@@ -100,7 +100,7 @@ impl Line {
     }
 }
 
-use Bound::{AtLeast, AtMost, AtMostOneSyncMore};
+use Bound::{AtLeast, AtMost, OneSyncMore};
 
 const NEVER_QUICK: &[Side] = &[];
 const QUICK: &[Side] = &[Side::Ringlog, Side::Kafka];
@@ -118,7 +118,7 @@ const JAVA_LINES: &[Line] = &[
 ];
 
 const FIXED_RATE_LINES: &[Line] = &[
-    Line::of(Metric::ProduceP50Ms).reach_kafka(AtMostOneSyncMore),
+    Line::of(Metric::ProduceP50Ms).reach_kafka(OneSyncMore),
     Line::of(Metric::ProduceP99Ms).reach(AtMost(1.0), AtMost(1.0 / 5.0)),
     Line::of(Metric::ProduceP999Ms).reach(AtMost(1.0), AtMost(1.0 / 5.0)),
 ];

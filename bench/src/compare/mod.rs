@@ -37,7 +37,7 @@ const DISK_BYTES_PER_SECOND_MAX: f64 = 1e9;
 const DISK_BYTES_BESIDES: u64 = 8 << 30;
 
 const QUICK_ROUNDS: u32 = 2;
-const QUICK_TIMES: Times = Times { seconds: 4.0, warm_up_seconds: 2.0, ramp_up_seconds: 1.0 };
+const QUICK_TIMES: Times = Times { seconds: 3.0, warm_up_seconds: 2.0, ramp_up_seconds: 1.0 };
 
 /// Why a comparison has no result.
 #[derive(Debug, thiserror::Error)]

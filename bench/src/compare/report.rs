@@ -123,7 +123,7 @@ impl<'a> CompareReport<'a> {
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text = head("Ringlog and Kafka under the same load", self.setting);
-        text.push_str(&self.limits.to_markdown());
+        text.push_str(&self.limits.markdown());
         text.push_str(&format!(
             "\n{}\n\n{} round(s) of each case; in a round every side has its turn with the same load from the same \
              client, on a fresh process and a fresh directory of the same disk, and the side that begins moves on by one \

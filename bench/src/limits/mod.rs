@@ -82,7 +82,7 @@ pub fn measure(dir: &Path, budget: Budget, interrupt: &Interrupt) -> Result<Limi
 
 impl Limits {
     #[must_use]
-    pub fn to_markdown(&self) -> String {
+    pub fn markdown(&self) -> String {
         let mut table = Table::new(["limit of this machine, measured now", "value"]);
         let small = format!(
             "p50 {} ms, p99 {} ms, {}/s",
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(limits.batches_per_sync(9000.0), "4.5 batches per durable write");
         assert_eq!(percent(1.0, 0.0), "-");
         assert_eq!(mb_per_second(2_000_000, Duration::from_secs(2)), 1.0);
-        let text = limits.to_markdown();
+        let text = limits.markdown();
         assert!(text.contains("p50 0.500 ms, p99 1.00 ms, 2,000/s") && text.contains("30,000/s"), "{text}");
     }
 }
