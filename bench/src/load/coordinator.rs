@@ -205,6 +205,8 @@ impl<'a> Threads<'a> {
         let from_start = |slot: Slot| start_of(context, self.states, false, slot);
         let reread = context.workload.reread.then_some((timing.window.end_ns, &from_start as _));
         let consume_plan = &ConsumePlan { targets: self.targets, reread };
+        // Where there is no warm-up the measured time begins with the threads.
+        watches.look(timing.start_ns, ground)?;
         let produce_plan = timing.produce_plan(context.workload);
         thread::scope(|scope| {
             let produce = |(number, part)| {

@@ -41,6 +41,9 @@ mod watches;
 mod wire;
 mod workload;
 
+#[cfg(test)]
+mod tests;
+
 pub use args::{ConsumeArgs, EndToEndArgs, LoadArgs, ProduceArgs};
 pub use coordinator::run;
 pub use error::LoadError;

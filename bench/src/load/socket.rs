@@ -55,8 +55,9 @@ impl Poller {
         if timeout_ns < PRECISE_WAIT_MAX_NS && timeout_ns > 0 {
             let timeout = Timespec { tv_sec: 0, tv_nsec: timeout_ns as _ };
             match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
+                // Also after a time-out: what came since must not wait until what is due now has been dealt with.
                 Ok(_) => timeout_ms = 0,
+                Err(rustix::io::Errno::INTR) => return Ok(()),
                 Err(errno) => return Err(system_error("waiting for sockets")(errno)),
             }
         }

@@ -16,7 +16,7 @@ const SECOND_NS: f64 = 1e9;
 /// The times of a run on its clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    start_ns: u64,
+    pub(super) start_ns: u64,
     pub(super) window: Window,
     /// Requests to produce, or records to read, where that ends the measured time.
     goal_records: Option<u64>,
@@ -78,7 +78,7 @@ impl Timing {
         let last_ns = recorded.last_end_ns.max(start_ns);
         let end_ns = match attribution {
             // Rates are over the time that it took to the last sample where nothing else ended it,
-            _ if end_ns == u64::MAX || self.goal_records.is_some() => last_ns.min(end_ns.max(last_ns)),
+            _ if end_ns == u64::MAX || self.goal_records.is_some() => last_ns,
             // and where samples may end after the measured time.
             Attribution::Begin => end_ns.max(last_ns),
             Attribution::End => end_ns,

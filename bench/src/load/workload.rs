@@ -236,11 +236,6 @@ impl Workload {
         }
     }
 
-    /// The names of the workloads that come with the program.
-    pub fn ready_made() -> impl Iterator<Item = &'static str> {
-        ready_made::names()
-    }
-
     /// Reads and checks TOML; `name` is for errors.
     pub fn parse(name: &str, text: &str, settings: &[String]) -> Result<Workload, WorkloadError> {
         let toml_error = |source| WorkloadError::Toml { name: name.to_owned(), source: Box::new(source) };

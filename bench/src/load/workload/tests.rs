@@ -10,7 +10,7 @@ fn parse(more: &str) -> Result<Workload, WorkloadError> {
 
 #[test]
 fn what_comes_with_the_program_is_valid_named_as_its_file_and_complete() {
-    for name in Workload::ready_made() {
+    for name in ready_made::names() {
         let workload = Workload::load(name, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(workload.name, name);
         assert!(!workload.description.is_empty(), "{name}");
@@ -20,7 +20,7 @@ fn what_comes_with_the_program_is_valid_named_as_its_file_and_complete() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    assert_eq!(files, Workload::ready_made().map(str::to_owned).collect());
+    assert_eq!(files, ready_made::names().map(str::to_owned).collect());
 }
 
 #[test]
