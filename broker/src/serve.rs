@@ -1,13 +1,14 @@
 //! `ringlog serve`: the process around the shards.
 //!
 //! The main thread becomes the metadata core; each shard has a thread of its own, and one more accepts connections. The
-//! order of a start: lock and open the metadata, claim the ports, recover the logs, then listen. The order of a stop:
-//! stop listening, let requests finish, close the logs.
+//! order of a start: lock and open the metadata, claim the ports, replay the journals, recover the logs, then listen. The
+//! order of a stop: stop listening, let requests finish, close the logs, remove the journals.
 //!
 //! What cannot be undone ends the process at once and loudly: a failed write or sync, or a panic in any thread. What is
 //! on disk then is for recovery to decide.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,10 +20,12 @@ use metadata::controller::bootstrap_records;
 use metadata::store::MetadataStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use wal::journal::ReplayReport;
 
 use crate::acceptor::{self, Acceptor, Claimed};
 use crate::config::{HostPort, ServeConfig};
 use crate::connection::ConnectionLimits;
+use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::metadata_core::http::{self, Health, Readiness};
 use crate::metadata_core::{MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
@@ -37,6 +40,8 @@ enum ServeError {
     DataDir { dir: String, source: io::Error },
     #[error("cannot remove leftovers of deleted topics from {dir}: {source}")]
     Leftovers { dir: String, source: io::Error },
+    #[error(transparent)]
+    Journal(#[from] JournalDirError),
     #[error(transparent)]
     Store(#[from] metadata::store::OpenError),
     #[error(transparent)]
@@ -111,6 +116,14 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         config.static_config.clone(),
         config.memory,
     ));
+    let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
+    let journal = journal_dir.of_shards().map(Path::to_owned);
+    if journal_dir.needs_replay() {
+        log_replay(&journal_dir.replay().await?, started);
+    }
+    // Beside what follows: nothing is appended before clients are listened to.
+    let journal_begun = tokio::task::spawn_blocking(move || journal_dir.begin().map(|()| journal_dir));
+
     let (client, requests) = MetadataClient::new();
     let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
@@ -130,6 +143,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             broker: config.node_id,
             settings: settings.clone(),
             data_dir: data_dir.clone(),
+            journal_dir: journal.clone(),
             inbox,
             inboxes: inboxes.clone(),
             commands,
@@ -160,7 +174,9 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
                     ready += 1;
                 }
                 Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
-                Some(ShardEvent::Drained { .. }) => unreachable!("nobody was told to drain yet"),
+                Some(ShardEvent::Drained { .. } | ShardEvent::Closed { .. }) => {
+                    unreachable!("nobody was told to drain yet")
+                }
                 None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
             },
             signal = stop.recv() => {
@@ -173,6 +189,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     if partitions_offline > 0 {
         tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
+    let journal_dir = journal_begun.await.expect("a panic ends the process")?;
     let limits = connection_limits(&core, &config);
     let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
         .map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
@@ -216,22 +233,39 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
                     draining -= 1;
                 }
                 Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
-                Some(ShardEvent::Ready { .. }) => {}
+                Some(ShardEvent::Ready { .. } | ShardEvent::Closed { .. }) => {}
                 None => break,
             }
         }
         for inbox in &inboxes {
             let _ = inbox.try_send(ShardMessage::Close);
         }
+        let mut with_journal = inboxes.len();
+        let mut note = |event| match event {
+            ShardEvent::Closed { shard, journal_removed } => {
+                if !journal_removed {
+                    tracing::warn!(shard, "its journal is still needed: the next start replays it");
+                }
+                with_journal -= usize::from(journal_removed);
+                Ok(())
+            }
+            ShardEvent::Fatal { shard, error } => Err(ServeError::Shard { shard, error }),
+            ShardEvent::Ready { .. } | ShardEvent::Drained { .. } => Ok(()),
+        };
         let mut ended = std::pin::pin!(join_all(threads));
         loop {
             tokio::select! {
-                () = &mut ended => return Ok(()),
-                Some(event) = shard_events.recv() => if let ShardEvent::Fatal { shard, error } = event {
-                    return Err(ServeError::Shard { shard, error });
-                },
+                () = &mut ended => break,
+                Some(event) = shard_events.recv() => note(event)?,
             }
         }
+        while let Ok(event) = shard_events.try_recv() {
+            note(event)?;
+        }
+        if with_journal == 0 {
+            journal_dir.end()?;
+        }
+        Ok(())
     };
     tokio::select! {
         ended = ending => match ended {
@@ -247,6 +281,23 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         }
     }
     Ok(())
+}
+
+/// Says what a replay did.
+fn log_replay(report: &ReplayReport, started: Instant) {
+    let ReplayReport { journals, records, bytes, segments, stale_entries, unplaced_entries, ref kept, .. } = *report;
+    if journals > 0 {
+        let took = started.elapsed();
+        tracing::info!(journals, records, bytes, segments, stale_entries, ?took, "journal replayed into the logs");
+    }
+    if unplaced_entries > 0 {
+        tracing::error!(
+            unplaced_entries,
+            ?kept,
+            "acknowledged records in the journal have no place in the logs, because partitions' files are damaged or \
+             missing; the journal's files were kept under these names and are not read again"
+        );
+    }
 }
 
 fn claim(setting: &'static str, address: &HostPort) -> Result<Claimed, ServeError> {

@@ -5,6 +5,8 @@
 
 use metadata::config::StaticConfig;
 use protocol::BrokerId;
+use wal::file::BLOCK_BYTES;
+use wal::journal::JournalConfig;
 use wal::shard::ShardWalConfig;
 
 use crate::config::MemoryLimits;
@@ -45,5 +47,13 @@ impl Settings {
             read_cache_bytes: usize::try_from(self.memory.shard_read_ahead_bytes_max).unwrap_or(usize::MAX),
             ..ShardWalConfig::default()
         }
+    }
+
+    /// Of each shard's journal; `None` if there are to be none.
+    pub fn journal_config(&self) -> Option<JournalConfig> {
+        let config = JournalConfig::default();
+        let region_bytes = self.memory.shard_journal_bytes_max / config.regions as u64;
+        let region_bytes = region_bytes - region_bytes % BLOCK_BYTES as u64;
+        (region_bytes > 0).then_some(JournalConfig { region_bytes, ..config })
     }
 }

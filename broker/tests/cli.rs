@@ -151,6 +151,7 @@ fn check_looks_at_everything_and_leaves_no_trace() {
         "direct-io",
         "group-commit",
         "disk",
+        "journal-dir",
     ];
     assert_eq!(names, expected);
     assert_check(&ended, "data-dir", "OK", "will be created in", "");

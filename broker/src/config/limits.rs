@@ -19,6 +19,8 @@ pub struct MemoryLimits {
     pub shard_tail_cache_bytes_max: u64,
     /// Log bytes read ahead per shard; 0 for none.
     pub shard_read_ahead_bytes_max: u64,
+    /// What only the journal has is also in memory, per shard; 0 for no journal.
+    pub shard_journal_bytes_max: u64,
 }
 
 impl MemoryLimits {
@@ -30,6 +32,7 @@ impl MemoryLimits {
             self.shard_response_bytes_max,
             self.shard_tail_cache_bytes_max,
             self.shard_read_ahead_bytes_max,
+            self.shard_journal_bytes_max,
         ];
         let sum = per_shard.into_iter().fold(0, u64::saturating_add);
         sum.saturating_mul(shards as u64)

@@ -43,6 +43,8 @@ pub struct ServeConfig {
     pub node_id: BrokerId,
     /// As given: relative paths are relative to the working directory.
     pub data_dir: PathBuf,
+    /// As given, or below the data directory.
+    pub journal_dir: PathBuf,
     /// The listener for Kafka clients.
     pub kafka: Endpoint,
     /// The listener for other brokers.

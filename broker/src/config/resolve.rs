@@ -1,7 +1,7 @@
 //! From the merged layers of text to typed values, with the checks that span several settings.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use metadata::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use protocol::newtypes::BrokerId;
@@ -24,6 +24,8 @@ const CONNECTION_REQUESTS_MAX: u64 = 65_536;
 const REQUEST_BYTES_MIN: u64 = 64 << 10;
 /// A bound against typing errors, a thousand times what is sensible.
 const BYTES_MAX: u64 = 1 << 40;
+/// Four regions of at least 1 MiB. At most: all of it is read into memory when it is replayed.
+const JOURNAL_BYTES: RangeInclusive<u64> = 4 << 20..=4 << 30;
 
 /// Reads and checks everything, gathering all complaints.
 pub(super) fn resolve(layers: &Layers, machine: Machine) -> Result<ServeConfig, ConfigErrors> {
@@ -45,6 +47,7 @@ impl Resolver<'_> {
     fn config(&mut self, machine: Machine) -> Option<ServeConfig> {
         let node_id = self.value(Key::NodeId, |text| value::count(text, 0..=i32::MAX as u64));
         let data_dir = self.value(Key::DataDir, value::path);
+        let journal_dir = self.journal_dir(data_dir.as_deref());
         let shards = self.shards(&machine);
         let endpoints = self.endpoints();
         let memory = self.memory();
@@ -60,6 +63,7 @@ impl Resolver<'_> {
         Some(ServeConfig {
             node_id,
             data_dir,
+            journal_dir: journal_dir?,
             kafka,
             internal,
             http,
@@ -103,6 +107,13 @@ impl Resolver<'_> {
         self.number(Key::Shards, 1..=SHARDS_MAX)
     }
 
+    fn journal_dir(&mut self, data_dir: Option<&Path>) -> Option<PathBuf> {
+        match self.layers.given(Key::JournalDir) {
+            Some(_) => self.value(Key::JournalDir, value::path),
+            None => data_dir.map(|data_dir| data_dir.join("journal")),
+        }
+    }
+
     fn memory(&mut self) -> Option<MemoryLimits> {
         let connections_max = self.number(Key::ConnectionsMax, 1..=CONNECTIONS_MAX);
         let connection_requests_max = self.number(Key::ConnectionRequestsMax, 1..=CONNECTION_REQUESTS_MAX);
@@ -112,6 +123,8 @@ impl Resolver<'_> {
         let shard_response_bytes_max = bytes(Key::ShardResponseBytesMax, REQUEST_BYTES_MIN);
         let shard_tail_cache_bytes_max = bytes(Key::ShardTailCacheBytesMax, 0);
         let shard_read_ahead_bytes_max = bytes(Key::ShardReadAheadBytesMax, 0);
+        let shard_journal_bytes_max =
+            self.value(Key::ShardJournalBytesMax, |text| value::size_bytes_or_none(text, JOURNAL_BYTES));
         Some(MemoryLimits {
             connections_max: connections_max?,
             connection_requests_max: connection_requests_max?,
@@ -120,6 +133,7 @@ impl Resolver<'_> {
             shard_response_bytes_max: shard_response_bytes_max?,
             shard_tail_cache_bytes_max: shard_tail_cache_bytes_max?,
             shard_read_ahead_bytes_max: shard_read_ahead_bytes_max?,
+            shard_journal_bytes_max: shard_journal_bytes_max?,
         })
     }
 

@@ -9,6 +9,7 @@
 pub enum Key {
     NodeId,
     DataDir,
+    JournalDir,
     KafkaAddr,
     AdvertisedKafkaAddr,
     InternalAddr,
@@ -23,6 +24,7 @@ pub enum Key {
     ShardResponseBytesMax,
     ShardTailCacheBytesMax,
     ShardReadAheadBytesMax,
+    ShardJournalBytesMax,
     LogLevel,
     LogFormat,
 }
@@ -141,6 +143,18 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Text("./ringlog-data"),
         summary: "Where the broker keeps everything it must not lose",
         detail: "Created if missing. One broker at a time: it holds a lock file in it.",
+    },
+    Setting {
+        key: Key::JournalDir,
+        section: Section::Node,
+        name: "journal-dir",
+        value_name: "DIR",
+        unit: "",
+        default: DefaultValue::Derived("journal in the data directory"),
+        summary: "Where small writes to many partitions become durable together",
+        detail: "Created if missing; may be on another disk than the data directory, of this broker alone. Until the \
+                 broker was stopped in order, what is in it is needed as much as the data directory: a start without it \
+                 is refused. After an orderly stop nothing is in it and another directory can be given.",
     },
     Setting {
         key: Key::Shards,
@@ -285,6 +299,18 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Text("32MiB"),
         summary: "Log bytes read ahead of consumers that read from disk",
         detail: "0 turns read-ahead off.",
+    },
+    Setting {
+        key: Key::ShardJournalBytesMax,
+        section: Section::Memory,
+        name: "shard-journal-bytes-max",
+        value_name: "BYTES",
+        unit: "bytes per shard",
+        default: DefaultValue::Text("64MiB"),
+        summary: "Size of a shard's journal on disk, and of what of it is kept in memory",
+        detail: "The journal's files are made when many partitions are written to at once. Too small, and small writes to \
+                 many partitions are slower; larger, and a start after a crash has more to replay. 0 turns the journal \
+                 off; else from 4MiB to 4GiB.",
     },
     Setting {
         key: Key::LogLevel,

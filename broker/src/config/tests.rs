@@ -34,6 +34,7 @@ fn shown(config: &ServeConfig, key: Key) -> String {
     match key {
         Key::NodeId => config.node_id.to_string(),
         Key::DataDir => config.data_dir.display().to_string(),
+        Key::JournalDir => config.journal_dir.display().to_string(),
         Key::KafkaAddr => config.kafka.listen.to_string(),
         Key::AdvertisedKafkaAddr => config.kafka.advertised.to_string(),
         Key::InternalAddr => config.internal.listen.to_string(),
@@ -48,6 +49,7 @@ fn shown(config: &ServeConfig, key: Key) -> String {
         Key::ShardResponseBytesMax => memory.shard_response_bytes_max.to_string(),
         Key::ShardTailCacheBytesMax => memory.shard_tail_cache_bytes_max.to_string(),
         Key::ShardReadAheadBytesMax => memory.shard_read_ahead_bytes_max.to_string(),
+        Key::ShardJournalBytesMax => memory.shard_journal_bytes_max.to_string(),
         Key::LogLevel => config.logging.filter.clone(),
         Key::LogFormat => format!("{:?}", config.logging.format).to_lowercase(),
     }
@@ -58,6 +60,7 @@ fn samples(key: Key) -> [&'static str; 4] {
     match key {
         Key::NodeId => ["1", "2", "3", "4"],
         Key::DataDir => ["./ringlog-data", "/flag", "/env", "/file"],
+        Key::JournalDir => ["./ringlog-data/journal", "/flag", "/env", "/file"],
         Key::Shards => ["3", "7", "8", "9"],
         Key::KafkaAddr => ["127.0.0.1:9092", "flag:1", "env:2", "file:3"],
         Key::AdvertisedKafkaAddr => ["127.0.0.1:9092", "flag:1", "env:2", "file:3"],
@@ -70,6 +73,7 @@ fn samples(key: Key) -> [&'static str; 4] {
         Key::ShardResponseBytesMax => ["268435456", "65536", "65537", "65538"],
         Key::ShardTailCacheBytesMax => ["67108864", "0", "1", "2"],
         Key::ShardReadAheadBytesMax => ["33554432", "0", "1", "2"],
+        Key::ShardJournalBytesMax => ["67108864", "0", "4194304", "4294967296"],
         Key::LogLevel => ["info", "trace", "debug", "warn"],
         // Only two words exist: each place is told from the weaker ones by the pairs below.
         Key::LogFormat => ["text", "json", "text", "json"],
@@ -301,8 +305,22 @@ fn the_largest_request_must_fit_a_shard() {
 }
 
 #[test]
+fn the_journal_is_in_the_data_directory_unless_it_is_put_elsewhere() {
+    let journal_dir = |flags: &[(Key, &str)]| from_flags(flags).map(|config| config.journal_dir);
+    assert_eq!(journal_dir(&[(Key::DataDir, "/d")]), Ok("/d/journal".into()));
+    assert_eq!(journal_dir(&[(Key::DataDir, "/d"), (Key::JournalDir, "/j")]), Ok("/j".into()));
+    assert_eq!(
+        journal_dir(&[(Key::JournalDir, ""), (Key::ShardJournalBytesMax, "1MiB")]),
+        Err("--journal-dir: \"\" for journal-dir is empty\n\
+             --shard-journal-bytes-max: \"1MiB\" for shard-journal-bytes-max is out of range: 0, or from 4194304 to \
+             4294967296"
+            .to_owned())
+    );
+}
+
+#[test]
 fn limits_add_up_per_shard_without_overflow() {
     let memory = from_flags(&[]).unwrap().memory;
-    assert_eq!(memory.total_bytes_max(2), 2 * ((256 + 256 + 64 + 32) << 20));
+    assert_eq!(memory.total_bytes_max(2), 2 * ((256 + 256 + 64 + 32 + 64) << 20));
     assert_eq!(memory.total_bytes_max(usize::MAX), u64::MAX);
 }

@@ -17,6 +17,8 @@ pub enum ValueError {
     NotASize,
     #[error("is out of range: from {minimum} to {maximum}")]
     OutOfRange { minimum: u64, maximum: u64 },
+    #[error("is out of range: 0, or from {minimum} to {maximum}")]
+    OutOfRangeOrNone { minimum: u64, maximum: u64 },
     #[error("{0}")]
     HostPort(#[from] HostPortError),
     #[error("is not one of {}{}", allowed.join(", "), did_you_mean(*suggestion))]
@@ -51,6 +53,14 @@ pub(super) fn size_bytes(text: &str, range: RangeInclusive<u64>) -> Result<u64, 
     let number = digits(number).ok_or(ValueError::NotASize)?;
     // A product past 64 bits is past every range too.
     in_range(number.saturating_mul(1 << shift), range)
+}
+
+/// A size in bytes within `range`, or 0 for "none".
+pub(super) fn size_bytes_or_none(text: &str, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
+    match size_bytes(text, 0..=u64::MAX)? {
+        bytes if bytes == 0 || range.contains(&bytes) => Ok(bytes),
+        _ => Err(ValueError::OutOfRangeOrNone { minimum: *range.start(), maximum: *range.end() }),
+    }
 }
 
 fn digits(text: &str) -> Option<u64> {
@@ -135,6 +145,21 @@ mod tests {
             ("99999999999999999999999", Err(out_of_range)),
         ] {
             assert_eq!(size_bytes(text, 0..=1 << 40), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn none_is_a_size_where_it_may_be() {
+        let out_of_range = ValueError::OutOfRangeOrNone { minimum: 4, maximum: 1024 };
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("4", Ok(4)),
+            ("1KiB", Ok(1024)),
+            ("3", Err(out_of_range.clone())),
+            ("1025", Err(out_of_range)),
+            ("-1", Err(ValueError::NotASize)),
+        ] {
+            assert_eq!(size_bytes_or_none(text, 4..=1024), expected, "{text}");
         }
     }
 

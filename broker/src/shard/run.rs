@@ -16,6 +16,8 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use metadata::image::MetadataImage;
 use protocol::BrokerId;
 use tokio::sync::mpsc;
+use uuid::Uuid;
+use wal::journal::JournalPlace;
 use wal::shard::ShardWal;
 
 use super::Shard;
@@ -36,6 +38,8 @@ use crate::storage;
 const HEARTBEAT: Duration = Duration::from_millis(10);
 /// How long a stopping shard waits for its connections to take their last answers.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A shard that took no records for as long writes what only its journal has to the logs.
+const WRITE_BACK_AFTER: Duration = Duration::from_secs(5);
 /// Memory that glommio registers with io_uring per shard, for buffers of O_DIRECT I/O.
 const IO_MEMORY_BYTES: usize = 10 << 20;
 
@@ -47,6 +51,8 @@ pub struct ShardSpec {
     pub broker: BrokerId,
     pub settings: Arc<Settings>,
     pub data_dir: PathBuf,
+    /// Of the shards' journals, if there are to be any. May be on another device.
+    pub journal_dir: Option<PathBuf>,
     pub inbox: Receiver<ShardMessage>,
     pub inboxes: Vec<Sender<ShardMessage>>,
     pub commands: Receiver<ShardCommand>,
@@ -64,6 +70,8 @@ pub enum ShardEvent {
     Ready { shard: usize, partitions: usize, offline: usize },
     /// Told to stop, and all its connections are closed.
     Drained { shard: usize },
+    /// Everything is closed. The journal's files stay where some log was not closed in order.
+    Closed { shard: usize, journal_removed: bool },
     /// Cannot go on; the process must end, so that recovery decides what is on disk.
     Fatal { shard: usize, error: String },
 }
@@ -97,7 +105,16 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
             tracing::info!(removed, "finished deletions that were interrupted");
         }
     }
-    let wal = ShardWal::new(storage, spec.data_dir.clone(), spec.settings.wal_config());
+    let journal = match (spec.journal_dir, spec.settings.journal_config()) {
+        (Some(dir), Some(config)) => {
+            let storage = storage::open(&dir).await.map_err(|e| e.to_string())?;
+            let shard = u32::try_from(spec.index).map_err(|e| e.to_string())?;
+            Some(JournalPlace { storage, dir, shard, id: Uuid::new_v4(), config })
+        }
+        _ => None,
+    };
+    let has_journal = journal.is_some();
+    let wal = ShardWal::with_journal(storage, spec.data_dir.clone(), spec.settings.wal_config(), journal);
     let shards = spec.inboxes.len();
     let config = spec.image.broker_config(spec.broker, spec.settings.static_config());
     let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0).div_ceil(shards);
@@ -119,7 +136,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         response_budget: ByteBudget::new(usize::try_from(memory.shard_response_bytes_max).unwrap_or(usize::MAX)),
         metrics: spec.metrics,
         producer_ids: Default::default(),
-        random: Cell::new(uuid::Uuid::new_v4().as_u64_pair().0 | 1),
+        random: Cell::new(Uuid::new_v4().as_u64_pair().0 | 1),
         stopping: Cell::new(false),
         stop_event: LocalEvent::default(),
         connections: Cell::new(0),
@@ -170,6 +187,11 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         let queues = shard.queues;
         queues.spawn_background(async move { shard.run_retention().await });
     }
+    if has_journal {
+        let shard = shard.clone();
+        let queues = shard.queues;
+        queues.spawn_background(async move { shard.write_back_when_idle().await });
+    }
     let _ = spec.events.send(ShardEvent::Ready { shard: shard.index, partitions, offline });
 
     shard.serve_inbox(spec.inbox).await;
@@ -183,6 +205,8 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     wal.stop();
     // Whatever was appended has been committed when this resolves.
     let _ = commits.await;
+    let journal_removed = !has_journal || wal.remove_journal().await.map_err(|e| e.to_string())?;
+    let _ = spec.events.send(ShardEvent::Closed { shard: spec.index, journal_removed });
     Ok(())
 }
 
@@ -212,6 +236,22 @@ impl Shard {
         self.connections.set(self.connections.get() + 1);
         self.metrics.connections(self.connections.get());
         ConnectionCount { shard: self.clone() }
+    }
+
+    /// What nobody adds to does not stay in the journal and in memory for ever.
+    async fn write_back_when_idle(self: Rc<Self>) {
+        let (mut seen, mut written_back) = (0, 0);
+        loop {
+            Timer::new(WRITE_BACK_AFTER).await;
+            let partitions = self.partitions();
+            let ends = partitions.iter().map(|partition| partition.log.log_end_offset().0);
+            let appended = ends.fold(0, i64::wrapping_add);
+            if appended == seen && appended != written_back {
+                self.wal.write_back();
+                written_back = appended;
+            }
+            seen = appended;
+        }
     }
 
     async fn run_retention(self: Rc<Self>) {

@@ -39,8 +39,9 @@ impl Broker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
         command
             .args(["serve", "--kafka-addr", kafka_addr, "--internal-addr", "127.0.0.1:0"])
-            .args(["--http-addr", "127.0.0.1:0", "--shards", "2", "--data-dir"])
+            .args(["--http-addr", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .args(if more.contains(&"--shards") { &[][..] } else { &["--shards", "2"] })
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -172,9 +173,13 @@ impl Client {
     }
 
     pub fn create_topic(&mut self, name: &'static str) {
+        self.create_topic_of(name, 1);
+    }
+
+    pub fn create_topic_of(&mut self, name: &'static str, partitions: i32) {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.into()))
-            .with_num_partitions(1)
+            .with_num_partitions(partitions)
             .with_replication_factor(1);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
         let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 5, &request);
@@ -195,6 +200,21 @@ impl Client {
         let response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
         let partition = &response.responses[0].partition_responses[0];
         (partition.error_code, partition.base_offset)
+    }
+
+    /// Produces one record to each of the partitions from 0 on with acks=all, in one request; error codes and offsets.
+    pub fn produce_to_all(&mut self, topic: &'static str, values: &[Vec<u8>]) -> Vec<(i16, i64)> {
+        let data = values.iter().zip(0..).map(|(value, partition)| {
+            let mut batch = BatchBuilder::new();
+            batch.append(1_700_000_000_000, None, Some(value), &[]);
+            PartitionProduceData::default().with_index(partition).with_records(Some(Bytes::from(batch.build())))
+        });
+        let topic = TopicProduceData::default().with_name(TopicName(topic.into())).with_partition_data(data.collect());
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+        let mut response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
+        let mut partitions = std::mem::take(&mut response.responses[0].partition_responses);
+        partitions.sort_by_key(|partition| partition.index);
+        partitions.iter().map(|partition| (partition.error_code, partition.base_offset)).collect()
     }
 
     pub fn delete_topic(&mut self, name: &'static str) {
@@ -240,16 +260,21 @@ impl Client {
 
     /// Fetches from the start; the error code, the high watermark and the bytes.
     pub fn fetch(&mut self, topic: &'static str) -> (i16, i64, usize) {
+        let (error, high_watermark, bytes) = self.fetch_from(topic, 0, 0);
+        (error, high_watermark, bytes.len())
+    }
+
+    /// As [`Client::fetch`], of any partition from any offset on, and with the bytes themselves.
+    pub fn fetch_from(&mut self, topic: &'static str, partition: i32, offset: i64) -> (i16, i64, Bytes) {
         let partition = FetchPartition::default()
-            .with_partition(0)
-            .with_fetch_offset(0)
+            .with_partition(partition)
+            .with_fetch_offset(offset)
             .with_partition_max_bytes(1 << 20)
             .with_current_leader_epoch(-1);
         let topic = FetchTopic::default().with_topic(TopicName(topic.into())).with_partitions(vec![partition]);
         let request = FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_topics(vec![topic]);
         let response: FetchResponse = self.call(ApiKey::Fetch, 11, &request);
         let partition = &response.responses[0].partitions[0];
-        let bytes = partition.records.as_ref().map_or(0, Bytes::len);
-        (partition.error_code, partition.high_watermark, bytes)
+        (partition.error_code, partition.high_watermark, partition.records.clone().unwrap_or_default())
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of real broker processes.
 
 mod harness;
+mod journal;
 mod life;
 mod versions;

@@ -20,14 +20,15 @@
 
 mod record;
 mod regions;
-mod replay;
-mod scan;
+pub(crate) mod replay;
+pub(crate) mod scan;
 
 use std::path::PathBuf;
 
 use uuid::Uuid;
 
 use crate::file::Storage;
+use crate::sidecar::STAGED_SUFFIX;
 
 pub use record::{
     ENTRY_HEADER_BYTES, Entry, EntryPlace, FIRST_RECORD_POSITION, Malformed, RECORD_HEADER_BYTES, Record, RegionDamage,
@@ -42,6 +43,12 @@ pub use scan::{JournalDamage, Scanned, scan_regions};
 pub const REGION_SUFFIX: &str = ".journal";
 /// Ending that a region's file gets if something in it could not be replayed: it is kept for people, and never read.
 pub const KEPT_SUFFIX: &str = ".kept";
+
+/// Whether a file of this name is a journal's: a region, or one that was being made.
+#[must_use]
+pub fn is_file_of_journal(name: &str) -> bool {
+    name.strip_suffix(STAGED_SUFFIX).unwrap_or(name).ends_with(REGION_SUFFIX)
+}
 
 /// The file name of a region.
 fn region_name(shard: u32, region: usize) -> String {

@@ -15,7 +15,10 @@ pub(crate) struct Facts {
     pub(crate) cores: usize,
     /// The machine's memory or the control group's limit, whichever is less, in bytes; `None` if unknown.
     pub(crate) memory_bytes: Option<u64>,
+    /// For the data.
     pub(crate) directory: Directory,
+    /// For the shards' journals; `None` if there are to be none.
+    pub(crate) journal: Option<Directory>,
 }
 
 /// Outcome of setting up a ring.
@@ -49,7 +52,7 @@ impl Limit {
     }
 }
 
-/// The data directory, or what there is of it.
+/// The data or journal directory, or what there is of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
@@ -73,11 +76,13 @@ pub(crate) enum DirectoryState {
     Usable(Volume),
 }
 
-/// The file system that the data directory is on.
+/// The file system that a directory is on.
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
     /// `None` if the mount table does not have it.
     pub(crate) mount: Option<Mount>,
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
     pub(crate) direct_io: DirectIo,
     pub(crate) free_bytes: u64,
     pub(crate) total_bytes: u64,

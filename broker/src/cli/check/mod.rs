@@ -25,7 +25,8 @@ pub(super) fn run(flags: Flags, json: bool) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return super::refuse(&errors),
     };
-    let facts: Facts = probe::facts(&config.data_dir, &machine);
+    let journal_dir = (config.memory.shard_journal_bytes_max > 0).then_some(&*config.journal_dir);
+    let facts: Facts = probe::facts(&config.data_dir, journal_dir, &machine);
     let lines = verdict::judge(&facts, Wanted { shards: config.shards, memory: config.memory });
     let shown = if json { report::json(&lines).map(|text| text + "\n") } else { Ok(report::text(&lines)) };
     match shown {

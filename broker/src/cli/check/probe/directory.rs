@@ -1,4 +1,4 @@
-//! Tries the data directory's file system: the mount, `O_DIRECT` with its alignment, free space.
+//! Tries the file system of the data or journal directory: the mount, `O_DIRECT` with its alignment, free space.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,7 @@ fn volume(directory: &Path) -> Result<Volume, Errno> {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     Ok(Volume {
         mount: mount::find(&mountinfo, status.stx_dev_major, status.stx_dev_minor),
+        device: (status.stx_dev_major, status.stx_dev_minor),
         direct_io: direct_io(directory),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         total_bytes: space.f_blocks.saturating_mul(space.f_frsize),

@@ -15,8 +15,8 @@ use crate::config::Machine;
 
 pub(super) use io_uring::io_uring;
 
-/// Gathers everything, for a broker that would keep its data in `data_dir`.
-pub(super) fn facts(data_dir: &Path, machine: &Machine) -> Facts {
+/// Gathers everything, for a broker that would keep its data in `data_dir` and its journals in `journal_dir`.
+pub(super) fn facts(data_dir: &Path, journal_dir: Option<&Path>, machine: &Machine) -> Facts {
     Facts {
         kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
         io_uring: io_uring(),
@@ -25,6 +25,7 @@ pub(super) fn facts(data_dir: &Path, machine: &Machine) -> Facts {
         cores: machine.cores,
         memory_bytes: memory::limit_bytes(),
         directory: directory::probe(data_dir),
+        journal: journal_dir.map(directory::probe),
     }
 }
 

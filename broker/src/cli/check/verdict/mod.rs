@@ -75,6 +75,10 @@ pub(crate) fn judge(facts: &Facts, wanted: Wanted) -> Vec<Line> {
         memory(facts.memory_bytes, wanted),
     ];
     lines.extend(directory::judge(&facts.directory));
+    let journal_bytes = wanted.memory.shard_journal_bytes_max.saturating_mul(wanted.shards as u64);
+    lines.extend(
+        facts.journal.iter().flat_map(|journal| directory::judge_journal(journal, &facts.directory, journal_bytes)),
+    );
     lines
 }
 

@@ -23,6 +23,7 @@ fn mount(fs_type: &str, options: &str) -> Mount {
 fn volume() -> Volume {
     Volume {
         mount: Some(mount("ext4", "rw,relatime")),
+        device: (8, 1),
         direct_io: DirectIo::Works { memory_align: 4, offset_align: 512, told_by: ToldBy::Kernel },
         free_bytes: 500 << 30,
         total_bytes: 1000 << 30,
@@ -45,7 +46,15 @@ fn good() -> Facts {
             probed: PathBuf::from("/data"),
             state: DirectoryState::Usable(volume()),
         },
+        journal: None,
     }
+}
+
+/// A journal directory with its file system.
+fn with_journal(volume: Volume) -> Facts {
+    let path = PathBuf::from("/journal");
+    let state = DirectoryState::Usable(volume);
+    Facts { journal: Some(Directory { path: path.clone(), probed: path, state }), ..good() }
 }
 
 fn wanted() -> Wanted {
@@ -57,6 +66,7 @@ fn wanted() -> Wanted {
         shard_response_bytes_max: 256 << 20,
         shard_tail_cache_bytes_max: 64 << 20,
         shard_read_ahead_bytes_max: 32 << 20,
+        shard_journal_bytes_max: 64 << 20,
     };
     Wanted { shards: 3, memory }
 }
@@ -172,8 +182,8 @@ fn limits() {
 #[test]
 fn cores_and_memory() {
     check(Facts { cores: 2, ..good() }, "cores", Verdict::Warn, "3 shards on 2 cores", "--shards 2");
-    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "1.8 GiB of the 2 GiB", "lower");
-    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "1.8 GiB", "more than that");
+    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.0 GiB of the 2 GiB", "lower");
+    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "2.0 GiB", "more than that");
 }
 
 #[test]
@@ -266,6 +276,34 @@ fn disks() {
     // btrfs and others have no fixed number of files and say 0 to both.
     let unbounded = with_volume(|volume| (volume.free_files, volume.total_files) = (0, 0));
     check(unbounded, "disk", Verdict::Ok, "free", "");
+}
+
+#[test]
+fn a_journal_is_judged_by_itself_where_it_is_on_another_file_system() {
+    let checks = |facts: &Facts| -> Vec<&str> {
+        let lines = judge(facts, wanted());
+        lines.iter().map(|line| line.check).filter(|check| check.starts_with("journal")).collect()
+    };
+    assert_eq!(checks(&good()), [""; 0]);
+    let same = with_journal(volume());
+    assert_eq!(checks(&same), ["journal-dir"]);
+    check(same, "journal-dir", Verdict::Ok, "on the data directory's file system", "");
+    let elsewhere = || Volume { device: (8, 2), ..volume() };
+    assert_eq!(
+        checks(&with_journal(elsewhere())),
+        ["journal-dir", "journal-file-system", "journal-direct-io", "journal-disk"]
+    );
+    let tmpfs = with_journal(Volume { mount: Some(mount("tmpfs", "rw")), ..elsewhere() });
+    check(tmpfs, "journal-file-system", Verdict::Warn, "memory", "put the journal directory on a disk");
+    let refused = DirectIo::Refused { error: "Invalid argument".to_owned() };
+    let refused = with_journal(Volume { direct_io: refused, ..elsewhere() });
+    check(refused, "journal-direct-io", Verdict::Fail, "refuses", "put the journal directory on ext4");
+    let full = with_journal(Volume { free_bytes: (192 << 20) - 1, ..elsewhere() });
+    check(full, "journal-disk", Verdict::Warn, "up to 192 MiB", "shard-journal-bytes-max");
+    let mut missing = with_journal(elsewhere());
+    missing.journal.as_mut().unwrap().state = DirectoryState::NotADirectory;
+    assert_eq!(checks(&missing), ["journal-dir"]);
+    check(missing, "journal-dir", Verdict::Fail, "/journal", "--journal-dir");
 }
 
 #[test]
