@@ -288,6 +288,17 @@ impl Broker {
         self.started.elapsed()
     }
 
+    /// An error, with the end of its log, if it has ended or does so within `wait`: a process that dies closes its
+    /// connections before it is gone.
+    pub fn check_running(&mut self, wait: Duration, interrupt: &Interrupt) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + wait;
+        while Instant::now() < deadline {
+            self.server.check_running()?;
+            interrupt.sleep(TRY_INTERVAL)?;
+        }
+        Ok(self.server.check_running()?)
+    }
+
     pub fn connect(&self, interrupt: &Interrupt) -> Result<Connection, BrokerError> {
         Ok(Connection::open(self.address, interrupt)?)
     }

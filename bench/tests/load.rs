@@ -4,13 +4,17 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod common;
+
+use common::ringlog;
 
 /// A broker with its data in a directory of its own; stopped at the end of the test.
 struct Broker {
@@ -78,20 +82,6 @@ impl Drop for Broker {
 fn bound_address(log: &str) -> Option<SocketAddr> {
     let line = log.split_inclusive('\n').find(|line| line.contains("kafka listener bound") && line.ends_with('\n'))?;
     line.split_whitespace().find_map(|field| field.strip_prefix("addr=")?.trim_matches('"').parse().ok())
-}
-
-fn ringlog() -> PathBuf {
-    if let Some(path) = std::env::var_os("RINGLOG_BIN") {
-        return path.into();
-    }
-    let beside = Path::new(env!("CARGO_BIN_EXE_ringlog-bench")).with_file_name("ringlog");
-    if !beside.exists() {
-        let target = beside.parent().and_then(Path::parent).unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package", "ringlog-broker", "--bin", "ringlog", "--target-dir"]).arg(target);
-        assert!(build.status().unwrap().success(), "there is no ringlog binary, and it cannot be built");
-    }
-    beside
 }
 
 fn verified<'a>(result: &'a Value, name: &str) -> &'a Value {

@@ -13,6 +13,7 @@ use crate::compare::figures::{CpuWatch, Figures, of_outcome};
 use crate::compare::metric::Metric;
 use crate::fill::{FillError, FillPlan, fill};
 use crate::interrupt::{Interrupt, Interrupted};
+use crate::load::outcome::{Live, Outcome};
 use crate::load::{self, LoadError, RunOptions, Workload, WorkloadError};
 use crate::output::{self, Bar, OutputError};
 use crate::perf_tools::{OutputError as ToolOutputError, PRODUCER_CLASS, parse_producer, producer_args};
@@ -29,6 +30,8 @@ const WARM_UP_BACKLOG_BYTES: u64 = 256 << 20;
 /// What warms a restarted broker up for reading.
 const FETCH_WARM_UP_WORKLOAD: &str = "tail-fetch";
 const BACKLOG_TOPIC: &str = "backlog";
+/// How long after a load that failed it is found out whether the broker is why.
+const END_TIME: Duration = Duration::from_millis(500);
 /// How long a started broker rests before its memory is looked at.
 const REST: Duration = Duration::from_secs(3);
 /// Records that Kafka's producer tool sends, by their size: a few seconds' worth.
@@ -105,26 +108,26 @@ impl SingleRun<'_> {
     }
 
     fn load(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
-        let broker = self.started(dir)?;
+        let mut broker = self.started(dir)?;
         let workload = measured(Workload::load(name, &[])?, self.times)?;
-        self.drive(&broker, "warm-up", &warm_up(workload.clone(), self.times)?, &RunOptions::default())?;
-        let mut figures = self.measure(&broker, &workload, &RunOptions::default())?;
+        self.drive(&mut broker, "warm-up", &warm_up(workload.clone(), self.times)?, &RunOptions::default())?;
+        let mut figures = self.measure(&mut broker, &workload, &RunOptions::default())?;
         self.stop(broker, &mut figures)?;
         Ok(figures)
     }
 
     fn backlog(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
         let home = Home::prepare(self.side, self.programs, dir, self.interrupt)?;
-        let broker = home.start(self.programs, self.interrupt)?;
+        let mut broker = home.start(self.programs, self.interrupt)?;
         let (writing, reading) = halves(Workload::load(name, &[])?)?;
         let options = RunOptions { topic: Some(BACKLOG_TOPIC.to_owned()), keep_topic: true, ..RunOptions::default() };
-        self.drive(&broker, "writing the backlog", &writing, &options)?;
+        self.drive(&mut broker, "writing the backlog", &writing, &options)?;
         broker.stop(self.interrupt)?;
         self.work.evict_from_page_cache(dir)?;
-        let broker = home.start(self.programs, self.interrupt)?;
+        let mut broker = home.start(self.programs, self.interrupt)?;
         let warming = warm_up(Workload::load(FETCH_WARM_UP_WORKLOAD, &[])?, self.times)?;
-        self.drive(&broker, "warm-up", &warming, &RunOptions::default())?;
-        let mut figures = self.measure(&broker, &reading, &options)?;
+        self.drive(&mut broker, "warm-up", &warming, &RunOptions::default())?;
+        let mut figures = self.measure(&mut broker, &reading, &options)?;
         self.stop(broker, &mut figures)?;
         Ok(figures)
     }
@@ -178,28 +181,51 @@ impl SingleRun<'_> {
     }
 
     /// Load that is not counted.
-    fn drive(&self, broker: &Broker, what: &str, workload: &Workload, options: &RunOptions) -> Result<(), RunError> {
+    fn drive(
+        &self,
+        broker: &mut Broker,
+        what: &str,
+        workload: &Workload,
+        options: &RunOptions,
+    ) -> Result<(), RunError> {
         let mut bar = Bar::new(&format!("{}, {what}", self.title));
-        load::run(broker.address(), workload, options, &mut |live| bar.show(live), self.interrupt)?;
+        self.run_load(broker, workload, options, &mut |live| bar.show(live))?;
         bar.finish();
         Ok(())
     }
 
     /// Load that is.
-    fn measure(&self, broker: &Broker, workload: &Workload, options: &RunOptions) -> Result<Figures, RunError> {
+    fn measure(&self, broker: &mut Broker, workload: &Workload, options: &RunOptions) -> Result<Figures, RunError> {
         self.work.settle()?;
         let mut bar = Bar::new(self.title);
         let mut watch = CpuWatch::new(broker.pid());
-        let mut observe = |live: &load::outcome::Live| {
+        let mut observe = |live: &Live| {
             watch.observe(live);
             bar.show(live);
         };
-        let outcome = load::run(broker.address(), workload, options, &mut observe, self.interrupt)?;
+        let outcome = self.run_load(broker, workload, options, &mut observe)?;
         bar.finish();
         if let Some(out) = self.out {
             output::publish(&outcome, workload, out)?;
         }
         Ok(of_outcome(&outcome, watch.cores()?))
+    }
+
+    /// A load that fails because the broker has ended is told as that, with the end of the broker's log.
+    fn run_load(
+        &self,
+        broker: &mut Broker,
+        workload: &Workload,
+        options: &RunOptions,
+        observe: &mut dyn FnMut(&Live),
+    ) -> Result<Outcome, RunError> {
+        match load::run(broker.address(), workload, options, observe, self.interrupt) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                broker.check_running(END_TIME, self.interrupt)?;
+                Err(error.into())
+            }
+        }
     }
 
     fn stop(&self, broker: Broker, figures: &mut Figures) -> Result<(), RunError> {
