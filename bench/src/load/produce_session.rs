@@ -64,6 +64,7 @@ impl Session<'_> {
         let mut events: Vec<Event> = Vec::new();
         // Places of producers that can go on without an event.
         let mut eager: Vec<usize> = Vec::new();
+        let mut again: Vec<usize> = Vec::new();
         let mut last_check_ns = 0;
         if let Pace::Greatest = self.plan.pace {
             eager.extend(0..self.producers.len());
@@ -73,13 +74,12 @@ impl Session<'_> {
             if let Pace::Fixed(schedule) = self.plan.pace {
                 self.release(&schedule, now_ns, &mut eager);
             }
-            let mut again = Vec::new();
             for place in eager.drain(..) {
                 if self.producers[place].send(now_ns, &mut self.recorder)? {
                     again.push(place);
                 }
             }
-            eager = again;
+            std::mem::swap(&mut eager, &mut again);
             if now_ns >= last_check_ns + Context::check_interval_ns() || self.cursor.is_at_end {
                 last_check_ns = now_ns;
                 self.context.check()?;

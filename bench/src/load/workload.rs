@@ -1,4 +1,5 @@
-//! What load to make: a description in TOML, by name from those that come with the program, or from a file.
+//! What load to make: a description in TOML, by name from those that come with the program, or from a file. The fields are
+//! explained in `bench/workloads/README.md`.
 //!
 //! A [`Workload`] that exists is valid: every way to make one checks it. Sizes are bytes unless the name says otherwise.
 

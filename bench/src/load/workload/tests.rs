@@ -18,7 +18,9 @@ fn what_comes_with_the_program_is_valid_named_as_its_file_and_complete() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
     let files: BTreeSet<String> = fs::read_dir(folder)
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     assert_eq!(files, ready_made::names().map(str::to_owned).collect());
 }
@@ -86,4 +88,18 @@ fn what_cannot_be_is_refused_and_named() {
 fn an_unknown_name_lists_the_known_ones() {
     let error = Workload::load("no-such-workload", &[]).unwrap_err().to_string();
     assert!(error.contains("no-such-workload") && error.contains("single-records-1000-partitions"), "{error}");
+}
+
+#[test]
+fn the_table_of_fields_has_them_all() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/README.md")).unwrap();
+    let all = "rate = 1\nrecords = 1\nbatch_bytes = 1\nbacklog_bytes = 1";
+    let mut fields = toml::Table::try_from(parse(all).unwrap()).unwrap();
+    for field in ["records_per_batch", "backlog_records"] {
+        fields.insert(field.to_owned(), true.into());
+    }
+    assert!(fields.len() > 25, "{fields}");
+    for field in fields.keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field} is missing");
+    }
 }
