@@ -76,9 +76,14 @@ impl ComparePlan {
         Ok(ComparePlan { cases, sides, rounds: QUICK_ROUNDS, times: QUICK_TIMES, quick: true })
     }
 
-    /// The sides of a case that are compared.
+    /// The sides of a case that are compared: Ringlog, and those that it is held against.
     fn sides_of<'a>(&'a self, case: &'a Case) -> impl Iterator<Item = Side> + 'a {
-        self.sides.iter().copied().filter(|side| !self.quick || case.quick_sides.contains(side))
+        let is_compared = |side: &Side| match (self.quick, side) {
+            (true, side) => case.quick_sides.contains(side),
+            (false, Side::Ringlog) => true,
+            (false, side) => case.lines.iter().any(|line| line.reach_against(*side).is_some()),
+        };
+        self.sides.iter().copied().filter(is_compared)
     }
 
     /// The sides that any case compares.
@@ -204,6 +209,13 @@ mod tests {
         assert!(!some.needs_kafka_tools());
         let error = ComparePlan::new(&["redis".into()], SIDES.to_vec(), 5, times).unwrap_err().to_string();
         assert!(error.contains("\"redis\"") && error.contains("one-in-flight"), "{error}");
+    }
+
+    #[test]
+    fn a_side_that_nothing_is_held_against_has_no_turn() {
+        let plan = |name: &str| ComparePlan::new(&[name.to_owned()], SIDES.to_vec(), 5, QUICK_TIMES).unwrap();
+        assert_eq!(plan("backlog").sides_in_use(), [Side::Ringlog, Side::Kafka]);
+        assert_eq!(plan("mixed").sides_in_use(), SIDES);
     }
 
     #[test]
