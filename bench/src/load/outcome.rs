@@ -1,8 +1,8 @@
 //! What a load run measured: the one shape that everything that shows, writes or compares results works on.
 //!
-//! Latencies are nanoseconds in HDR histograms of three significant digits, from 1 µs to 10 minutes; what is longer counts
-//! as the longest. At a fixed rate a latency begins at the *intended* send time, so a stall is not hidden (coordinated
-//! omission); at the greatest rate it begins when the request is handed to the socket.
+//! Latencies are nanoseconds in HDR histograms of three significant digits, those of intervals of two, from 1 µs to 10
+//! minutes; what is longer counts as the longest. At a fixed rate a latency begins at the *intended* send time, so a stall
+//! is not hidden (coordinated omission); at the greatest rate it begins when the request is handed to the socket.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ pub const LATENCY_MIN_NS: u64 = 1_000;
 pub const LATENCY_MAX_NS: u64 = 600_000_000_000;
 /// Significant decimal digits of recorded latencies.
 pub const LATENCY_DIGITS: u8 = 3;
+
+/// The same in intervals: an hour of them must fit in memory.
+pub const INTERVAL_LATENCY_DIGITS: u8 = 2;
 
 /// An empty histogram of latencies in nanoseconds.
 #[must_use]
@@ -82,7 +85,7 @@ pub struct RoleOutcome {
     /// What counts and rates are over.
     pub elapsed: Duration,
     pub total: Measure,
-    /// One a second, in order.
+    /// One a second, in order; of runs that take long, one for 2, 4, 8 … seconds.
     pub intervals: Vec<Interval>,
 }
 

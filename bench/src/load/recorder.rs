@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::load::outcome::{Interval, LATENCY_DIGITS, LATENCY_MAX_NS, LATENCY_MIN_NS, Measure};
+use crate::load::outcome::{INTERVAL_LATENCY_DIGITS, Interval, LATENCY_MAX_NS, LATENCY_MIN_NS, Measure};
 
 /// Nanoseconds of an interval of a run that is not long.
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// Intervals at most; from then on two become one, so that memory stays bounded: 72 KiB each with latencies up to 33 ms.
+/// Intervals at most; from then on two become one, so that memory stays bounded: each takes 9 KiB with latencies up to
+/// 33 ms, 22 KiB at most.
 const INTERVALS_MAX: usize = 1024;
 /// How often what is shown while the run goes on is handed over.
 const LIVE_INTERVAL_NS: u64 = 200_000_000;
@@ -57,7 +58,7 @@ pub(super) struct LiveCounts {
 
 impl LiveCounts {
     pub(super) fn new() -> LiveCounts {
-        let latency = Histogram::new_with_bounds(LATENCY_MIN_NS, LATENCY_MAX_NS, 2);
+        let latency = Histogram::new_with_bounds(LATENCY_MIN_NS, LATENCY_MAX_NS, INTERVAL_LATENCY_DIGITS);
         LiveCounts { records: 0, bytes: 0, latency: latency.expect("the bounds are constants") }
     }
 
@@ -82,6 +83,7 @@ pub(super) type LiveShare = Arc<Mutex<LiveCounts>>;
 pub(super) struct Recorder {
     window: Window,
     attribution: Attribution,
+    total: Measure,
     interval_ns: u64,
     intervals: Vec<Measure>,
     last_end_ns: u64,
@@ -95,6 +97,7 @@ impl Recorder {
         Recorder {
             window,
             attribution,
+            total: Measure::new(),
             interval_ns: INTERVAL_NS,
             intervals: Vec::new(),
             last_end_ns: window.start_ns,
@@ -119,13 +122,12 @@ impl Recorder {
             return;
         }
         self.last_end_ns = self.last_end_ns.max(sample.end_ns);
-        let measure = self.interval(sample.end_ns);
-        measure.requests += sample.requests;
-        measure.batches += sample.batches;
-        measure.records += sample.records;
-        measure.bytes += sample.bytes;
+        count(&mut self.total, sample);
+        count(self.interval(sample.end_ns), sample);
         if sample.timed {
-            self.interval(at_ns).latency.record(latency).expect("the histogram grows to the largest latency");
+            const WITHIN: &str = "latencies are cut to what the histograms tell apart";
+            self.total.latency.record(latency).expect(WITHIN);
+            self.interval(at_ns).latency.record(latency).expect(WITHIN);
         }
     }
 
@@ -174,9 +176,9 @@ impl Recorder {
             while recorder.interval_ns < interval_ns {
                 recorder.halve();
             }
+            recorded.total.add(&recorder.total);
             recorded.last_end_ns = recorded.last_end_ns.max(recorder.last_end_ns);
             for (number, measure) in recorder.intervals.into_iter().enumerate() {
-                recorded.total.add(&measure);
                 match merged.get_mut(number) {
                     Some(existing) => existing.add(&measure),
                     None => merged.push(measure),
@@ -191,6 +193,13 @@ impl Recorder {
     }
 }
 
+fn count(measure: &mut Measure, sample: &Sample) {
+    measure.requests += sample.requests;
+    measure.batches += sample.batches;
+    measure.records += sample.records;
+    measure.bytes += sample.bytes;
+}
+
 /// What a role's recorders come to.
 #[derive(Debug)]
 pub(super) struct Recorded {
@@ -201,7 +210,7 @@ pub(super) struct Recorded {
 
 /// A measure whose histogram is as large as its largest latency asks for, in steps of two.
 fn small_measure() -> Measure {
-    let histogram = Histogram::new_with_bounds(LATENCY_MIN_NS, 2 * LATENCY_MIN_NS, LATENCY_DIGITS);
+    let histogram = Histogram::new_with_bounds(LATENCY_MIN_NS, 2 * LATENCY_MIN_NS, INTERVAL_LATENCY_DIGITS);
     let mut latency = histogram.expect("the bounds are constants");
     latency.auto(true);
     Measure { latency, ..Measure::default() }
