@@ -75,9 +75,13 @@ mod tests {
     #[test]
     fn only_what_is_ours_and_unclaimed_goes() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, file) in
-            [("gone-0", "checkpoint"), ("half.deleted", "x"), ("foreign-0", "x"), ("other", "checkpoint")]
-        {
+        for (name, file) in [
+            ("gone-0", "checkpoint"),
+            ("half.deleted", "x"),
+            ("foreign-0", "x"),
+            ("other", "checkpoint"),
+            ("journal", "shard-0000-00.journal"),
+        ] {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join(file), b"x").unwrap();
         }
@@ -85,6 +89,6 @@ mod tests {
         let mut left: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();
-        assert_eq!(left, ["foreign-0", "half.deleted", "other"]);
+        assert_eq!(left, ["foreign-0", "half.deleted", "journal", "other"]);
     }
 }

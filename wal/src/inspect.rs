@@ -1,5 +1,8 @@
 //! Looking at a log's files from outside: `ringlog wal dump` and `ringlog wal verify`.
 //!
+//! What only a journal has is shown where it belongs in the log, if a [`JournalView`] is given; the journal itself is shown
+//! by [`inspect_journal`].
+//!
 //! Contract: changes nothing, needs no runtime and no O_DIRECT, and works while a broker writes. Frames are judged by the
 //! code that recovery uses, and unlike recovery every segment is read, sealed ones included.
 //!
@@ -8,6 +11,7 @@
 //!
 //! Deliberately absent: repair. What is damaged comes back from a replica or a backup.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -16,19 +20,22 @@ use protocol::record_batch::BatchHeader;
 
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointFile};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile};
-use crate::frame::{FrameInfo, Incarnation};
+use crate::frame::{FrameDamage, FrameInfo, Incarnation};
+use crate::journal::{JournalDamage, Malformed, RegionDamage, Sequence};
 use crate::log::LogIdentity;
 use crate::recovery::{Corruption, IncarnationRule, ScanError, ScanTask, TailCut, scan_segment};
 use crate::segment::{HeaderDamage, NameKind, SegmentHeader, SegmentSummary, file_name, parse_file_name};
 use crate::sidecar::{self, Content, Kind};
 
+mod journal;
 mod read_only;
 #[cfg(test)]
 mod tests;
 
-use read_only::{ReadOnlyFile, ReadOnlyStorage, run};
+pub use journal::{JournalInspection, JournalItem, JournalView, inspect_journal, is_journal};
+use read_only::{Overlay, ReadOnlyFile, ReadOnlyStorage, run};
 
-/// How often something in the last segment is looked at before it counts as damaged.
+/// How often something in the last segment, or in a journal, is looked at before it counts as damaged.
 const LOOKS: usize = 3;
 
 /// One frame of a segment, whose checksums are both good.
@@ -43,6 +50,8 @@ pub struct InspectedFrame<'a> {
     pub frame_crc: u32,
     pub frame: FrameInfo,
     pub batch: BatchHeader,
+    /// The segment's file does not have it yet.
+    pub only_in_journal: bool,
 }
 
 /// Something that is not as it should be.
@@ -68,6 +77,19 @@ pub enum Finding {
     /// The segments may belong to a cut that a crash interrupted; the next open removes them.
     #[error("{} was cut off; the next start removes it", path.display())]
     CutOff { path: PathBuf },
+    #[error("{} is no region of a journal: {found}", path.display())]
+    RegionHeader { path: PathBuf, found: RegionDamage },
+    #[error(transparent)]
+    Journal(Box<JournalDamage>),
+    #[error("{}, record {sequence}: {found}", path.display())]
+    JournalRecord { path: PathBuf, sequence: Sequence, found: Malformed },
+    #[error(
+        "{}, record {sequence}: the frames for {} partition {} do not fit their checksums: {found}",
+        path.display(), identity.topic_id, identity.partition
+    )]
+    JournalFrames { path: PathBuf, sequence: Sequence, identity: LogIdentity, found: FrameDamage },
+    #[error("{entries} entries of the journal should have a place in {} and have none", dir.display())]
+    Unplaced { dir: PathBuf, entries: usize },
     /// Never acknowledged; the next open cuts it.
     #[error(
         "{} ends at byte {}, offset {}: behind it stands a tail that was never acknowledged ({}), the next start cuts it",
@@ -92,6 +114,8 @@ pub struct Inspection {
     pub frames: u64,
     /// Bytes of frames.
     pub bytes: u64,
+    /// Those of the frames that only the journal has.
+    pub journal_frames: u64,
     /// Offset after the last good frame.
     pub log_end: Offset,
     /// In the order of the log.
@@ -132,17 +156,25 @@ fn is_partition(dir: &Path) -> bool {
     dir.join(CHECKPOINT_FILE).exists() || has_segments()
 }
 
-/// Reads everything in a partition's directory, or one segment, and says what is wrong.
-pub fn verify(path: &Path) -> Result<Inspection, InspectError> {
-    inspect(path, |_| {})
+/// Reads everything in a partition's directory, or one segment, and says what is wrong. `journal` was read before.
+pub fn verify(path: &Path, journal: Option<&JournalView>) -> Result<Inspection, InspectError> {
+    inspect(path, journal, |_| {})
 }
 
 /// As [`verify`], and shows every good frame, in the order of the log.
-pub fn inspect(path: &Path, mut on_frame: impl FnMut(&InspectedFrame<'_>)) -> Result<Inspection, InspectError> {
+pub fn inspect(
+    path: &Path,
+    journal: Option<&JournalView>,
+    mut on_frame: impl FnMut(&InspectedFrame<'_>),
+) -> Result<Inspection, InspectError> {
     let mut inspection = Inspection::default();
+    let overlays = |dir: &Path| journal.map_or_else(Default::default, |journal| journal.overlays(dir));
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if let Some((base, NameKind::Log)) = parse_file_name(name) {
-        let view = SegmentView { path, base, checkpoint: None, sealed_end: None };
+        let (mut overlays, _): (HashMap<Offset, Overlay>, usize) =
+            path.parent().map_or_else(Default::default, overlays);
+        let overlay = overlays.remove(&base).unwrap_or_default();
+        let view = SegmentView { path, base, checkpoint: None, sealed_end: None, overlay };
         view.inspect(&mut inspection, &mut on_frame)?;
         return Ok(inspection);
     }
@@ -170,10 +202,15 @@ pub fn inspect(path: &Path, mut on_frame: impl FnMut(&InspectedFrame<'_>)) -> Re
         }
         bases.retain(|base| !is_cut_off(path, *base, &checkpoint, &mut inspection));
     }
+    let (mut overlays, entries) = overlays(path);
+    if entries > 0 {
+        inspection.findings.push(Finding::Unplaced { dir: path.to_owned(), entries });
+    }
     for (at, base) in bases.iter().enumerate() {
         let segment = path.join(file_name(*base, NameKind::Log));
         let sealed_end = bases.get(at + 1).copied();
-        let view = SegmentView { path: &segment, base: *base, checkpoint: inspection.checkpoint, sealed_end };
+        let overlay = overlays.remove(base).unwrap_or_default();
+        let view = SegmentView { path: &segment, base: *base, checkpoint: inspection.checkpoint, sealed_end, overlay };
         match view.inspect(&mut inspection, &mut on_frame) {
             // Retention was here meanwhile.
             Err(InspectError::Io(error)) if error.is_not_found() => {}
@@ -205,6 +242,8 @@ struct SegmentView<'a> {
     checkpoint: Option<Checkpoint>,
     /// Where the next segment begins.
     sealed_end: Option<Offset>,
+    /// What only the journal has of it, or had when the journal was read.
+    overlay: Overlay,
 }
 
 impl SegmentView<'_> {
@@ -214,7 +253,8 @@ impl SegmentView<'_> {
         on_frame: &mut impl FnMut(&InspectedFrame<'_>),
     ) -> Result<(), InspectError> {
         inspection.segments += 1;
-        let file = Rc::new(run(ReadOnlyStorage.open(self.path, Access::Read))?);
+        let file = run(ReadOnlyStorage.open(self.path, Access::Read))?.with_overlay(self.overlay.clone());
+        let file = Rc::new(file);
         let header = match SegmentHeader::decode(&run(file.read_at(0, BLOCK_BYTES))?) {
             Ok(header) => header,
             Err(found) => {
@@ -236,6 +276,7 @@ impl SegmentView<'_> {
         }
         let looks = if self.sealed_end.is_some() { 1 } else { LOOKS };
         let mut shown = self.base;
+        let mut unread = None;
         for look in 1..=looks {
             let scan = run(scan_segment(self.task(&header, file.clone()), |frame| {
                 if frame.info.base_offset < shown {
@@ -245,6 +286,11 @@ impl SegmentView<'_> {
                 inspection.frames += 1;
                 inspection.bytes += frame.info.frame_bytes();
                 inspection.log_end = shown;
+                let only_in_journal = file.is_overlaid(frame.position..frame.end_position).unwrap_or_else(|error| {
+                    unread.get_or_insert(error);
+                    false
+                });
+                inspection.journal_frames += u64::from(only_in_journal);
                 on_frame(&InspectedFrame {
                     path: self.path,
                     position: frame.position,
@@ -252,8 +298,12 @@ impl SegmentView<'_> {
                     frame_crc: frame.crc,
                     frame: frame.info,
                     batch: frame.batch,
+                    only_in_journal,
                 });
             }));
+            if let Some(error) = unread.take() {
+                return Err(error.into());
+            }
             match scan {
                 Ok(scan) => {
                     inspection.findings.extend(scan.cut.map(Finding::Tail));

@@ -40,16 +40,19 @@ pub(super) enum Subcommands {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WalCommand {
-    /// Print what a log holds.
+    /// Print what a log holds, and what only the journal has of it.
     Dump(DumpArgs),
-    /// Verify a log's checksums and order; exits with status 1 if it is damaged.
+    /// Verify the checksums and order of a log and its journal; exits with status 1 if it is damaged.
     Verify(VerifyArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
-    /// A segment file, a partition's directory or a data directory.
+    /// A segment file, a partition's directory or a data directory; or a journal's directory or region file.
     pub(super) path: PathBuf,
+    /// Where the journal of the logs lies, if not where the data directory's journal-id says.
+    #[arg(long, value_name = "DIR")]
+    pub(super) journal_dir: Option<PathBuf>,
     /// One line per record batch and nothing about files, so that the dumps of two replicas can be compared.
     #[arg(long)]
     pub(super) batches: bool,
@@ -60,8 +63,11 @@ pub(super) struct DumpArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// A segment file, a partition's directory or a data directory.
+    /// A segment file, a partition's directory or a data directory; or a journal's directory or region file.
     pub(super) path: PathBuf,
+    /// Where the journal of the logs lies, if not where the data directory's journal-id says.
+    #[arg(long, value_name = "DIR")]
+    pub(super) journal_dir: Option<PathBuf>,
     /// One JSON object per line.
     #[arg(long)]
     pub(super) json: bool,

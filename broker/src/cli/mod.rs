@@ -45,8 +45,8 @@ pub fn run() -> Command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
-        Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump.path, dump.batches, dump.json)),
-        Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify.path, verify.json)),
+        Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),
+        Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify)),
     }
 }
 

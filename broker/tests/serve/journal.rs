@@ -3,8 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::harness::{Broker, Client, directory};
 
@@ -207,6 +211,105 @@ fn what_nobody_adds_to_is_written_to_the_logs() {
         assert!(since.elapsed() < HANG_MAX, "it stays in the journal");
         thread::sleep(Duration::from_millis(50));
     }
+    broker.stop();
+}
+
+/// Runs `ringlog wal …`; its exit status, standard output and standard error.
+fn wal(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringlog")).arg("wal").args(args).arg(path).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Asserts that the batches of each partition are those of `rounds` rounds, and gives how many only the journal had.
+fn assert_dumped(data_dir: &Path, rounds: i64, more: &[&str]) -> u64 {
+    let (status, stdout, stderr) = wal(&[&["dump", "--batches"], more].concat(), data_dir);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    for partition in 0..PARTITIONS {
+        let prefix = format!("log={TOPIC}-{partition} base_offset=");
+        let offsets = stdout.lines().filter_map(|line| line.strip_prefix(&prefix)?.split(' ').next()?.parse().ok());
+        assert_eq!(offsets.collect::<Vec<i64>>(), (0..rounds).collect::<Vec<_>>(), "partition {partition}");
+    }
+    let (status, stdout, stderr) = wal(&[&["verify", "--json"], more].concat(), data_dir);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logs = lines.iter().filter(|line| line["type"] == "log" && line["log_end_offset"] == rounds);
+    assert_eq!(logs.clone().count(), PARTITIONS as usize, "{stdout}");
+    logs.map(|line| line["journal_batches"].as_u64().unwrap_or(0)).sum()
+}
+
+#[test]
+fn a_running_broker_and_a_killed_one_are_dumped_with_their_journal() {
+    let (dir, elsewhere) = (directory(), directory());
+    let journal_dir = elsewhere.path().join("journal");
+    let more = [&SMALL[..], &["--journal-dir", journal_dir.to_str().unwrap()]].concat();
+    let (broker, mut client, rounds) = broker_with_journal(dir.path(), &journal_dir, &more);
+    produce(&mut client, rounds..rounds + 10);
+    let rounds = rounds + 10;
+    assert_dumped(dir.path(), rounds, &[]);
+    broker.kill9();
+    assert!(assert_dumped(dir.path(), rounds, &[]) > 0, "the journal proves nothing");
+
+    let (status, stdout, _) = wal(&["dump", "--json"], &journal_dir);
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_type = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
+    let journal = lines.last().unwrap();
+    assert_eq!((status, &journal["type"], &journal["journals"]), (Some(0), &"journal".into(), &2.into()), "{journal}");
+    assert_eq!(journal["records"].as_u64(), Some(of_type("record") as u64));
+    assert!(of_type("region") >= 2 && of_type("entry") > of_type("record"), "{journal}");
+    let (status, stdout, _) = wal(&["dump"], &regions(&journal_dir)[0]);
+    assert!(status == Some(0) && stdout.starts_with("region ") && stdout.contains("    entry topic_id="), "{stdout}");
+    assert_eq!(wal(&["verify"], &journal_dir).0, Some(0));
+
+    // One partition, and one segment of it.
+    let log = dir.path().join(format!("{TOPIC}-0"));
+    for path in [&log, &log.join("00000000000000000000.log")] {
+        let (status, stdout, stderr) = wal(&["dump", "--batches"], path);
+        assert_eq!((status, stdout.lines().count() as i64), (Some(0), rounds), "{stderr}");
+    }
+    let away = elsewhere.path().join("away");
+    fs::rename(&journal_dir, &away).unwrap();
+    let (status, stdout, stderr) = wal(&["verify"], &log);
+    assert_eq!((status, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.contains(journal_dir.to_str().unwrap()) && stderr.contains("--journal-dir"), "{stderr}");
+    assert_dumped(dir.path(), rounds, &["--journal-dir", away.to_str().unwrap()]);
+
+    let region = &regions(&away)[0];
+    let mut bytes = fs::read(region).unwrap();
+    bytes[9] ^= 1;
+    fs::write(region, &bytes).unwrap();
+    let (status, stdout, _) = wal(&["verify", "--journal-dir", away.to_str().unwrap()], dir.path());
+    assert!(status == Some(1) && stdout.contains(&format!("{} is no region", region.display())), "{stdout}");
+}
+
+#[test]
+fn a_dump_of_a_busy_broker_finds_no_damage_and_misses_nothing_acknowledged_before() {
+    let dir = directory();
+    let (broker, mut client, rounds) = broker_with_journal(dir.path(), &dir.path().join("journal"), &SMALL);
+    let acknowledged = AtomicI64::new(rounds);
+    thread::scope(|scope| {
+        let dumps = scope.spawn(|| {
+            for _ in 0..5 {
+                let before = acknowledged.load(Ordering::SeqCst);
+                let (status, stdout, stderr) = wal(&["verify", "--json"], dir.path());
+                assert_eq!((status, stderr.as_str()), (Some(0), ""), "{stdout}");
+                for line in stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+                    let is_ours = line["path"].as_str().is_some_and(|path| path.contains(TOPIC));
+                    assert!(
+                        line["type"] != "log" || !is_ours || line["log_end_offset"].as_i64() >= Some(before),
+                        "{line}"
+                    );
+                }
+            }
+        });
+        let mut rounds = rounds;
+        while !dumps.is_finished() {
+            produce(&mut client, rounds..rounds + 1);
+            rounds += 1;
+            acknowledged.store(rounds, Ordering::SeqCst);
+        }
+        dumps.join().unwrap();
+    });
     broker.stop();
 }
 

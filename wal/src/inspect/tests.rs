@@ -77,7 +77,7 @@ fn a_good_log_has_no_findings_and_shows_every_batch() {
     for close in [false, true] {
         let dir = log_on_disk(close);
         let mut shown = Vec::new();
-        let inspection = inspect(dir.path(), |frame| {
+        let inspection = inspect(dir.path(), None, |frame| {
             assert_eq!((frame.batch.size_bytes, frame.frame.leader_epoch), (1500, LeaderEpoch(2)));
             assert!(frame.position >= FIRST_FRAME_POSITION && frame.frame_bytes == 1552 && frame.frame_crc != 0);
             shown.push(frame.frame.base_offset.0);
@@ -87,7 +87,7 @@ fn a_good_log_has_no_findings_and_shows_every_batch() {
         assert_eq!(inspection.findings, []);
         assert_eq!((inspection.frames, inspection.bytes), (BATCHES as u64, BATCHES as u64 * 1552));
         assert_eq!((inspection.segments, inspection.log_end), (4, Offset(60)));
-        let one = verify(&segment(dir.path(), 15)).unwrap();
+        let one = verify(&segment(dir.path(), 15), None).unwrap();
         assert_eq!((one.frames, one.log_end, one.findings), (3, Offset(30), vec![]));
     }
 }
@@ -98,7 +98,7 @@ fn damage_is_found_in_every_segment_and_inspection_goes_on() {
     flip(&segment(dir.path(), 0), FIRST_FRAME_POSITION + 1552 + FRAME_HEADER_BYTES as u64 + 3);
     flip(&segment(dir.path(), 30), 17);
     flip(&segment(dir.path(), 45), FIRST_FRAME_POSITION + 3);
-    let inspection = verify(dir.path()).unwrap();
+    let inspection = verify(dir.path(), None).unwrap();
     assert!(!inspection.is_good() && inspection.findings.len() == 3, "{:?}", inspection.findings);
     let Finding::Frame(corruption) = &inspection.findings[0] else { panic!("{:?}", inspection.findings) };
     assert_eq!((corruption.position, corruption.offset, corruption.valid_frames_beyond), (4096 + 1552, Offset(5), 1));
@@ -113,7 +113,7 @@ fn a_tail_an_index_and_left_over_segments_are_no_damage() {
     let dir = log_on_disk(false);
     flip(&segment(dir.path(), 45), FIRST_FRAME_POSITION + 2 * 1552 + 3);
     fs::remove_file(dir.path().join(file_name(Offset(15), NameKind::Index))).unwrap();
-    let inspection = verify(dir.path()).unwrap();
+    let inspection = verify(dir.path(), None).unwrap();
     assert!(inspection.is_good(), "{:?}", inspection.findings);
     assert!(matches!(&inspection.findings[0], Finding::IndexUnreadable { .. }));
     assert!(matches!(&inspection.findings[1], Finding::Tail(tail) if tail.offset == Offset(55)));
@@ -124,17 +124,20 @@ fn a_tail_an_index_and_left_over_segments_are_no_damage() {
 fn missing_files_are_found() {
     let dir = log_on_disk(true);
     fs::remove_file(segment(dir.path(), 0)).unwrap();
-    assert!(matches!(verify(dir.path()).unwrap().findings[..], [Finding::SegmentMissing { offset: Offset(0), .. }]));
+    assert!(matches!(
+        verify(dir.path(), None).unwrap().findings[..],
+        [Finding::SegmentMissing { offset: Offset(0), .. }]
+    ));
     let dir = log_on_disk(true);
     fs::remove_file(segment(dir.path(), 15)).unwrap();
     assert!(
-        matches!(&verify(dir.path()).unwrap().findings[..], [Finding::Frame(corruption)] if corruption.offset == Offset(15))
+        matches!(&verify(dir.path(), None).unwrap().findings[..], [Finding::Frame(corruption)] if corruption.offset == Offset(15))
     );
     fs::remove_file(dir.path().join(CHECKPOINT_FILE)).unwrap();
-    assert!(matches!(verify(dir.path()).unwrap().findings[..], [Finding::Checkpoint { .. }, ..]));
+    assert!(matches!(verify(dir.path(), None).unwrap().findings[..], [Finding::Checkpoint { .. }, ..]));
     assert_eq!(find_logs(dir.path()).unwrap(), [dir.path()]);
     let data = tempfile::tempdir().unwrap();
-    assert!(matches!(verify(data.path()), Err(InspectError::NotALog { .. })));
+    assert!(matches!(verify(data.path(), None), Err(InspectError::NotALog { .. })));
     fs::create_dir(data.path().join("lost+found")).unwrap();
     fs::rename(dir.path(), data.path().join("topic-0")).unwrap();
     assert_eq!(find_logs(data.path()).unwrap(), [data.path().join("topic-0")]);

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use protocol::Offset;
 use uuid::Uuid;
 
-use super::record::{Entry, Malformed, RegionDamage, RegionHeader, Sequence};
+use super::record::{Entry, EntryPlace, Malformed, RegionDamage, RegionHeader, Sequence};
 use super::scan::{JournalDamage, RegionBytes, scan_regions};
 use super::{KEPT_SUFFIX, REGION_SUFFIX};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
@@ -63,9 +63,10 @@ pub struct ReplayReport {
 /// Where a segment's frames are to be written, in the order of their records.
 type Pieces<'a> = Vec<(u64, &'a [u8])>;
 
-struct Region {
-    path: PathBuf,
-    header: RegionHeader,
+/// A region's file in memory.
+pub(crate) struct Region {
+    pub(crate) path: PathBuf,
+    pub(crate) header: RegionHeader,
     bytes: Vec<u8>,
 }
 
@@ -112,18 +113,18 @@ fn next_sequence(regions: &[Region]) -> Result<Sequence, JournalDamage> {
     Ok(scan_regions(&views(regions))?.next_sequence)
 }
 
-fn views(regions: &[Region]) -> Vec<RegionBytes<'_>> {
+pub(crate) fn views(regions: &[Region]) -> Vec<RegionBytes<'_>> {
     regions.iter().map(|Region { path, header, bytes }| RegionBytes { path, header: *header, bytes }).collect()
 }
 
-async fn read_header<S: Storage>(storage: &S, path: &Path) -> Result<RegionHeader, ReplayError> {
+pub(crate) async fn read_header<S: Storage>(storage: &S, path: &Path) -> Result<RegionHeader, ReplayError> {
     let file = storage.open(path, Access::Read).await?;
     let header = RegionHeader::decode(&file.read_at(0, BLOCK_BYTES).await?);
     file.close().await?;
     header.map_err(|found| ReplayError::Header { path: path.to_owned(), found })
 }
 
-async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -> Result<Vec<Region>, ReplayError> {
+pub(crate) async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -> Result<Vec<Region>, ReplayError> {
     let mut regions = Vec::new();
     for path in paths {
         let header = read_header(storage, &path).await?;
@@ -223,13 +224,13 @@ async fn write_run<S: Storage>(storage: &S, file: &S::File, start: u64, run: &[u
 }
 
 /// What the frames of an entry say.
-struct EntryFrames {
-    incarnation: Incarnation,
-    base_offset: Offset,
-    next_offset: Offset,
+pub(crate) struct EntryFrames {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) base_offset: Offset,
+    pub(crate) next_offset: Offset,
 }
 
-fn read_frames(entry: &Entry<'_>) -> Result<EntryFrames, FrameDamage> {
+pub(crate) fn read_frames(entry: &Entry<'_>) -> Result<EntryFrames, FrameDamage> {
     let identity = entry.place.identity;
     let seed = FrameSeed::new(identity.topic_id, identity.partition, entry.place.segment_base);
     let (first, _) = frame::decode(seed, entry.frames)?;
@@ -243,16 +244,18 @@ fn read_frames(entry: &Entry<'_>) -> Result<EntryFrames, FrameDamage> {
     Ok(EntryFrames { incarnation: first.incarnation, base_offset: first.base_offset, next_offset })
 }
 
-enum Place {
+/// Where an entry's frames belong.
+pub(crate) enum Place {
     Segment(PathBuf),
     /// Cut, deleted, or replaced since.
     Stale,
     None,
 }
 
-struct Partition {
+/// A partition's directory, as far as it decides about entries.
+pub(crate) struct Partition {
     dir: PathBuf,
-    checkpoint: Checkpoint,
+    pub(crate) checkpoint: Checkpoint,
     /// In order.
     segments: Vec<Offset>,
 }
@@ -286,14 +289,23 @@ impl Partitions {
     }
 
     fn place(&self, entry: &Entry<'_>, frames: &EntryFrames) -> Place {
-        let base = entry.place.segment_base;
-        let Some(Partition { dir, checkpoint, segments }) = self.by_identity.get(&entry.place.identity) else {
-            return if self.some_unreadable { Place::None } else { Place::Stale };
-        };
+        match self.by_identity.get(&entry.place.identity) {
+            Some(partition) => partition.place(&entry.place, frames),
+            None if self.some_unreadable => Place::None,
+            None => Place::Stale,
+        }
+    }
+}
+
+impl Partition {
+    /// For an entry of this partition.
+    pub(crate) fn place(&self, entry: &EntryPlace, frames: &EntryFrames) -> Place {
+        let Partition { dir, checkpoint, segments } = self;
+        let base = entry.segment_base;
         // What is settled is in its segment: it was written back before the checkpoint said so.
         let settled = checkpoint.settled;
         let is_settled = base < settled.segment_base
-            || (base == settled.segment_base && entry.place.position < settled.position)
+            || (base == settled.segment_base && entry.position < settled.position)
             || frames.next_offset <= checkpoint.log_start;
         if frames.incarnation < checkpoint.incarnation || is_settled {
             return Place::Stale;
@@ -309,14 +321,16 @@ impl Partitions {
     }
 }
 
-enum Loaded {
+/// What a directory turned out to be.
+pub(crate) enum Loaded {
     Partition(Box<Partition>),
     Unreadable,
     /// No partition's directory.
     Other,
 }
 
-async fn load<S: Storage>(storage: &S, dir: &Path) -> Loaded {
+/// Looks at a directory that may be a partition's.
+pub(crate) async fn load<S: Storage>(storage: &S, dir: &Path) -> Loaded {
     match CheckpointFile::load(storage, dir).await {
         Ok(Some(Ok((_, checkpoint)))) => match storage.list_dir(dir).await {
             Ok(names) => {

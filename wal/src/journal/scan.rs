@@ -39,6 +39,25 @@ pub struct RegionBytes<'a> {
     pub bytes: &'a [u8],
 }
 
+impl<'a> RegionBytes<'a> {
+    /// Whole records and where they begin, stale ones included.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Record<'a>)> + use<'a> {
+        let (journal, bytes, mut position) = (self.header.journal, self.bytes, FIRST_RECORD_POSITION);
+        std::iter::from_fn(move || {
+            while let Some(bytes) = bytes.get(position as usize..).filter(|bytes| !bytes.is_empty()) {
+                let start = position;
+                // Whatever a block does not begin, the next one may: what is left of earlier laps is told by its sequence.
+                if let Some(record) = Record::decode(journal, bytes) {
+                    position += record.bytes;
+                    return Some((start, record));
+                }
+                position += BLOCK_BYTES as u64;
+            }
+            None
+        })
+    }
+}
+
 /// What one journal holds.
 pub struct Scanned<'a> {
     /// To be replayed, in order.
@@ -55,16 +74,9 @@ pub fn scan_regions<'a>(regions: &[RegionBytes<'a>]) -> Result<Scanned<'a>, Jour
     let mut settled = Sequence(0);
     for region in regions {
         settled = settled.max(region.header.done_before);
-        let mut position = FIRST_RECORD_POSITION;
-        while let Some(bytes) = region.bytes.get(position as usize..).filter(|bytes| !bytes.is_empty()) {
-            // Whatever a block does not begin, the next one may: what is left of earlier laps is told by its sequence.
-            let Some(record) = Record::decode(region.header.journal, bytes) else {
-                position += BLOCK_BYTES as u64;
-                continue;
-            };
+        for (position, record) in region.records() {
             settled = settled.max(record.settled_before);
             found.insert(record.sequence, (record, region.path, position));
-            position += record.bytes;
         }
     }
     let newest = found.last_key_value().map_or(Sequence(0), |(sequence, _)| *sequence);

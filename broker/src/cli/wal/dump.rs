@@ -3,27 +3,48 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wal::inspect::{InspectError, InspectedFrame, Inspection, inspect};
+use wal::inspect::{InspectError, InspectedFrame, Inspection, JournalView, inspect, is_journal};
 
-use super::each_log;
 use super::lines::{BatchLine, FindingLine, FrameLine, LogLine, SegmentLine};
 use super::output::Output;
+use super::{Outcome, each_log, journal};
+use crate::cli::args::DumpArgs;
 
-/// Shows every frame, or with `batches` every batch, of the logs at `path`.
-pub(in crate::cli) fn dump(path: &Path, batches: bool, json: bool) -> ExitCode {
-    each_log(path, |output, log, subjects| {
-        if !batches {
-            return dump_frames(output, log, json);
-        }
-        let name = log.file_name().filter(|_| subjects.many).map(|name| name.to_string_lossy());
-        dump_batches(output, log, name.as_deref(), json)
-    })
+/// Shows every frame, or with `batches` every batch, of the logs at `path`; or everything in a journal.
+pub(in crate::cli) fn dump(args: &DumpArgs) -> ExitCode {
+    let DumpArgs { path, journal_dir, batches, json } = args;
+    if is_journal(path) {
+        return journal::dump(path, *json);
+    }
+    each_log(
+        path,
+        journal_dir.as_deref(),
+        |output, log, subjects, journal| {
+            if !batches {
+                return dump_frames(output, log, journal, *json);
+            }
+            let name = log.file_name().filter(|_| subjects.many).map(|name| name.to_string_lossy());
+            dump_batches(output, log, journal, name.as_deref(), *json)
+        },
+        |output, dir, view| {
+            if !batches {
+                return journal::show(output, dir, &view.inspection, *json);
+            }
+            view.inspection.findings.iter().for_each(|finding| eprintln!("{}", FindingLine::new(finding)));
+            if view.inspection.is_good() { Outcome::Good } else { Outcome::Damaged }
+        },
+    )
 }
 
 /// Everything about one log: its segments and frames in order, what is wrong, and a summary.
-fn dump_frames(output: &mut Output, log: &Path, json: bool) -> Result<Inspection, InspectError> {
+fn dump_frames(
+    output: &mut Output,
+    log: &Path,
+    journal: Option<&JournalView>,
+    json: bool,
+) -> Result<Inspection, InspectError> {
     let mut segment: Option<PathBuf> = None;
-    let inspection = inspect(log, |frame: &InspectedFrame<'_>| {
+    let inspection = inspect(log, journal, |frame: &InspectedFrame<'_>| {
         if segment.as_deref() != Some(frame.path) {
             segment = Some(frame.path.to_owned());
             output.show(&SegmentLine::new(frame.path), json);
@@ -33,13 +54,19 @@ fn dump_frames(output: &mut Output, log: &Path, json: bool) -> Result<Inspection
     for finding in &inspection.findings {
         output.show(&FindingLine::new(finding), json);
     }
-    output.show(&LogLine::new(log, &inspection), json);
+    output.show(&LogLine::new(log, &inspection, journal.is_some()), json);
     Ok(inspection)
 }
 
 /// The batches alone on standard output, where they can be compared; what is wrong goes to standard error.
-fn dump_batches(output: &mut Output, log: &Path, name: Option<&str>, json: bool) -> Result<Inspection, InspectError> {
-    let inspection = inspect(log, |frame| output.show(&BatchLine::new(&frame.batch, name), json))?;
+fn dump_batches(
+    output: &mut Output,
+    log: &Path,
+    journal: Option<&JournalView>,
+    name: Option<&str>,
+    json: bool,
+) -> Result<Inspection, InspectError> {
+    let inspection = inspect(log, journal, |frame| output.show(&BatchLine::new(&frame.batch, name), json))?;
     output.flush();
     for finding in &inspection.findings {
         eprintln!("{}", FindingLine::new(finding));

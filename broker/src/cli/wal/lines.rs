@@ -109,6 +109,8 @@ pub(super) struct FrameLine {
     batch_bytes: usize,
     /// CRC-32C of the batch, in hexadecimal digits.
     batch_crc: String,
+    /// The segment's file does not have it yet.
+    only_in_journal: bool,
 }
 
 impl FrameLine {
@@ -127,6 +129,7 @@ impl FrameLine {
             records: batch.record_count,
             batch_bytes: batch.size_bytes,
             batch_crc: hex(batch.crc),
+            only_in_journal: inspected.only_in_journal,
         }
     }
 }
@@ -142,7 +145,8 @@ impl fmt::Display for FrameLine {
             f,
             " synced_before={} frame_crc={} records={} batch_bytes={} batch_crc={}",
             self.synced_before, self.frame_crc, self.records, self.batch_bytes, self.batch_crc,
-        )
+        )?;
+        if self.only_in_journal { f.write_str(" only_in_journal=true") } else { Ok(()) }
     }
 }
 
@@ -229,7 +233,15 @@ impl FindingLine {
             Finding::BaseOffset { path, expected, found } => differs(path, expected.to_string(), found.to_string()),
             Finding::IndexMismatch { path, expected, found } => differs(path, expected.to_string(), found.to_string()),
             Finding::SegmentMissing { dir, offset } => FindingLine { offset: Some(offset.0), ..at(dir) },
-            Finding::Checkpoint { dir } => at(dir),
+            Finding::Checkpoint { dir } | Finding::Unplaced { dir, .. } => at(dir),
+            Finding::RegionHeader { path, found } => {
+                FindingLine { position: Some(0), ..differs(path, "a region's header".to_owned(), found.to_string()) }
+            }
+            Finding::Journal(damage) => match &damage.found {
+                Some((path, position)) => FindingLine { position: Some(*position), ..at(path) },
+                None => at(&damage.dir),
+            },
+            Finding::JournalRecord { path, .. } | Finding::JournalFrames { path, .. } => at(path),
             Finding::IndexUnreadable { path } | Finding::CutOff { path } => at(path),
         }
     }
@@ -252,6 +264,9 @@ pub(super) struct LogLine {
     batches: u64,
     /// Of frames.
     bytes: u64,
+    /// How many of the batches only the journal has; left out where no journal was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal_batches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +277,7 @@ pub(super) struct LogLine {
 }
 
 impl LogLine {
-    pub(super) fn new(path: &Path, inspection: &Inspection) -> LogLine {
+    pub(super) fn new(path: &Path, inspection: &Inspection, with_journal: bool) -> LogLine {
         let checkpoint = inspection.checkpoint.as_ref();
         LogLine {
             kind: "log",
@@ -271,6 +286,7 @@ impl LogLine {
             segments: inspection.segments,
             batches: inspection.frames,
             bytes: inspection.bytes,
+            journal_batches: with_journal.then_some(inspection.journal_frames),
             topic_id: checkpoint.map(|checkpoint| checkpoint.identity.topic_id.to_string()),
             partition: checkpoint.map(|checkpoint| checkpoint.identity.partition.0),
             log_start_offset: checkpoint.map(|checkpoint| checkpoint.log_start.0),
@@ -287,6 +303,9 @@ impl fmt::Display for LogLine {
             "{verdict:<7} {} segments={} batches={} bytes={}",
             self.path, self.segments, self.batches, self.bytes
         )?;
+        if let Some(journal_batches) = self.journal_batches {
+            write!(f, " journal_batches={journal_batches}")?;
+        }
         if let (Some(topic_id), Some(partition)) = (&self.topic_id, self.partition) {
             write!(f, " topic_id={topic_id} partition={partition}")?;
         }

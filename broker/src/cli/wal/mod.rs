@@ -1,4 +1,6 @@
-//! `ringlog wal dump|verify`: looks into logs on disk through [`wal::inspect`], reading only.
+//! `ringlog wal dump|verify`: looks into logs and journals on disk through [`wal::inspect`], reading only.
+//!
+//! What only the journal has of a log is shown with the log. Where the journal lies, the data directory's marker says.
 //!
 //! Exit statuses are those of the command line, with 1 for a damaged log and 2 for a path that could not be looked at:
 //! a typing error must not pass for a good log. What the next start of the broker repairs by itself is shown and is no
@@ -7,6 +9,8 @@
 //! Deliberately absent: repair.
 
 mod dump;
+mod journal;
+mod journal_lines;
 mod lines;
 mod output;
 mod verify;
@@ -14,7 +18,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wal::inspect::{InspectError, Inspection, find_logs};
+use wal::inspect::{InspectError, Inspection, JournalView, find_logs};
 
 pub(super) use dump::dump;
 pub(super) use verify::verify;
@@ -45,7 +49,7 @@ impl From<Outcome> for ExitCode {
 enum SubjectError {
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    #[error("{} holds no partition's log; give a segment, a partition's directory or a data directory", path.display())]
+    #[error("{} holds no partition's log; give a segment, a partition's directory, a data directory or a journal", path.display())]
     NoLogs { path: PathBuf },
 }
 
@@ -70,22 +74,31 @@ impl Subjects {
     }
 }
 
-/// Inspects the logs at `path` one after the other and makes of it the exit status.
+/// Inspects the logs at `path` one after the other and makes of it the exit status. Behind the logs of a data directory
+/// comes `at_end`, with the journal of them all.
 fn each_log(
     path: &Path,
-    mut inspect: impl FnMut(&mut Output, &Path, &Subjects) -> Result<Inspection, InspectError>,
+    journal_dir: Option<&Path>,
+    mut inspect: impl FnMut(&mut Output, &Path, &Subjects, Option<&JournalView>) -> Result<Inspection, InspectError>,
+    at_end: impl FnOnce(&mut Output, &Path, &JournalView) -> Outcome,
 ) -> ExitCode {
+    let not_inspected = |error: &dyn std::error::Error| {
+        eprintln!("error: {error}");
+        Outcome::NotInspected.into()
+    };
     let subjects = match Subjects::of(path) {
         Ok(subjects) => subjects,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Outcome::NotInspected.into();
-        }
+        Err(error) => return not_inspected(&error),
+    };
+    // Before the logs: what is written back meanwhile is seen twice rather than never.
+    let journal = match journal::view(path, journal_dir) {
+        Ok(journal) => journal,
+        Err(error) => return not_inspected(&error),
     };
     let mut output = Output::new();
     let mut worst = Outcome::Good;
     for log in &subjects.paths {
-        let result = inspect(&mut output, log, &subjects);
+        let result = inspect(&mut output, log, &subjects, journal.as_ref().map(|(_, view)| view));
         // A large log takes a while: what is known is shown at once.
         output.flush();
         let outcome = match result {
@@ -99,6 +112,10 @@ fn each_log(
             }
         };
         worst = worst.max(outcome);
+    }
+    if let Some((dir, view)) = &journal {
+        worst = worst.max(at_end(&mut output, dir, view));
+        output.flush();
     }
     worst.into()
 }

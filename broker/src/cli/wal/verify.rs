@@ -1,19 +1,30 @@
 //! `ringlog wal verify`.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use super::each_log;
-use super::lines::{FindingLine, LogLine};
+use wal::inspect::is_journal;
 
-/// Reads the logs at `path` to their end and says what is wrong with each.
-pub(in crate::cli) fn verify(path: &Path, json: bool) -> ExitCode {
-    each_log(path, |output, log, _| {
-        let inspection = wal::inspect::verify(log)?;
-        output.show(&LogLine::new(log, &inspection), json);
-        for finding in &inspection.findings {
-            output.show(&FindingLine::new(finding), json);
-        }
-        Ok(inspection)
-    })
+use super::lines::{FindingLine, LogLine};
+use super::{each_log, journal};
+use crate::cli::args::VerifyArgs;
+
+/// Reads the logs at `path` to their end, and their journal, and says what is wrong with each.
+pub(in crate::cli) fn verify(args: &VerifyArgs) -> ExitCode {
+    let VerifyArgs { path, journal_dir, json } = args;
+    if is_journal(path) {
+        return journal::verify(path, *json);
+    }
+    each_log(
+        path,
+        journal_dir.as_deref(),
+        |output, log, _, journal| {
+            let inspection = wal::inspect::verify(log, journal)?;
+            output.show(&LogLine::new(log, &inspection, journal.is_some()), *json);
+            for finding in &inspection.findings {
+                output.show(&FindingLine::new(finding), *json);
+            }
+            Ok(inspection)
+        },
+        |output, dir, view| journal::show(output, dir, &view.inspection, *json),
+    )
 }
