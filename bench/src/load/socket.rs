@@ -245,6 +245,26 @@ mod tests {
     }
 
     #[test]
+    fn an_end_right_behind_the_last_bytes_is_seen_with_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = connect(listener.local_addr().unwrap(), String::new).unwrap();
+        let (mut poller, mut events, mut inbox) = (Poller::new().unwrap(), Vec::new(), Inbox::default());
+        let (mut other, _) = listener.accept().unwrap();
+        other.write_all(&[0, 0, 0, 1, 9]).unwrap();
+        drop(other);
+        // Both are there before the one event that tells of both.
+        poller.add(&stream, 0).unwrap();
+        while !events.iter().any(|event: &Event| event.readable) {
+            poller.wait(1_000_000, &mut events).unwrap();
+        }
+        assert!(events[0].ends);
+        inbox.expect_end();
+        assert_eq!(inbox.fill(&stream).unwrap(), Filled::Some);
+        assert_eq!(inbox.next_frame(1), Ok(Some(4..5)));
+        assert_eq!(inbox.fill(&stream).unwrap(), Filled::End);
+    }
+
+    #[test]
     fn an_announced_length_is_not_believed_blindly() {
         let mut inbox = Inbox { buffer: vec![0, 0, 1, 0, 9], filled: 0..5, ends: false };
         assert_eq!(inbox.next_frame(255), Err(TooLarge { size: 256 }));
