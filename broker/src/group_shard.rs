@@ -223,7 +223,7 @@ impl Coordinator {
             }
             let batch = Bytes::from(std::mem::take(&mut builder).build());
             let mut budget = walk_budget(batch.len());
-            running.batches.push(self.partition.append(batch, PRODUCE_VERSION, now_ms, &mut budget));
+            running.batches.push(self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget));
         }
         running
     }
@@ -333,12 +333,10 @@ async fn load(partition: &Partition, state: &mut GroupCoordinator) -> Result<(),
             .read(offset, end, LOAD_READ_BYTES, true)
             .await
             .map_err(|source| LoadError::Read { offset, source })?;
-        for chunk in &read.batches {
-            let undecodable = |reason: String| LoadError::Batch { offset, reason };
-            for batch in batches(chunk) {
-                let (_, batch) = batch.map_err(|e| undecodable(e.to_string()))?;
-                load_batch(batch, state).map_err(undecodable)?;
-            }
+        let undecodable = |reason: String| LoadError::Batch { offset, reason };
+        for batch in batches(&read.contiguous()) {
+            let (_, batch) = batch.map_err(|e| undecodable(e.to_string()))?;
+            load_batch(batch, state).map_err(undecodable)?;
         }
         if read.next_offset <= offset {
             break;

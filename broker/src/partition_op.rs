@@ -150,14 +150,12 @@ async fn first_at_or_after(
     let mut offset = BatchHeader::parse(&first).map_err(|e| read_failed(partition, &e))?.next_offset();
     while offset < up_to {
         let read = log.read(offset, up_to, SCAN_READ_BYTES, true).await.map_err(|e| read_failed(partition, &e))?;
-        for chunk in &read.batches {
-            for batch in batches(chunk) {
-                let (header, batch) = batch.map_err(|e| read_failed(partition, &e))?;
-                if header.max_timestamp >= timestamp
-                    && let Some(found) = record_in(partition, batch, timestamp)?
-                {
-                    return Ok(Some(found));
-                }
+        for batch in batches(&read.contiguous()) {
+            let (header, batch) = batch.map_err(|e| read_failed(partition, &e))?;
+            if header.max_timestamp >= timestamp
+                && let Some(found) = record_in(partition, batch, timestamp)?
+            {
+                return Ok(Some(found));
             }
         }
         if read.next_offset <= offset {

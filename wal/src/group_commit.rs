@@ -35,6 +35,8 @@ pub(crate) struct CommitShare<S: Storage> {
     pub(crate) end_position: u64,
     /// The range was not written and synced before, so only the file's own sync makes it durable.
     pub(crate) needs_own_sync: bool,
+    /// End of the writes, zeros behind the data included.
+    pub(crate) clean_end: u64,
     /// It is durable in the journal already.
     pub(crate) is_write_back: bool,
 }

@@ -32,7 +32,7 @@ use crate::recovery::{OpenError, RecoveryReport};
 use crate::retention::{RetentionError, RetentionReport};
 use crate::shard::{FatalIo, ShardInner, ShardWal};
 use crate::sync::Notify;
-use crate::tail_cache::TailSlot;
+use crate::tail_cache::{CachedBytes, TailSlot};
 
 mod commit;
 mod maintenance;
@@ -136,11 +136,22 @@ pub enum ReserveError {
 /// Whole batches, exactly as they lie in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ReadBatches {
-    /// In offset order; each holds one or more batches.
-    pub batches: Vec<Bytes>,
+    /// The batches' bytes one behind the other, cut anywhere.
+    pub pieces: Vec<Bytes>,
     pub bytes: usize,
     /// Where to read on: after the last batch, or where the read began if there is none.
     pub next_offset: Offset,
+}
+
+impl ReadBatches {
+    /// All batches in one piece.
+    #[must_use]
+    pub fn contiguous(&self) -> Bytes {
+        match self.pieces.as_slice() {
+            [only] => only.clone(),
+            pieces => Bytes::from(pieces.concat()),
+        }
+    }
 }
 
 /// Called with the ackable end offset after each commit.
@@ -299,6 +310,29 @@ impl<S: Storage> Log<S> {
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        self.append_batch(batch, None, header, leader_epoch, now_ms)
+    }
+
+    /// As [`Log::append`], and keeps `batch` itself for readers at the tail instead of a copy. The memory that it is a
+    /// slice of should be little larger, since it is kept as a whole.
+    pub fn append_shared(
+        &self,
+        batch: &Bytes,
+        header: &BatchHeader,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        self.append_batch(batch, Some(batch), header, leader_epoch, now_ms)
+    }
+
+    fn append_batch(
+        &self,
+        batch: &[u8],
+        shared: Option<&Bytes>,
+        header: &BatchHeader,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         assert_eq!(batch.len(), header.size_bytes, "the header is of another batch");
         assert!(leader_epoch.0 >= 0 && header.last_offset_delta >= 0, "{leader_epoch} {}", header.last_offset_delta);
         let inner = &self.inner;
@@ -339,7 +373,12 @@ impl<S: Storage> Log<S> {
         state.append(&shard.storage, info, &parts, &stamped, now_ms);
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
-        shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, &parts);
+        shard.tail_cache.borrow_mut().push(
+            inner.slot,
+            base_offset,
+            last_offset,
+            CachedBytes::new(&head, batch, shared),
+        );
         shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
         inner.note_dirty(&mut state);
         Ok(Appended { base_offset, last_offset })

@@ -329,8 +329,8 @@ impl<S: Storage> LogInner<S> {
         };
         self.read_ahead(&segment, start, cursor.position, &cursor.file);
         let bytes = out.len();
-        let batches = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
-        Ok(ReadBatches { batches, bytes, next_offset })
+        let pieces = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
+        Ok(ReadBatches { pieces, bytes, next_offset })
     }
 
     /// Frames before the wanted one are passed by what their headers say. If that led astray, this says which one it was.
@@ -484,8 +484,8 @@ impl<S: Storage> LogInner<S> {
         };
         if let Some(best) = best {
             let found = self.read(best.max_timestamp_offset, up_to, 0, true).await?;
-            if let Some(batch) = found.batches.into_iter().next() {
-                return Ok(Some(batch));
+            if found.bytes > 0 {
+                return Ok(Some(found.contiguous()));
             }
         }
         // The largest of all cannot be seen: look at every batch that can.

@@ -32,7 +32,35 @@ struct CachedBatch {
     last_offset: Offset,
     /// Bytes of all batches of this log that were cached before this one.
     bytes_before: u64,
-    batch: Bytes,
+    batch: CachedBytes,
+}
+
+/// A batch as it is stored: its stamped head, and the rest either copied or as the producer's request brought it.
+pub(crate) struct CachedBytes {
+    /// Empty where `rest` begins with it.
+    head: Bytes,
+    rest: Bytes,
+}
+
+impl CachedBytes {
+    /// `shared` is `batch` if it may be kept.
+    pub(crate) fn new(head: &[u8], batch: &[u8], shared: Option<&Bytes>) -> CachedBytes {
+        if let Some(shared) = shared {
+            return CachedBytes { head: Bytes::copy_from_slice(head), rest: shared.slice(head.len()..) };
+        }
+        let mut copy = Vec::with_capacity(batch.len());
+        copy.extend_from_slice(head);
+        copy.extend_from_slice(&batch[head.len()..]);
+        CachedBytes { head: Bytes::new(), rest: Bytes::from(copy) }
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        [&self.head, &self.rest].into_iter().filter(|piece| !piece.is_empty())
+    }
 }
 
 /// See the module's contract.
@@ -74,10 +102,9 @@ impl TailCache {
         self.free_slots.push(slot);
     }
 
-    /// Adds the batch, in parts, that was just appended to the log.
-    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: &[&[u8]]) {
-        let bytes: usize = batch.iter().map(|part| part.len()).sum();
-        let cost = bytes + ENTRY_OVERHEAD_BYTES;
+    /// Adds the batch that was just appended to the log.
+    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: CachedBytes) {
+        let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
         if cost > self.limit_bytes {
             // The run up to the log end would have a gap.
             self.truncate(slot, Offset::ZERO);
@@ -91,9 +118,6 @@ impl TailCache {
         let log = &mut self.logs[slot.0];
         let bytes_before = log.back().map_or(0, |last| last.bytes_before + last.batch.len() as u64);
         debug_assert!(log.back().is_none_or(|last| last.last_offset.advance(1) == base_offset));
-        let mut copy = Vec::with_capacity(bytes);
-        batch.iter().for_each(|part| copy.extend_from_slice(part));
-        let batch = Bytes::from(copy);
         log.push_back(CachedBatch { sequence, base_offset, last_offset, bytes_before, batch });
         self.order.push_back((slot, sequence));
         self.used_bytes += cost;
@@ -142,7 +166,7 @@ impl TailCache {
         if log.get(first)?.base_offset > from {
             return None;
         }
-        let mut found = ReadBatches { batches: Vec::new(), bytes: 0, next_offset: from };
+        let mut found = ReadBatches { pieces: Vec::new(), bytes: 0, next_offset: from };
         let mut count = 0;
         for batch in log.range(first..) {
             let fits = found.bytes + batch.batch.len() <= max_bytes || (count == 0 && at_least_one);
@@ -156,10 +180,10 @@ impl TailCache {
         let selected = log.range(first..first + count).map(|batch| &batch.batch);
         if count > 1 && found.bytes / count < COALESCE_BELOW_BYTES {
             let mut together = BytesMut::with_capacity(found.bytes);
-            selected.for_each(|batch| together.extend_from_slice(batch));
-            found.batches.push(together.freeze());
+            selected.flat_map(CachedBytes::pieces).for_each(|piece| together.extend_from_slice(piece));
+            found.pieces.push(together.freeze());
         } else {
-            found.batches.extend(selected.cloned());
+            found.pieces.extend(selected.flat_map(CachedBytes::pieces).cloned());
         }
         Some(found)
     }
@@ -182,19 +206,33 @@ impl TailCache {
 mod tests {
     use super::*;
 
-    fn batch_of(bytes: usize) -> Vec<u8> {
-        vec![7; bytes]
+    fn cached(bytes: usize) -> CachedBytes {
+        CachedBytes::new(&[], &vec![7; bytes], None)
+    }
+
+    #[test]
+    fn a_shared_batch_is_read_as_it_is_stored() {
+        let batch = Bytes::from_static(b"0123456789");
+        for shared in [None, Some(&batch)] {
+            let mut cache = TailCache::new(1 << 20);
+            let slot = cache.register();
+            cache.push(slot, Offset(0), Offset(0), CachedBytes::new(b"ab", &batch, shared));
+            let found = cache.read(slot, Offset(0), Offset(1), 100, true).expect("cached");
+            assert_eq!((&found.contiguous()[..], found.bytes), (&b"ab23456789"[..], 10));
+            let is_same_memory = found.pieces.last().expect("one").as_ptr() == batch[2..].as_ptr();
+            assert_eq!(is_same_memory, shared.is_some());
+        }
     }
 
     #[test]
     fn the_oldest_batch_of_all_logs_goes_first() {
         let mut cache = TailCache::new(3 * (100 + ENTRY_OVERHEAD_BYTES));
         let (a, b) = (cache.register(), cache.register());
-        cache.push(a, Offset(0), Offset(9), &[&batch_of(100)]);
-        cache.push(b, Offset(0), Offset(4), &[&batch_of(100)]);
-        cache.push(a, Offset(10), Offset(19), &[&batch_of(100)]);
+        cache.push(a, Offset(0), Offset(9), cached(100));
+        cache.push(b, Offset(0), Offset(4), cached(100));
+        cache.push(a, Offset(10), Offset(19), cached(100));
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_some());
-        cache.push(b, Offset(5), Offset(9), &[&batch_of(100)]);
+        cache.push(b, Offset(5), Offset(9), cached(100));
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_none());
         let found = cache.read(a, Offset(12), Offset(20), 1000, true).expect("still there");
         assert_eq!((found.bytes, found.next_offset), (100, Offset(20)));
@@ -208,7 +246,7 @@ mod tests {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &[&batch_of(100)]);
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), cached(100));
         }
         let read = |from, up_to, max_bytes, at_least_one| {
             let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, at_least_one).expect("cached");
@@ -228,18 +266,18 @@ mod tests {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), &[&batch_of(100)]);
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), cached(100));
         }
         cache.truncate(slot, Offset(50));
         assert!(cache.read(slot, Offset(50), Offset(60), 1000, true).is_none());
-        cache.push(slot, Offset(50), Offset(59), &[&batch_of(200)]);
+        cache.push(slot, Offset(50), Offset(59), cached(200));
         assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, true).map(|found| found.bytes), Some(300));
         cache.unregister(slot);
         assert_eq!(cache.used_bytes, 0);
         // Batches larger than the cache leave it consistent.
         let slot = cache.register();
-        cache.push(slot, Offset(0), Offset(0), &[&batch_of(10)]);
-        cache.push(slot, Offset(1), Offset(1), &[&batch_of(2 << 20)]);
+        cache.push(slot, Offset(0), Offset(0), cached(10));
+        cache.push(slot, Offset(1), Offset(1), cached(2 << 20));
         assert!(cache.read(slot, Offset(0), Offset(2), 100, true).is_none());
     }
 }

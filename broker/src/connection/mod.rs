@@ -15,7 +15,7 @@
 
 mod lanes;
 mod permit;
-mod reader;
+pub mod reader;
 pub mod response;
 mod socket;
 mod writer;

@@ -5,15 +5,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use futures_lite::AsyncReadExt;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use protocol::frame::FrameDecoder;
+use protocol::frame::{FrameAssembler, FrameDecoder};
 
 use super::response::Response;
+use super::socket::ReadHalf;
 use super::{CloseReason, Connection};
 use crate::handlers;
 use crate::shard::budget::Held;
@@ -27,11 +25,12 @@ const FRAME_RATE_MIN: u64 = 1 << 20;
 /// A larger frame has a share of the shard's budget for requests under way before more of it is read; what is smaller is
 /// bounded by the number of connections.
 const UNCOUNTED_FRAME_BYTES: usize = 64 * 1024;
-/// An idle connection keeps no more buffer than this.
-const IDLE_BUFFER_BYTES: usize = 32 * 1024;
+/// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
+/// its memory with another.
+pub const READ_SCRATCH_BYTES: usize = 32 * 1024;
 
 /// Reads until the client closes, misbehaves, or the broker stops.
-pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseReason {
+pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReason {
     let shard = &connection.shard;
     let config = shard.broker_config();
     let decoder = FrameDecoder::new(usize::try_from(config.socket_request_max_bytes).unwrap_or(0));
@@ -40,13 +39,14 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
         // Kafka: a negative value turns the check off.
         Err(_) => IDLE_MAX_MAX,
     };
-    let mut buffer = BytesMut::new();
+    let mut frames = FrameAssembler::new(decoder);
+    let mut is_flowing = false;
     // A large frame on its way: its share of the budget, and until when it must be here.
     let mut arriving: Option<(Held, Instant)> = None;
     let mut stopped = pin!(shard.stopped().fuse());
     loop {
         loop {
-            match decoder.next_frame(&mut buffer) {
+            match frames.next_frame() {
                 Ok(Some(frame)) => {
                     arriving = None;
                     let bytes = frame.len();
@@ -70,8 +70,8 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
                 Err(error) => return CloseReason::Frame(error),
             }
         }
-        if buffer.len() > UNCOUNTED_FRAME_BYTES && arriving.is_none() {
-            let announced = decoder.announced_bytes(&buffer);
+        if frames.partial_bytes() > UNCOUNTED_FRAME_BYTES && arriving.is_none() {
+            let announced = frames.announced_bytes();
             // The whole frame is paid for before it is read: half-sent frames never grow past the budget together, and
             // who waits here holds up nobody else.
             match select(pin!(shard.arriving_budget().has_room()), &mut stopped).await {
@@ -80,14 +80,15 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
             }
             let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
             arriving = Some((shard.arriving_budget().hold(announced), Instant::now() + deadline));
+            frames.reserve_announced();
         }
         let patience = match &arriving {
             Some((_, deadline)) => deadline.saturating_duration_since(Instant::now()).min(STALLED_REQUEST_MAX),
-            None if buffer.is_empty() => idle_max,
+            None if frames.is_empty() => idle_max,
             None => STALLED_REQUEST_MAX.min(idle_max),
         };
         let read = {
-            let read = read_more(&mut socket, &mut buffer, &decoder);
+            let read = read_more(connection, &mut socket, &mut frames, &mut is_flowing);
             match select(pin!(read), select(Timer::new(patience), &mut stopped)).await {
                 Either::Left((read, _)) => Some(read),
                 Either::Right((Either::Left(_), _)) => None,
@@ -95,12 +96,12 @@ pub async fn run(connection: &Rc<Connection>, mut socket: TcpStream) -> CloseRea
             }
         };
         match read {
-            None if !buffer.is_empty() => return CloseReason::StalledRequest(patience),
+            None if !frames.is_empty() => return CloseReason::StalledRequest(patience),
             // The client waits for us, not we for it.
             None if connection.in_flight.get() > 0 => {}
             None => return CloseReason::Idle(patience),
-            Some(Ok(0)) if buffer.is_empty() => return CloseReason::ClosedByClient,
-            Some(Ok(0)) => return CloseReason::ClosedMidRequest { received: buffer.len() },
+            Some(Ok(0)) if frames.is_empty() => return CloseReason::ClosedByClient,
+            Some(Ok(0)) => return CloseReason::ClosedMidRequest { received: frames.partial_bytes() },
             Some(Ok(_)) => {}
             Some(Err(error)) => return CloseReason::Socket(error),
         }
@@ -116,28 +117,26 @@ fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response
     async move { Response::Close { reason } }.boxed_local()
 }
 
-/// Reads once into the end of `buffer`. Cancelling it loses nothing: bytes are in the buffer or still in the socket.
-async fn read_more(socket: &mut TcpStream, buffer: &mut BytesMut, decoder: &FrameDecoder) -> io::Result<usize> {
-    if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER_BYTES {
-        *buffer = BytesMut::new();
+/// Reads once. Cancelling it loses nothing: bytes are in `frames` or still in the socket.
+///
+/// Small requests come through memory that the shard's connections share, many at once; what is missing of a large one
+/// is read to where it stays. `is_flowing` says that the last read did not empty the socket, as far as one can tell.
+async fn read_more(
+    connection: &Connection,
+    socket: &mut ReadHalf,
+    frames: &mut FrameAssembler,
+    is_flowing: &mut bool,
+) -> io::Result<usize> {
+    if *is_flowing && let Some(partial) = frames.partial_mut() {
+        let room = partial.capacity() - partial.len();
+        if let Some(read) = socket.try_read(partial)? {
+            frames.extended();
+            *is_flowing = read == room;
+            return Ok(read);
+        }
     }
-    let wanted = decoder.read_bytes_wanted(buffer);
-    let filled = buffer.len();
-    buffer.resize(filled + wanted, 0);
-    let mut room = Room { buffer, filled };
-    let read = socket.read(&mut room.buffer[filled..]).await?;
-    room.filled += read;
+    let scratch = connection.shard.read_scratch();
+    let read = socket.read(scratch, |bytes| frames.take_in(bytes)).await?;
+    *is_flowing = read == READ_SCRATCH_BYTES;
     Ok(read)
-}
-
-/// Cuts the buffer back to what was filled, also when the read is cancelled.
-struct Room<'a> {
-    buffer: &'a mut BytesMut,
-    filled: usize,
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        self.buffer.truncate(self.filled);
-    }
 }

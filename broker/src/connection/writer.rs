@@ -5,24 +5,25 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_lite::AsyncWriteExt;
 use futures_util::FutureExt;
-use glommio::net::TcpStream;
 
 use super::response::{Response, ResponseBytes};
+use super::socket::WriteHalf;
 use super::{CloseReason, Connection};
 
-/// Chunks below this are copied together: one send for many small answers costs less than a send for each.
-const COPY_CHUNK_BYTES_MAX: usize = 16 * 1024;
-/// What is copied together is sent when it reaches this.
-const COALESCED_BYTES: usize = 128 * 1024;
+/// Pieces below this are copied together: a piece of its own costs the kernel about as much.
+const COPY_PIECE_BYTES_MAX: usize = 1024;
+/// What has come together is sent when it reaches this, in bytes and in pieces.
+const GATHERED_BYTES: usize = 512 * 1024;
+const GATHERED_PIECES: usize = 256;
 /// A client that takes no byte for this long is cut off: it holds memory that others could use.
 const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
 
 /// Sends until the reader has ended and everything is answered.
-pub async fn run(connection: &Rc<Connection>, socket: TcpStream) -> Result<(), CloseReason> {
-    socket.set_write_timeout(Some(STALLED_RESPONSE_MAX)).map_err(io::Error::from)?;
-    let mut sending = Sending { socket, pending: BytesMut::new(), releases: Vec::new() };
+pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), CloseReason> {
+    socket.set_timeout(STALLED_RESPONSE_MAX)?;
+    let mut sending =
+        Sending { socket, pieces: Vec::new(), gathered_bytes: 0, small: BytesMut::new(), releases: Vec::new() };
     while let Some(mut slot) = connection.next_slot().await {
         let response = match (&mut slot.response).now_or_never() {
             Some(response) => response,
@@ -50,23 +51,28 @@ pub async fn run(connection: &Rc<Connection>, socket: TcpStream) -> Result<(), C
 }
 
 struct Sending {
-    socket: TcpStream,
-    pending: BytesMut,
-    /// Released when `pending` has been sent.
+    socket: WriteHalf,
+    /// To be sent, in order.
+    pieces: Vec<Bytes>,
+    gathered_bytes: usize,
+    /// Small ones copied together, behind those.
+    small: BytesMut,
+    /// Released when everything has been sent.
     releases: Vec<ResponseBytes>,
 }
 
 impl Sending {
     async fn add(&mut self, mut response: ResponseBytes) -> Result<(), CloseReason> {
         for chunk in std::mem::take(&mut response.chunks) {
-            if chunk.len() <= COPY_CHUNK_BYTES_MAX {
-                self.pending.extend_from_slice(&chunk);
-                if self.pending.len() >= COALESCED_BYTES {
-                    self.send_pending().await?;
-                }
+            self.gathered_bytes += chunk.len();
+            if chunk.len() <= COPY_PIECE_BYTES_MAX {
+                self.small.extend_from_slice(&chunk);
             } else {
-                self.send_pending().await?;
-                self.send(&chunk).await?;
+                self.end_small();
+                self.pieces.push(chunk);
+            }
+            if self.gathered_bytes >= GATHERED_BYTES || self.pieces.len() >= GATHERED_PIECES {
+                self.send().await?;
             }
         }
         self.releases.push(response);
@@ -74,24 +80,26 @@ impl Sending {
     }
 
     async fn flush(&mut self) -> Result<(), CloseReason> {
-        self.send_pending().await?;
+        self.send().await?;
         self.releases.clear();
         Ok(())
     }
 
-    async fn send_pending(&mut self) -> Result<(), CloseReason> {
-        if !self.pending.is_empty() {
-            let pending = self.pending.split().freeze();
-            self.send(&pending).await?;
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
         }
-        Ok(())
     }
 
-    async fn send(&mut self, bytes: &Bytes) -> Result<(), CloseReason> {
-        self.socket.write_all(bytes).await.map_err(|error| match error.kind() {
+    async fn send(&mut self) -> Result<(), CloseReason> {
+        self.end_small();
+        self.socket.send_all(&self.pieces).await.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => CloseReason::StalledResponse(STALLED_RESPONSE_MAX),
             _ => CloseReason::Socket(error),
-        })
+        })?;
+        self.pieces.clear();
+        self.gathered_bytes = 0;
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Outcome {
     pub log_start_offset: Offset,
     /// Where the client's log and ours part, if its last epoch tells so (KIP-595).
     pub diverging: Option<(LeaderEpoch, Offset)>,
-    /// Whole record batches, verbatim.
+    /// Whole record batches, verbatim, one behind the other and cut anywhere.
     pub records: Vec<Bytes>,
     /// Size of `records`, or what it would be in [`ReadMode::Estimate`].
     pub bytes: usize,
@@ -425,7 +425,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
     match batches {
         Ok(batches) => {
             outcome.bytes = batches.bytes;
-            outcome.records = batches.batches;
+            outcome.records = batches.pieces;
             outcome
         }
         // Retention may have moved the start while the disk was read.

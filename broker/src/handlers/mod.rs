@@ -69,6 +69,7 @@ pub struct Started {
 
 /// Starts the request in `frame`, or says why the connection must be closed.
 pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, String> {
+    let frame_bytes = frame.len();
     let request = match decode_request(frame) {
         Ok(request) => request,
         Err(RequestError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
@@ -84,7 +85,7 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, St
         RequestBody::Produce(body) => {
             let internal_topics_allowed = context.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
             let (produced, keeps_frame) =
-                produce::dispatch(context.shard(), context.version(), body, internal_topics_allowed);
+                produce::dispatch(context.shard(), context.version(), body, frame_bytes, internal_topics_allowed);
             let response = async move {
                 match produced.await {
                     produce::Produced::Respond(body) => context.encode(&body.into()),

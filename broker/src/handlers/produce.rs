@@ -18,6 +18,7 @@ use kafka_protocol::messages::produce_response::{
 use protocol::{PartitionId, TopicId};
 
 use super::topic_access::is_internal;
+use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
@@ -39,6 +40,8 @@ pub struct ProduceItem {
     pub key: PartitionKey,
     /// Exactly one record batch, if the client keeps to the protocol.
     pub records: Bytes,
+    /// The records are most of the memory that they are a slice of, so they may be kept.
+    pub may_be_kept: bool,
     /// Place of the answer within the request.
     slot: usize,
 }
@@ -87,9 +90,10 @@ pub fn dispatch(
     shard: &Rc<Shard>,
     version: i16,
     request: ProduceRequest,
+    frame_bytes: usize,
     internal_topics_allowed: bool,
 ) -> (impl Future<Output = Produced> + use<>, bool) {
-    let plan = Plan::new(shard, version, &request, internal_topics_allowed);
+    let plan = Plan::new(shard, version, &request, frame_bytes, internal_topics_allowed);
     let acks = Acks::from_wire(request.acks);
     let mut remote = Vec::new();
     let mut local = Vec::new();
@@ -175,7 +179,7 @@ fn begin_one(
         return PendingState::Finished(Err(Refused::new(ResponseError::NotEnoughReplicas, message)));
     }
     shard.metrics().produced(item.records.len());
-    match partition.append(item.records, version, now_ms, walk_budget) {
+    match partition.append(item.records, item.may_be_kept, version, now_ms, walk_budget) {
         Appending::Done(Ok(ack)) => {
             let wait = partition.wait_for(acks, ack.end);
             PendingState::Appended { partition, ack, wait }
@@ -262,7 +266,13 @@ struct TopicLayout {
 }
 
 impl Plan {
-    fn new(shard: &Shard, version: i16, request: &ProduceRequest, internal_topics_allowed: bool) -> Plan {
+    fn new(
+        shard: &Shard,
+        version: i16,
+        request: &ProduceRequest,
+        frame_bytes: usize,
+        internal_topics_allowed: bool,
+    ) -> Plan {
         let image = shard.image();
         let mut plan = Plan {
             layout: Vec::with_capacity(request.topic_data.len()),
@@ -305,7 +315,9 @@ impl Plan {
                 plan.results.push(None);
                 let key = PartitionKey { topic_id: topic.id, partition };
                 let records = data.records.clone().unwrap_or_default();
-                plan.by_shard[shard.owner_of(key)].push(ProduceItem { key, records, slot });
+                // A smaller frame may share its memory with others.
+                let may_be_kept = records.len() >= READ_SCRATCH_BYTES && 2 * records.len() >= frame_bytes;
+                plan.by_shard[shard.owner_of(key)].push(ProduceItem { key, records, may_be_kept, slot });
             }
             plan.layout.push(TopicLayout { name: topic.name.clone(), topic_id: TopicId(topic.topic_id), partitions });
         }

@@ -47,6 +47,7 @@ pub struct AppendQueue {
 
 struct QueuedAppend {
     records: Bytes,
+    may_be_kept: bool,
     header: BatchHeader,
     answer: oneshot::Sender<Result<AppendAck, Refused>>,
 }
@@ -58,22 +59,30 @@ enum NotAppended {
 }
 
 impl Partition {
-    /// Appends the single batch of a Produce request of `version`, or queues it. `walk_budget`: see [`walk_budget`](super::walk_budget).
-    pub fn append(self: &Rc<Self>, records: Bytes, version: i16, now_ms: i64, walk_budget: &mut u64) -> Appending {
+    /// Appends the single batch of a Produce request of `version`, or queues it. `may_be_kept`: `records` is most of the
+    /// memory that it is a slice of. `walk_budget`: see [`walk_budget`](super::walk_budget).
+    pub fn append(
+        self: &Rc<Self>,
+        records: Bytes,
+        may_be_kept: bool,
+        version: i16,
+        now_ms: i64,
+        walk_budget: &mut u64,
+    ) -> Appending {
         let config = self.config();
         let ProduceBatch { header, bytes: records } = match validate(&records, version, &config, now_ms, walk_budget) {
             Ok(batch) => batch,
             Err(refused) => return Appending::Done(Err(refused)),
         };
         if self.append_queue.waiting.borrow().is_empty() && !self.append_queue.draining.get() {
-            match self.append_now(&records, &header, now_ms) {
+            match self.append_now(&records, may_be_kept, &header, now_ms) {
                 Ok(ack) => return Appending::Done(Ok(ack)),
                 Err(NotAppended::Refused(refused)) => return Appending::Done(Err(refused)),
                 Err(NotAppended::NeedsSpace) => {}
             }
         }
         let (answer, receiver) = oneshot::channel();
-        self.append_queue.waiting.borrow_mut().push_back(QueuedAppend { records, header, answer });
+        self.append_queue.waiting.borrow_mut().push_back(QueuedAppend { records, may_be_kept, header, answer });
         if !self.append_queue.draining.replace(true) {
             let partition = self.clone();
             glommio::spawn_local(async move { partition.drain_append_queue().await }).detach();
@@ -85,17 +94,18 @@ impl Partition {
     async fn drain_append_queue(self: Rc<Self>) {
         loop {
             let Some(next) = self.append_queue.waiting.borrow_mut().pop_front() else { break };
-            let result = self.append_with_room(&next.records, &next.header).await;
+            let result = self.append_with_room(&next).await;
             // The producer's connection may have closed meanwhile.
             let _ = next.answer.send(result);
         }
         self.append_queue.draining.set(false);
     }
 
-    async fn append_with_room(&self, records: &Bytes, header: &BatchHeader) -> Result<AppendAck, Refused> {
+    async fn append_with_room(&self, queued: &QueuedAppend) -> Result<AppendAck, Refused> {
+        let QueuedAppend { records, may_be_kept, header, .. } = queued;
         loop {
             let now_ms = crate::clock::now_ms();
-            match self.append_now(records, header, now_ms) {
+            match self.append_now(records, *may_be_kept, header, now_ms) {
                 Ok(ack) => return Ok(ack),
                 Err(NotAppended::Refused(refused)) => return Err(refused),
                 Err(NotAppended::NeedsSpace) => {}
@@ -111,7 +121,13 @@ impl Partition {
         Refused::new(ResponseError::KafkaStorageError, error.to_string())
     }
 
-    fn append_now(&self, records: &Bytes, header: &BatchHeader, now_ms: i64) -> Result<AppendAck, NotAppended> {
+    fn append_now(
+        &self,
+        records: &Bytes,
+        may_be_kept: bool,
+        header: &BatchHeader,
+        now_ms: i64,
+    ) -> Result<AppendAck, NotAppended> {
         if self.is_deleted() {
             let message = format!("{}-{} was deleted", self.topic, self.key.partition);
             return Err(NotAppended::Refused(Refused::new(ResponseError::UnknownTopicOrPartition, message)));
@@ -143,6 +159,8 @@ impl Partition {
             record_batch::stamp_log_append_time(&mut stamped, now_ms);
             let header = BatchHeader::parse(&stamped).expect("a stamped batch is still a batch");
             self.log.append(&stamped, &header, self.leader_epoch(), now_ms).map(|a| (a, now_ms))
+        } else if may_be_kept {
+            self.log.append_shared(records, header, self.leader_epoch(), now_ms).map(|a| (a, -1))
         } else {
             self.log.append(records, header, self.leader_epoch(), now_ms).map(|a| (a, -1))
         };

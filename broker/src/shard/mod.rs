@@ -71,6 +71,8 @@ pub struct Shard {
     random: Cell<u64>,
     stopping: Cell<bool>,
     stop_event: event::LocalEvent,
+    /// What all connections read into; see [`crate::connection`].
+    read_scratch: RefCell<Vec<u8>>,
     connections: Cell<usize>,
     connection_closed: event::LocalEvent,
 }
@@ -103,6 +105,11 @@ impl Shard {
 
     pub fn queues(&self) -> &TaskQueues {
         &self.queues
+    }
+
+    /// Memory for one read at a time.
+    pub fn read_scratch(&self) -> &RefCell<Vec<u8>> {
+        &self.read_scratch
     }
 
     pub fn groups(&self) -> &GroupShard {

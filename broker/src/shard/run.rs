@@ -26,6 +26,7 @@ use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
 use super::queues::TaskQueues;
 use super::reconcile::OPEN_CONCURRENCY;
+use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::metadata_core::MetadataClient;
@@ -139,6 +140,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         random: Cell::new(Uuid::new_v4().as_u64_pair().0 | 1),
         stopping: Cell::new(false),
         stop_event: LocalEvent::default(),
+        read_scratch: RefCell::new(vec![0; READ_SCRATCH_BYTES]),
         connections: Cell::new(0),
         connection_closed: LocalEvent::default(),
         settings: spec.settings,

@@ -94,12 +94,23 @@ impl<S: Storage> LogInner<S> {
         state.write_back_wanted = false;
         let appender = state.appender.take()?;
         let synced_before = state.durable_end();
-        let writes = appender.finish(synced_before, &mut state.tail);
+        let mut writes = appender.finish(synced_before, &mut state.tail);
         state.expected_commit_bytes = (writes.end - writes.start) as usize;
+        let needs_own_sync = !state.is_clean(&(writes.start..writes.end));
+        let mut clean_end = writes.end;
+        if is_write_back && needs_own_sync {
+            clean_end = state.claim_zeros_behind(writes.end, self.config.get().segment_bytes);
+            if clean_end > writes.end {
+                let mut zeros = self.shard.storage.allocate_buffer((clean_end - writes.end) as usize);
+                zeros.as_mut().fill(0);
+                writes.buffers.push((writes.end, zeros));
+            }
+        }
         Some(CommitShare {
             log: self.clone(),
             file: state.active_file.clone(),
-            needs_own_sync: !state.is_clean(&(writes.start..writes.end)),
+            needs_own_sync,
+            clean_end,
             end_offset: state.log_end,
             end_position: state.end_position,
             is_write_back,
@@ -153,7 +164,10 @@ impl<S: Storage> LogInner<S> {
             let mut state = self.state.borrow_mut();
             state.writing_back = false;
             state.writing_back_lap = None;
-            state.note_clean(&(share.writes.start..share.writes.end));
+            state.note_clean(&(share.writes.start..share.clean_end));
+            if share.clean_end > share.writes.end {
+                state.prewrite_queued = false;
+            }
             if state.write_back_wanted {
                 self.note_dirty(&mut state);
             }

@@ -19,6 +19,10 @@ use crate::segment::{Segment, SegmentSummary};
 /// No zeros are being written.
 pub(crate) const ZEROING_NONE: Range<u64> = 0..0;
 
+/// Zeros that a write-back takes along: so many times its size, at most so many bytes.
+const WRITE_BACK_ZEROS_FACTOR: u64 = 8;
+const WRITE_BACK_ZEROS_MAX: u64 = 256 << 10;
+
 /// Shortest time over which a rate is taken.
 const RATE_WINDOW_MS: i64 = 200;
 
@@ -268,6 +272,20 @@ impl<S: Storage> LogState<S> {
     /// Whether a flush of the device is enough for these whole blocks.
     pub(crate) fn is_clean(&self, blocks: &Range<u64>) -> bool {
         blocks.end <= self.clean_until || (self.ahead.start <= blocks.start && blocks.end <= self.ahead.end)
+    }
+
+    /// A write-back that must sync the file itself takes zeros along, as much as was appended lately some times over, so
+    /// that the next ones need no more than a flush of the device. Gives where they end; [`Self::prewrite_queued`] keeps
+    /// others from writing there until they are clean.
+    pub(crate) fn claim_zeros_behind(&mut self, end: u64, segment_bytes: u64) -> u64 {
+        let wanted = block_ceil(WRITE_BACK_ZEROS_FACTOR * self.expected_commit_bytes as u64).min(WRITE_BACK_ZEROS_MAX);
+        let limit = (end + wanted).min(self.allocated).min(block_ceil(segment_bytes));
+        let free = self.ahead.is_empty() && self.zeroing.is_empty() && !self.prewrite_queued && self.blocked == 0;
+        if !free || limit <= end {
+            return end;
+        }
+        self.prewrite_queued = true;
+        limit
     }
 
     /// These blocks were written, and synced through the file itself or as clean ones.

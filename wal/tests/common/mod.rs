@@ -168,24 +168,21 @@ pub async fn read_all<S: Storage>(log: &Log<S>, from: Offset, max_bytes: usize) 
     while next < end {
         let read = log.read(next, end, max_bytes, true).await.unwrap();
         assert!(read.next_offset > next, "a read of {next} up to {end} gave nothing");
-        assert_eq!(read.bytes, read.batches.iter().map(|bytes| bytes.len()).sum::<usize>());
+        assert_eq!(read.bytes, read.pieces.iter().map(|bytes| bytes.len()).sum::<usize>());
         next = read.next_offset;
-        found.extend(split(&read.batches));
+        found.extend(split(&read.contiguous()));
     }
     found
 }
 
 /// Batches one by one.
-pub fn split(batches: &[bytes::Bytes]) -> Vec<Vec<u8>> {
+pub fn split(mut rest: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    for bytes in batches {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let header = BatchHeader::parse(rest).unwrap();
-            header.verify(rest).unwrap();
-            found.push(rest[..header.size_bytes].to_vec());
-            rest = &rest[header.size_bytes..];
-        }
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(rest).unwrap();
+        header.verify(rest).unwrap();
+        found.push(rest[..header.size_bytes].to_vec());
+        rest = &rest[header.size_bytes..];
     }
     found
 }

@@ -40,7 +40,7 @@ async fn appended_batches_are_read_back<S: Storage>(storage: &S, root: &Path) {
         }
         // From within a batch: that batch comes as a whole.
         let read = log.read(Offset(15), Offset(1330), 1, true).await.unwrap();
-        assert_eq!(split(&read.batches), stored[1..2]);
+        assert_eq!(split(&read.contiguous()), stored[1..2]);
         assert_eq!(log.read(Offset(15), Offset(1330), 1, false).await.unwrap().bytes, 0);
         assert_eq!(log.read(Offset(15), Offset(19), 1 << 20, true).await.unwrap().bytes, 0);
         assert_eq!(log.read(Offset(1330), Offset(1330), 1 << 20, true).await.unwrap().next_offset, Offset(1330));
