@@ -50,10 +50,10 @@ fn write_log(dir: &Path, segment_bytes: u64, close: bool) {
     let appends = async {
         let (log, _) = Log::open(&shard, &root.join("t-0"), identity, config, 0).await.expect("the log opens");
         for number in 0..BATCHES {
-            let mut bytes = batch(number);
+            let bytes = batch(number);
             let header = BatchHeader::parse(&bytes).expect("a batch");
             log.reserve(bytes.len(), 0).await.expect("there is space");
-            log.append(&mut bytes, &header, LeaderEpoch(2), 0).expect("space was reserved");
+            log.append(&bytes, &header, LeaderEpoch(2), 0).expect("space was reserved");
             log.wait_ackable(log.log_end_offset()).await.expect("the commit succeeds");
         }
         if close {

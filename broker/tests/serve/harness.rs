@@ -1,6 +1,6 @@
 //! A real broker process and a client that knows every byte it sends.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -87,6 +87,11 @@ impl Broker {
         }
     }
 
+    /// Whether a line with `text` was logged so far.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.lines.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
@@ -147,10 +152,17 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(HANG_MAX)).unwrap();
+        // Length and frame are two small writes.
+        socket.set_nodelay(true).unwrap();
         Client { socket, correlation_id: 0 }
     }
 
     pub fn call<A: Encodable, B: Decodable>(&mut self, api: ApiKey, version: i16, request: &A) -> B {
+        self.try_call(api, version, request).unwrap()
+    }
+
+    /// As [`Client::call`], of a broker that may be killed meanwhile.
+    fn try_call<A: Encodable, B: Decodable>(&mut self, api: ApiKey, version: i16, request: &A) -> io::Result<B> {
         self.correlation_id += 1;
         let mut frame = BytesMut::new();
         RequestHeader::default()
@@ -160,16 +172,16 @@ impl Client {
             .encode(&mut frame, api.request_header_version(version))
             .unwrap();
         request.encode(&mut frame, version).unwrap();
-        self.socket.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-        self.socket.write_all(&frame).unwrap();
+        self.socket.write_all(&(frame.len() as u32).to_be_bytes())?;
+        self.socket.write_all(&frame)?;
         let mut length = [0; 4];
-        self.socket.read_exact(&mut length).unwrap();
+        self.socket.read_exact(&mut length)?;
         let mut answer = vec![0; u32::from_be_bytes(length) as usize];
-        self.socket.read_exact(&mut answer).unwrap();
+        self.socket.read_exact(&mut answer)?;
         let mut answer = Bytes::from(answer);
         let header = ResponseHeader::decode(&mut answer, api.response_header_version(version)).unwrap();
         assert_eq!(header.correlation_id, self.correlation_id);
-        B::decode(&mut answer, version).unwrap()
+        Ok(B::decode(&mut answer, version).unwrap())
     }
 
     pub fn create_topic(&mut self, name: &'static str) {
@@ -202,8 +214,9 @@ impl Client {
         (partition.error_code, partition.base_offset)
     }
 
-    /// Produces one record to each of the partitions from 0 on with acks=all, in one request; error codes and offsets.
-    pub fn produce_to_all(&mut self, topic: &'static str, values: &[Vec<u8>]) -> Vec<(i16, i64)> {
+    /// Produces one record to each of the partitions from 0 on with acks=all, in one request; error codes and offsets. Fails
+    /// if the broker goes meanwhile.
+    pub fn produce_to_all(&mut self, topic: &'static str, values: &[Vec<u8>]) -> io::Result<Vec<(i16, i64)>> {
         let data = values.iter().zip(0..).map(|(value, partition)| {
             let mut batch = BatchBuilder::new();
             batch.append(1_700_000_000_000, None, Some(value), &[]);
@@ -211,10 +224,10 @@ impl Client {
         });
         let topic = TopicProduceData::default().with_name(TopicName(topic.into())).with_partition_data(data.collect());
         let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
-        let mut response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
+        let mut response: ProduceResponse = self.try_call(ApiKey::Produce, 9, &request)?;
         let mut partitions = std::mem::take(&mut response.responses[0].partition_responses);
         partitions.sort_by_key(|partition| partition.index);
-        partitions.iter().map(|partition| (partition.error_code, partition.base_offset)).collect()
+        Ok(partitions.iter().map(|partition| (partition.error_code, partition.base_offset)).collect())
     }
 
     pub fn delete_topic(&mut self, name: &'static str) {
