@@ -65,9 +65,9 @@ impl Disk {
         Disk { storage, lives: 0 }
     }
 
-    /// Opens the logs, appends to all of them at once until the journal is in use and [`JOURNALED`] times more, and ends
+    /// Opens the logs, truncates them if that is wanted, appends to all of them at once until the journal is in use and [`JOURNALED`] times more, and ends
     /// without closing them. Gives their log end offset.
-    fn live(&mut self) -> Offset {
+    fn live(&mut self, truncate_to: Option<Offset>) -> Offset {
         self.lives += 1;
         let config = JournalConfig {
             region_bytes: 16 * BLOCK_BYTES as u64,
@@ -86,6 +86,11 @@ impl Disk {
                 let identity = LogIdentity { topic_id: TopicId(Uuid::from_u128(1)), partition: PartitionId(partition) };
                 let dir = log_dir(root(), partition);
                 logs.push(Log::open(&shard, &dir, identity, LogConfig::default(), 0).await.unwrap().0);
+            }
+            if let Some(end) = truncate_to {
+                for log in &logs {
+                    log.truncate_to(end).await.unwrap();
+                }
             }
             let mut journaled = 0;
             while journaled < JOURNALED {
@@ -141,7 +146,7 @@ fn shown(path: &Path, journal: Option<&JournalView>) -> (Vec<i64>, Inspection) {
 #[test]
 fn what_only_the_journal_has_is_shown_where_it_belongs() {
     let mut disk = Disk::new();
-    let end = disk.live();
+    let end = disk.live(None);
     let dir = disk.copy();
     assert_eq!(find_logs(dir.path()).unwrap(), [0, 1, 2].map(|partition| log_dir(dir.path(), partition)));
     let view = view(&dir);
@@ -162,7 +167,7 @@ fn what_only_the_journal_has_is_shown_where_it_belongs() {
 #[test]
 fn what_was_replayed_or_belongs_to_an_earlier_incarnation_adds_nothing() {
     let mut disk = Disk::new();
-    let end = disk.live();
+    let end = disk.live(None);
     let before = disk.copy();
     let old_view = view(&before);
     let report = finish(journal::replay(&disk.storage, &root().join("journal"), &disk.storage, root())).unwrap();
@@ -171,7 +176,8 @@ fn what_was_replayed_or_belongs_to_an_earlier_incarnation_adds_nothing() {
     let (offsets, inspection) = shown(&log_dir(replayed.path(), 0), Some(&old_view));
     assert_eq!((offsets.len() as i64 * RECORDS, inspection.journal_frames), (end.0, 0));
 
-    let end = disk.live();
+    // What is written where the truncated frames stood is not covered by them.
+    let end = disk.live(Some(Offset(end.0 - 3 * RECORDS)));
     let opened_again = disk.copy();
     let log = log_dir(opened_again.path(), 0);
     assert_eq!(shown(&log, Some(&old_view)).0, shown(&log, None).0);
@@ -183,7 +189,7 @@ fn what_was_replayed_or_belongs_to_an_earlier_incarnation_adds_nothing() {
 #[test]
 fn a_segment_that_should_be_there_is_damage() {
     let mut disk = Disk::new();
-    disk.live();
+    disk.live(None);
     let dir = disk.copy();
     let log = log_dir(dir.path(), 1);
     fs::remove_file(log.join(file_name(Offset(0), NameKind::Log))).unwrap();
@@ -210,7 +216,7 @@ fn records(path: &Path) -> (Vec<(u64, usize, usize)>, JournalInspection) {
 #[test]
 fn a_journal_is_shown_by_itself() {
     let mut disk = Disk::new();
-    disk.live();
+    disk.live(None);
     let dir = disk.copy();
     let journal = dir.path().join("journal");
     assert!(is_journal(&journal) && !is_journal(dir.path()) && !is_journal(&log_dir(dir.path(), 0)));
@@ -235,7 +241,7 @@ fn a_journal_is_shown_by_itself() {
 #[test]
 fn damage_in_a_journal_is_found_and_a_torn_end_is_none() {
     let mut disk = Disk::new();
-    disk.live();
+    disk.live(None);
     let dir = disk.copy();
     let journal = dir.path().join("journal");
     let region = journal.join("shard-0000-00.journal");
