@@ -388,6 +388,34 @@ fn a_dump_of_a_busy_broker_finds_no_damage_and_misses_nothing_acknowledged_befor
 }
 
 #[test]
+fn what_has_no_place_is_kept_and_the_others_get_theirs() {
+    let dir = directory();
+    let journal_dir = dir.path().join("journal");
+    let (broker, mut client, rounds) = broker_with_journal(dir.path(), &journal_dir, &SMALL);
+    produce(&mut client, rounds..rounds + 5);
+    let rounds = rounds + 5;
+    broker.kill9();
+    let checkpoint = dir.path().join(format!("{TOPIC}-7")).join("checkpoint");
+    fs::write(&checkpoint, vec![0x5a; fs::metadata(&checkpoint).unwrap().len() as usize]).unwrap();
+
+    let (mut broker, address) = started(dir.path(), &[]);
+    let line = broker.wait_for_line("have no place in the logs");
+    let kept: Vec<_> = fs::read_dir(&journal_dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> = kept.iter().filter(|path| path.to_string_lossy().ends_with(".kept")).collect();
+    assert!(!kept.is_empty() && kept.iter().all(|path| line.contains(path.to_str().unwrap())), "{line}");
+    let mut client = Client::connect(address);
+    for partition in (0..PARTITIONS).filter(|partition| *partition != 7) {
+        assert_eq!(client.fetch_from(TOPIC, partition, rounds).1, rounds, "partition {partition}");
+    }
+    broker.stop();
+    // For people: the records are there.
+    let (status, stdout, _) = wal(&["dump"], &journal_dir);
+    assert!(status == Some(0) && stdout.contains(" partition=7 "), "{stdout}");
+    let (broker, _) = Broker::start(dir.path());
+    broker.stop();
+}
+
+#[test]
 fn a_damaged_journal_prevents_a_start() {
     let dir = directory();
     let journal_dir = dir.path().join("journal");
