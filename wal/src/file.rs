@@ -197,6 +197,10 @@ pub trait StorageFile: 'static {
     async fn read_at(&self, position: u64, len: usize) -> Result<Self::ReadBuffer, IoError>;
     /// Writes the whole buffer.
     async fn write_at(&self, buffer: Self::WriteBuffer, position: u64) -> Result<(), IoError>;
+    /// Writes the whole buffer and makes it durable, with the metadata needed to read it, by one operation that may block
+    /// the thread: for small writes, where the device is known to be fast. Its flush covers what a `sync_data` that began
+    /// after the write would cover.
+    async fn write_durably_at(&self, buffer: Self::WriteBuffer, position: u64) -> Result<(), IoError>;
     /// Makes completed writes durable, with the metadata needed to read them (fdatasync).
     async fn sync_data(&self) -> Result<(), IoError>;
     /// Makes sure that the first `len` bytes can be written without running out of space, and that the file has at

@@ -14,6 +14,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use protocol::Offset;
@@ -64,8 +65,8 @@ struct Gathered<S: Storage> {
     write_backs: Vec<CommitShare<S>>,
 }
 
-/// Says that a flush which started after the commit's last write has completed. Only [`flush`] makes one, and a durable
-/// end cannot advance without it.
+/// Says that a flush which started after the commit's last write has completed. Only [`flush`] and [`write_durably`] make
+/// one, and a durable end cannot advance without it.
 pub(crate) struct FlushProof(());
 
 impl<S: Storage> ShardInner<S> {
@@ -79,7 +80,12 @@ impl<S: Storage> ShardInner<S> {
         let jobs = self.jobs.work(|| self.commit_wanted.notify_all());
         // A fatal error must not wait for jobs, which may wait for a commit that never comes.
         match futures_util::future::select(Box::pin(commits), Box::pin(jobs)).await {
-            futures_util::future::Either::Left((Err(fatal), _)) => Err(fatal),
+            futures_util::future::Either::Left((Err(fatal), jobs)) => {
+                // But no write is dropped.
+                let written_back = self.commit_wanted.wait_for(|| (!self.write_backs.is_running()).then_some(()));
+                futures_util::future::select(jobs, Box::pin(written_back)).await;
+                Err(fatal)
+            }
             futures_util::future::Either::Left((Ok(()), jobs)) => {
                 jobs.await;
                 self.check_fatal()
@@ -115,16 +121,23 @@ impl<S: Storage> ShardInner<S> {
 
     async fn commit(self: &Rc<Self>) -> Result<(), IoError> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let began = Instant::now();
         let Gathered { segments, record, write_backs } = self.gather(dirty);
         self.room.take();
         self.queue_write_backs(write_backs);
-        let (segments, journaled) = futures_util::future::join(write(segments), write_record(record)).await;
-        let (segments, journaled) = (segments?, journaled?);
-        for share in &segments {
-            share.log.note_written(share);
-        }
-        let proof =
-            flush(self.storage.flush_scope(), &segments, journaled.as_ref().map(|record| &*record.room.file)).await?;
+        let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref()) {
+            write_durably(segments, record).await?
+        } else {
+            let (segments, journaled) = futures_util::future::join(write(segments), write_record(record)).await;
+            let (segments, journaled) = (segments?, journaled?);
+            for share in &segments {
+                share.log.note_written(share);
+            }
+            let record_file = journaled.as_ref().map(|record| &*record.room.file);
+            let proof = flush(self.storage.flush_scope(), &segments, record_file).await?;
+            (segments, journaled, proof)
+        };
+        self.inline_commits.borrow_mut().note(began.elapsed());
         for share in &segments {
             share.log.note_synced(share, &proof);
         }
@@ -139,6 +152,21 @@ impl<S: Storage> ShardInner<S> {
         segments.iter().for_each(|share| share.log.announce());
         journaled.iter().for_each(|share| share.log.announce());
         Ok(())
+    }
+
+    /// Whether the commit is one small write that nothing holds up, and the disk is fast.
+    fn may_block(&self, segments: &[CommitShare<S>], record: Option<&(Journaled<S>, S::WriteBuffer)>) -> bool {
+        let bytes = match (segments, record) {
+            ([], Some((_, buffer))) => buffer.as_ref().len() as u64,
+            ([share], None) => match share.writes.buffers.as_slice() {
+                [_] if share.log.may_write(share.writes.start..share.writes.end) => {
+                    share.writes.end - share.writes.start
+                }
+                _ => return false,
+            },
+            _ => return false,
+        };
+        self.inline_commits.borrow().may_block(bytes)
     }
 
     /// Takes what `dirty` logs have for a commit: to their segments, or into a record of the journal where many have little.
@@ -220,7 +248,7 @@ pub(crate) async fn write<S: Storage>(shares: Vec<CommitShare<S>>) -> Result<Vec
             let (log, file) = (log.clone(), file.clone());
             writes.push(async move {
                 if is_commit {
-                    log.wait_until_written_back().await;
+                    log.wait_until_written_back().await?;
                 }
                 log.wait_until_not_zeroing(position, position + buffer.as_ref().len() as u64).await;
                 file.write_at(buffer, position).await
@@ -231,6 +259,22 @@ pub(crate) async fn write<S: Storage>(shares: Vec<CommitShare<S>>) -> Result<Vec
     }
     first_error(join_all(writes).await)?;
     Ok(written)
+}
+
+/// Writes the only write of a commit durably, by one operation.
+async fn write_durably<S: Storage>(
+    mut segments: Vec<CommitShare<S>>,
+    record: Option<(Journaled<S>, S::WriteBuffer)>,
+) -> Result<(Vec<CommitShare<S>>, Option<Journaled<S>>, FlushProof), IoError> {
+    for share in &mut segments {
+        for (position, buffer) in std::mem::take(&mut share.writes.buffers) {
+            share.file.write_durably_at(buffer, position).await?;
+        }
+        share.log.note_written(share);
+    }
+    let Some((journaled, buffer)) = record else { return Ok((segments, None, FlushProof(()))) };
+    journaled.room.file.write_durably_at(buffer, journaled.room.position).await?;
+    Ok((segments, Some(journaled), FlushProof(())))
 }
 
 async fn write_record<S: Storage>(

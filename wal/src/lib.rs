@@ -11,6 +11,7 @@ pub mod file;
 pub mod frame;
 mod gather;
 mod group_commit;
+mod inline_commit;
 pub mod inspect;
 mod jobs;
 pub mod journal;

@@ -370,7 +370,8 @@ impl<S: Storage> Log<S> {
             synced_before: Offset::ZERO, // known when the commit begins
             incarnation: state.incarnation,
         };
-        state.append(&shard.storage, info, &parts, &stamped, now_ms);
+        let small_bytes_max = shard.journal.as_ref().map_or(0, |journal| journal.config().entry_bytes_max);
+        state.append(&shard.storage, info, &parts, &stamped, now_ms, small_bytes_max);
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
         shard.tail_cache.borrow_mut().push(

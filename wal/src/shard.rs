@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::file::{IoError, IoOp, Storage};
 use crate::gather::GatherRoom;
+use crate::inline_commit::InlineCommits;
 use crate::jobs::JobQueue;
 use crate::journal::{Journal, JournalPlace};
 use crate::log::LogInner;
@@ -32,6 +33,10 @@ pub struct ShardWalConfig {
     pub read_cache_bytes: usize,
     /// Bytes that are accepted while a commit is in flight; beyond it appends wait. A single larger batch still passes.
     pub max_commit_bytes: usize,
+    /// Largest commit that may block the shard's thread while it is written, on a disk that is fast; 0: none may.
+    pub inline_commit_bytes: usize,
+    /// Fast commits in a row before one may block.
+    pub inline_after_fast_commits: u32,
     /// Files of sealed segments kept open for readers.
     pub max_open_sealed_segments: usize,
     /// Memory for indexes of sealed segments.
@@ -44,6 +49,8 @@ impl Default for ShardWalConfig {
             tail_cache_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
             max_commit_bytes: 16 << 20,
+            inline_commit_bytes: 8 << 10,
+            inline_after_fast_commits: 16,
             max_open_sealed_segments: 256,
             sealed_index_bytes: 8 << 20,
         }
@@ -113,6 +120,7 @@ pub(crate) struct ShardInner<S: Storage> {
     pub(crate) jobs: JobQueue,
     /// Prewriting and read-ahead.
     pub(crate) background: JobQueue,
+    pub(crate) inline_commits: RefCell<InlineCommits>,
     pub(crate) journal: Option<Journal<S>>,
     pub(crate) write_backs: WriteBacks<S>,
     pub(crate) fatal: RefCell<Option<FatalIo>>,
@@ -150,6 +158,10 @@ impl<S: Storage> ShardWal<S> {
                 commit_wanted: Notify::default(),
                 jobs: JobQueue::default(),
                 background: JobQueue::default(),
+                inline_commits: RefCell::new(InlineCommits::new(
+                    config.inline_commit_bytes as u64,
+                    config.inline_after_fast_commits,
+                )),
                 journal: journal.map(Journal::new),
                 write_backs: WriteBacks::default(),
                 fatal: RefCell::default(),

@@ -29,6 +29,12 @@ impl<S: Storage> Default for WriteBacks<S> {
     }
 }
 
+impl<S: Storage> WriteBacks<S> {
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+}
+
 impl<S: Storage> ShardInner<S> {
     /// Writes `shares` to their segments, beside the commits.
     pub(crate) fn queue_write_backs(self: &Rc<Self>, shares: Vec<CommitShare<S>>) {
@@ -43,8 +49,11 @@ impl<S: Storage> ShardInner<S> {
         let queued = self.jobs.submit(async move {
             if let Err(error) = shard.write_all_back().await {
                 shard.fail(error);
+                // A commit may wait for what was not written.
+                shard.wake_all_waiters();
             }
             shard.write_backs.running.set(false);
+            shard.commit_wanted.notify_all();
         });
         // The jobs end after the last commit only, and whoever closes a log waits for this.
         queued.expect("jobs are taken as long as there are commits");
@@ -57,7 +66,8 @@ impl<S: Storage> ShardInner<S> {
                 let some = waiting.len().min(BATCH_LOGS);
                 waiting.drain(..some).collect()
             };
-            if shares.is_empty() {
+            // After a failure elsewhere nothing more is written.
+            if shares.is_empty() || self.fatal.borrow().is_some() {
                 return Ok(());
             }
             let written = write(shares).await?;

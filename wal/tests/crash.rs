@@ -167,6 +167,13 @@ fn nothing_acknowledged_is_lost_with_a_journal() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_by_commits_that_block() {
+    let shard = ShardWalConfig { inline_commit_bytes: 8 << 10, ..shard_config() };
+    cut_everywhere(Workload { shard, ..small() }, FlushScope::Device, seeds(2), 2);
+    cut_everywhere(Workload { shard, ..journaled(2, 2) }, FlushScope::Device, seeds(2), 2);
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_with_a_journal_and_a_sync_per_file() {
     cut_everywhere(journaled(2, 1), FlushScope::File, seeds(2), 2);
 }
@@ -300,6 +307,10 @@ impl StorageFile for NoSyncFile {
     }
     async fn write_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {
         self.file.write_at(buffer, position).await
+    }
+    async fn write_durably_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {
+        self.write_at(buffer, position).await?;
+        self.sync_data().await
     }
     async fn sync_data(&self) -> Result<(), IoError> {
         if self.lies { Ok(()) } else { self.file.sync_data().await }

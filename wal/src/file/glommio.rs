@@ -9,13 +9,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use super::{Access, BLOCK_BYTES, FlushScope, IoError, IoOp, Storage, StorageFile, WriteBuffer, mount};
 
@@ -228,6 +229,24 @@ impl StorageFile for GlommioFile {
         Ok(())
     }
 
+    async fn write_durably_at(&self, buffer: DmaBuffer, position: u64) -> Result<(), IoError> {
+        let written = loop {
+            let slices = [io::IoSlice::new(buffer.as_bytes())];
+            match pwritev2(self.descriptor(), &slices, position, ReadWriteFlags::DSYNC) {
+                Ok(written) => break written,
+                Err(Errno::INTR) => {}
+                // It says which of both failed no more than that: neither can be relied on.
+                Err(errno) => return Err(IoError::new(IoOp::Sync, &self.path, errno.into())),
+            }
+        };
+        if written == buffer.len() {
+            return Ok(());
+        }
+        // Rare: a signal, or space running out. What was written is written once more.
+        self.write_at(buffer, position).await?;
+        self.sync_data().await
+    }
+
     async fn sync_data(&self) -> Result<(), IoError> {
         self.file.fdatasync().await.map_err(|error| self.error(IoOp::Sync, error))
     }
@@ -256,6 +275,11 @@ impl StorageFile for GlommioFile {
 }
 
 impl GlommioFile {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the file owns the descriptor and closes it only when it is closed or dropped, which the borrow rules out.
+        unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) }
+    }
+
     async fn write_once(&self, buffer: Rc<DmaBuffer>, position: u64) -> Result<usize, IoError> {
         self.file.write_rc_at(buffer, position).await.map_err(|error| self.error(IoOp::Write, error))
     }

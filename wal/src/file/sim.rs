@@ -393,6 +393,11 @@ impl StorageFile for SimFile {
         result
     }
 
+    async fn write_durably_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {
+        self.write_at(buffer, position).await?;
+        self.sync_data().await
+    }
+
     async fn sync_data(&self) -> Result<(), IoError> {
         let storage = &self.storage;
         let mut guard = NotDropped(storage, false);

@@ -203,6 +203,10 @@ impl StorageFile for ReadOnlyFile {
         refused(IoOp::Write, &self.path)
     }
 
+    async fn write_durably_at(&self, _buffer: NoBuffer, _position: u64) -> Result<(), IoError> {
+        refused(IoOp::Write, &self.path)
+    }
+
     async fn sync_data(&self) -> Result<(), IoError> {
         refused(IoOp::Sync, &self.path)
     }

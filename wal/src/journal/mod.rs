@@ -37,7 +37,7 @@ pub use record::{
 pub(crate) use record::{RecordWriter, record_bytes};
 pub(crate) use regions::{Journal, RecordRoom, Room};
 pub use replay::{ReplayError, ReplayReport, replay};
-pub use scan::{JournalDamage, Scanned, scan_regions};
+pub use scan::{JournalDamage, RegionBytes, Scanned, scan_regions};
 
 /// Ending of a region's file name.
 pub const REGION_SUFFIX: &str = ".journal";
@@ -77,7 +77,7 @@ impl Default for JournalConfig {
         JournalConfig {
             region_bytes: 16 << 20,
             regions: 4,
-            logs_min: 4,
+            logs_min: 2,
             entry_bytes_max: 16 << 10,
             write_back_bytes: 64 << 10,
             commits_before_use: 16,

@@ -66,6 +66,8 @@ pub(crate) struct Journal<S: Storage> {
     wait_commits: Cell<u32>,
     /// From the oldest that may be held to the current one.
     laps: RefCell<VecDeque<Lap<S>>>,
+    /// First sequences of the current lap and of those before it, one for each region at most.
+    lap_starts: RefCell<VecDeque<Sequence>>,
     /// In the current lap's region.
     position: Cell<u64>,
     next_sequence: Cell<Sequence>,
@@ -83,6 +85,7 @@ impl<S: Storage> Journal<S> {
             is_making: Cell::new(false),
             wait_commits,
             laps: RefCell::default(),
+            lap_starts: RefCell::default(),
             position: Cell::new(FIRST_RECORD_POSITION),
             next_sequence: Cell::new(Sequence(1)),
             settled_on_disk: Cell::new(Sequence(0)),
@@ -139,7 +142,7 @@ impl<S: Storage> Journal<S> {
 
     /// The record in `room` is durable.
     pub(crate) fn note_durable(&self, room: &RecordRoom<S>, _proof: &FlushProof) {
-        self.settled_on_disk.set(room.settled_before);
+        self.settled_on_disk.set(self.settled_on_disk.get().max(room.settled_before));
     }
 
     fn region_of(&self, lap: u64) -> usize {
@@ -155,17 +158,23 @@ impl<S: Storage> Journal<S> {
             self.make_region(shard);
             return NextLap::Missing;
         }
-        let oldest = self.laps.borrow().front().map(|oldest| (oldest.number, oldest.first_sequence));
-        if let Some((oldest, first_sequence)) = oldest {
-            if oldest + regions <= number {
-                self.write_back_laps_before(number + 1 - regions);
-                return NextLap::Held;
-            }
-            if number >= regions && self.settled_on_disk.get() < first_sequence {
-                return NextLap::Unsettled;
-            }
+        if self.laps.borrow().front().is_some_and(|oldest| oldest.number + regions <= number) {
+            self.write_back_laps_before(number + 1 - regions);
+            return NextLap::Held;
+        }
+        // The lap after the one whose region is taken: whatever one more record says is settled, it is that far.
+        let needed = self.lap_starts.borrow().get(1).copied();
+        if number >= regions && needed.is_some_and(|needed| self.settled_on_disk.get() < needed) {
+            return NextLap::Unsettled;
         }
         let first_sequence = self.next_sequence.get();
+        {
+            let mut starts = self.lap_starts.borrow_mut();
+            if starts.len() as u64 == regions {
+                starts.pop_front();
+            }
+            starts.push_back(first_sequence);
+        }
         self.laps.borrow_mut().push_back(Lap { number, first_sequence, holders: Vec::new() });
         self.position.set(FIRST_RECORD_POSITION);
         // By the time this region is full, the next one is to be there and free.
@@ -267,7 +276,24 @@ impl<S: Storage> Journal<S> {
         let name = region_name(*shard, region);
         let staged = dir.join(format!("{name}{STAGED_SUFFIX}"));
         let file = storage.create(&staged).await?;
-        file.allocate(config.region_bytes).await?;
+        let filled = async {
+            file.allocate(config.region_bytes).await?;
+            self.fill_region(&file, region).await
+        };
+        if let Err(error) = filled.await {
+            if !error.is_fatal() {
+                // It would take space where there is none. What cannot be removed now goes at the next start.
+                let _ = storage.remove(&staged).await;
+            }
+            return Err(error);
+        }
+        storage.rename(&staged, &dir.join(&name)).await?;
+        storage.sync_dir(dir).await?;
+        Ok(file)
+    }
+
+    async fn fill_region(&self, file: &S::File, region: usize) -> Result<(), IoError> {
+        let JournalPlace { storage, config, .. } = &self.place;
         let mut position = 0;
         while position < config.region_bytes {
             let len = ZEROS_BYTES.min(config.region_bytes - position);
@@ -280,10 +306,7 @@ impl<S: Storage> Journal<S> {
             file.write_at(zeros, position).await?;
             position += len;
         }
-        file.sync_data().await?;
-        storage.rename(&staged, &dir.join(&name)).await?;
-        storage.sync_dir(dir).await?;
-        Ok(file)
+        file.sync_data().await
     }
 }
 

@@ -37,6 +37,11 @@ pub enum ReplayError {
     Header { path: PathBuf, found: RegionDamage },
     #[error(transparent)]
     Damaged(#[from] JournalDamage),
+    #[error(
+        "{} and {} are both of topic {} partition {}: which of them the journal belongs to is unknown. Move the copy out          of the data directory",
+        first.display(), second.display(), identity.topic_id, identity.partition
+    )]
+    TwoDirectories { identity: LogIdentity, first: PathBuf, second: PathBuf },
     #[error("journal of shard {shard}, record {sequence}: {found}")]
     Record { shard: u32, sequence: Sequence, found: Malformed },
     #[error("journal of shard {shard}: the frames for {} partition {} do not fit their checksums: {found}", identity.topic_id, identity.partition)]
@@ -101,7 +106,7 @@ pub async fn replay<S: Storage>(
         let next_sequence = next_sequence(&regions)?;
         let regions: Vec<_> = regions.into_iter().map(|region| (region.path, region.header)).collect();
         if unplaced > 0 {
-            report.kept.extend(keep(journal_storage, journal_dir, regions).await?);
+            report.kept.extend(keep(journal_storage, journal_dir, regions, next_sequence).await?);
         } else {
             remove(journal_storage, journal_dir, regions, next_sequence).await?;
         }
@@ -268,14 +273,21 @@ struct Partitions {
 }
 
 impl Partitions {
-    async fn find<S: Storage>(storage: &S, root: &Path) -> Result<Partitions, IoError> {
+    async fn find<S: Storage>(storage: &S, root: &Path) -> Result<Partitions, ReplayError> {
         let mut partitions = Partitions { by_identity: HashMap::new(), some_unreadable: false };
         let dirs: Vec<PathBuf> = storage.list_dir(root).await?.into_iter().map(|name| root.join(name)).collect();
         for dirs in dirs.chunks(SEGMENTS_IN_FLIGHT) {
             for (dir, loaded) in dirs.iter().zip(join_all(dirs.iter().map(|dir| load(storage, dir))).await) {
                 match loaded {
                     Loaded::Partition(partition) => {
-                        partitions.by_identity.insert(partition.checkpoint.identity, *partition);
+                        let identity = partition.checkpoint.identity;
+                        if let Some(other) = partitions.by_identity.insert(identity, *partition) {
+                            return Err(ReplayError::TwoDirectories {
+                                identity,
+                                first: other.dir,
+                                second: dir.clone(),
+                            });
+                        }
                     }
                     Loaded::Unreadable => {
                         tracing::warn!(dir = %dir.display(), "checkpoint unreadable while the journal is replayed");
@@ -302,11 +314,11 @@ impl Partition {
     pub(crate) fn place(&self, entry: &EntryPlace, frames: &EntryFrames) -> Place {
         let Partition { dir, checkpoint, segments } = self;
         let base = entry.segment_base;
-        // What is settled is in its segment: it was written back before the checkpoint said so.
+        // What is settled is in its segment: it was written back before the checkpoint said so. What lies below the log
+        // start is not therefore: the segment is read from its begin, and must have no hole.
         let settled = checkpoint.settled;
-        let is_settled = base < settled.segment_base
-            || (base == settled.segment_base && entry.position < settled.position)
-            || frames.next_offset <= checkpoint.log_start;
+        let is_settled =
+            base < settled.segment_base || (base == settled.segment_base && entry.position < settled.position);
         if frames.incarnation < checkpoint.incarnation || is_settled {
             return Place::Stale;
         }
@@ -344,7 +356,12 @@ pub(crate) async fn load<S: Storage>(storage: &S, dir: &Path) -> Loaded {
             }
             Err(_) => Loaded::Unreadable,
         },
-        Ok(None) => Loaded::Other,
+        Ok(None) => match storage.list_dir(dir).await {
+            Ok(names) if names.iter().any(|name| matches!(parse_file_name(name), Some((_, NameKind::Log)))) => {
+                Loaded::Unreadable
+            }
+            _ => Loaded::Other,
+        },
         // A file of the data directory, not a directory.
         Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Loaded::Other,
         Ok(Some(Err(_))) | Err(_) => Loaded::Unreadable,
@@ -358,30 +375,48 @@ pub(super) async fn remove<S: Storage>(
     regions: Vec<(PathBuf, RegionHeader)>,
     next_sequence: Sequence,
 ) -> Result<(), IoError> {
-    let mut regions = regions.into_iter();
-    let Some((marked, header)) = regions.next() else { return Ok(()) };
-    let file = storage.open(&marked, Access::ReadWrite).await?;
-    let mut block = storage.allocate_buffer(BLOCK_BYTES);
-    block.as_mut().copy_from_slice(&RegionHeader { done_before: next_sequence, ..header }.encode());
-    file.write_at(block, 0).await?;
-    file.sync_data().await?;
-    file.close().await?;
-    for (path, _) in regions {
-        storage.remove(&path).await?;
+    let Some(((marked, header), others)) = regions.split_last() else { return Ok(()) };
+    mark_done(storage, marked, header, next_sequence).await?;
+    for (path, _) in others {
+        storage.remove(path).await?;
     }
     storage.sync_dir(dir).await?;
-    storage.remove(&marked).await?;
+    storage.remove(marked).await?;
     storage.sync_dir(dir).await
 }
 
-/// Renames a journal's files, so that no start reads them again.
+/// From here on nothing of the journal is replayed, as long as this file is there.
+async fn mark_done<S: Storage>(
+    storage: &S,
+    path: &Path,
+    header: &RegionHeader,
+    next_sequence: Sequence,
+) -> Result<(), IoError> {
+    let file = storage.open(path, Access::ReadWrite).await?;
+    let mut block = storage.allocate_buffer(BLOCK_BYTES);
+    block.as_mut().copy_from_slice(&RegionHeader { done_before: next_sequence, ..*header }.encode());
+    file.write_at(block, 0).await?;
+    file.sync_data().await?;
+    file.close().await
+}
+
+/// Renames a journal's files, so that no start reads them again. One says that the journal is done before any of the
+/// others goes, and goes last: what had a place was replayed.
 async fn keep<S: Storage>(
     storage: &S,
     dir: &Path,
     regions: Vec<(PathBuf, RegionHeader)>,
+    next_sequence: Sequence,
 ) -> Result<Vec<PathBuf>, IoError> {
     let mut kept = Vec::new();
-    for (path, header) in regions {
+    let last = regions.len().saturating_sub(1);
+    if let Some((marked, header)) = regions.last() {
+        mark_done(storage, marked, header, next_sequence).await?;
+    }
+    for (at, (path, header)) in regions.into_iter().enumerate() {
+        if at == last {
+            storage.sync_dir(dir).await?;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let to = dir.join(format!("{name}.{}{KEPT_SUFFIX}", header.journal.simple()));
         storage.rename(&path, &to).await?;

@@ -1,11 +1,13 @@
 //! The log's side of group commit, and reserving space for appends.
 
+use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
 use protocol::Offset;
 
 use crate::appender::Appender;
-use crate::file::Storage;
+use crate::file::{IoError, IoOp, Storage};
 use crate::group_commit::{CommitShare, FlushProof, JournalShare};
 use crate::jobs::LogClosed;
 use crate::log::{LogConfig, LogInner, LogState, ReserveError, Shortage};
@@ -176,9 +178,18 @@ impl<S: Storage> LogInner<S> {
         self.queue_prewrite();
     }
 
-    /// Writes of one log go to its segment in order, and never two into one block.
-    pub(crate) async fn wait_until_written_back(&self) {
-        self.progress.wait_for(|| (!self.state.borrow().writing_back).then_some(())).await;
+    /// Writes of one log go to its segment in order, and never two into one block. After a failure elsewhere nothing more
+    /// is written.
+    pub(crate) async fn wait_until_written_back(&self) -> Result<(), IoError> {
+        let failed = || IoError::new(IoOp::Write, &self.dir, io::Error::other("not tried after an earlier failure"));
+        self.progress
+            .wait_for(|| {
+                if self.shard.fatal.borrow().is_some() {
+                    return Some(Err(failed()));
+                }
+                (!self.state.borrow().writing_back).then_some(Ok(()))
+            })
+            .await
     }
 
     /// The commit's writes have completed: reads may see them.
@@ -207,6 +218,12 @@ impl<S: Storage> LogInner<S> {
             let ackable_end: Offset = self.ackable_end();
             listener(ackable_end);
         }
+    }
+
+    /// Whether a write of these blocks would wait for nothing.
+    pub(crate) fn may_write(&self, blocks: Range<u64>) -> bool {
+        let state = self.state.borrow();
+        !state.writing_back && (state.zeroing.end <= blocks.start || blocks.end <= state.zeroing.start)
     }
 
     /// Two writes never share a block, zeros included.

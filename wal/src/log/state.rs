@@ -250,10 +250,20 @@ impl<S: Storage> LogState<S> {
         self.end_position + frame_bytes > config.segment_bytes || is_old(&summary, config, now_ms)
     }
 
-    /// Takes a batch in, for which there is room.
-    pub(crate) fn append(&mut self, storage: &S, info: FrameInfo, batch: &[&[u8]], stamped: &BatchHeader, now_ms: i64) {
+    /// Takes a batch in, for which there is room. `small_bytes_max`: a frame that may go to the journal.
+    pub(crate) fn append(
+        &mut self,
+        storage: &S,
+        info: FrameInfo,
+        batch: &[&[u8]],
+        stamped: &BatchHeader,
+        now_ms: i64,
+        small_bytes_max: u64,
+    ) {
         let seed = self.active().seed;
-        let (position, expected) = (self.end_position, self.expected_commit_bytes);
+        // What goes to the journal stays in the buffer for long, so that one begins small.
+        let expected = if info.frame_bytes() <= small_bytes_max { 0 } else { self.expected_commit_bytes };
+        let position = self.end_position;
         let tail = &self.tail;
         let appender = self.appender.get_or_insert_with(|| Appender::new(storage, position, tail, expected));
         appender.append(storage, seed, info, batch);
