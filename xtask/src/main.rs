@@ -2,13 +2,16 @@
 //!
 //! - `cargo xtask test [--against ringlog|kafka] [--only rust|clients]`: installs what the tests need and runs all of
 //!   them: unit, property and crash tests, tests of the real binary, and real Kafka clients against it.
-//! - `cargo xtask ci`: what continuous integration runs: formatting, lints with warnings denied, and all tests.
+//! - `cargo xtask bench-quick`: a comparison with real Kafka of a few minutes, which fails below the stated floors.
+//! - `cargo xtask ci`: what continuous integration runs: formatting, lints with warnings denied, all tests, and the quick
+//!   comparison.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask test [--against ringlog|kafka] [--only rust|clients]
+       cargo xtask bench-quick
        cargo xtask ci";
 
 fn main() -> ExitCode {
@@ -16,6 +19,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.split_first() {
         Some((&"test", rest)) => TestOptions::parse(rest).and_then(|options| test(&options)),
+        Some((&"bench-quick", [])) => bench_quick(),
         Some((&"ci", [])) => ci(),
         _ => Err(USAGE.to_owned()),
     };
@@ -54,7 +58,16 @@ impl TestOptions {
 fn ci() -> Result<(), String> {
     run(cargo(&["fmt", "--all", "--check"]))?;
     run(cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    test(&TestOptions::parse(&[])?)
+    test(&TestOptions::parse(&[])?)?;
+    bench_quick()
+}
+
+fn bench_quick() -> Result<(), String> {
+    let out = "target/bench-quick";
+    run(cargo(&["build", "--release", "--package", "ringlog-broker", "--package", "ringlog-bench"]))?;
+    let mut compare = Command::new(root().join("target/release/ringlog-bench"));
+    compare.args(["compare", "--quick", "--out", out]);
+    run(compare)
 }
 
 fn test(options: &TestOptions) -> Result<(), String> {
