@@ -162,7 +162,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "shards",
         value_name: "N",
         unit: "",
-        default: DefaultValue::Derived("one per available core, less one for metadata where there are more than two"),
+        default: DefaultValue::Derived("one per available core but one, and at least one"),
         summary: "Event loops, each with its own partitions and connections",
         detail: "Available cores are those that CPU affinity and the control group's quota allow. With more shards than \
                  cores the shards are not pinned to cores. From 1 to 1024.",
