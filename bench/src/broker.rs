@@ -324,3 +324,28 @@ impl Broker {
         Ok(self.server.kill()?)
     }
 }
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// A head for reports of Ringlog and Kafka as shipped on a machine of two cores.
+    pub fn setting() -> Setting {
+        let machine = Machine {
+            cpu: "cpu".into(),
+            cores: 2,
+            memory_bytes: 1 << 30,
+            kernel: "Linux 6".into(),
+            disk: "/dev/vda".into(),
+            file_system: "ext4 (rw)".into(),
+            load_average_before: 0.5,
+        };
+        let side = |side: Side| SideDescription {
+            side,
+            version: format!("{} 1", side.slug()),
+            durability: side.durability(),
+            replication_factor: 1,
+        };
+        Setting { machine, sides: [Side::Ringlog, Side::Kafka].map(side).to_vec() }
+    }
+}

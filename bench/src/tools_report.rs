@@ -154,8 +154,7 @@ fn summarize(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::SideDescription;
-    use crate::machine::Machine;
+    use crate::broker::testing::setting;
     use crate::perf_tools::{ConsumerSummary, ProducerOutput, ProducerSummary};
 
     const CASE: Case = Case { record_bytes: 100, partitions: 1, records: 1_000_000, warmup_records: 0 };
@@ -183,25 +182,6 @@ mod tests {
         let producer = ProducerOutput { whole, steady: None };
         let case = CaseRun { case: CASE, producer, consumer, produce_cpu_s: 3.0, consume_cpu_s: 4.0 };
         BrokerRun { side, pair, start_ms: 10.0, peak_rss_bytes: 5 << 20, cases: vec![case] }
-    }
-
-    fn setting() -> Setting {
-        let machine = Machine {
-            cpu: "cpu".into(),
-            cores: 2,
-            memory_bytes: 1 << 30,
-            kernel: "Linux 6".into(),
-            disk: "/dev/vda".into(),
-            file_system: "ext4 (rw)".into(),
-            load_average_before: 0.5,
-        };
-        let side = |side: Side| SideDescription {
-            side,
-            version: format!("{} 1", side.slug()),
-            durability: side.durability(),
-            replication_factor: 1,
-        };
-        Setting { machine, sides: vec![side(Side::Ringlog), side(Side::Kafka)] }
     }
 
     #[test]

@@ -13,8 +13,6 @@ use bytes::{Buf, Bytes, BytesMut};
 pub const LENGTH_BYTES: usize = 4;
 /// Kafka's default of `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 100 * 1024 * 1024;
-/// The least that [`FrameDecoder::read_bytes_wanted`] asks for.
-const READ_BYTES_MIN: usize = 16 * 1024;
 
 /// A length that no frame can have. The stream has no recoverable frame boundary after it: close the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,26 +45,6 @@ impl FrameDecoder {
         }
         buffer.advance(LENGTH_BYTES);
         Ok(Some(buffer.split_to(length).freeze()))
-    }
-
-    /// How much room the next read should be given: what is missing of the current frame, yet never more than has
-    /// already arrived of it (so that an announcement alone reserves nothing) and never a silly little.
-    #[must_use]
-    pub fn read_bytes_wanted(&self, buffer: &BytesMut) -> usize {
-        let missing = match self.announced(buffer) {
-            Ok(Some(length)) => (LENGTH_BYTES + length).saturating_sub(buffer.len()),
-            Ok(None) | Err(_) => 0,
-        };
-        missing.min(buffer.len()).max(READ_BYTES_MIN)
-    }
-
-    /// Bytes that the frame at the front will have with its length, as far as it says so by now; else what is there.
-    #[must_use]
-    pub fn announced_bytes(&self, buffer: &BytesMut) -> usize {
-        match self.announced(buffer) {
-            Ok(Some(length)) => LENGTH_BYTES + length,
-            Ok(None) | Err(_) => buffer.len(),
-        }
     }
 
     fn announced(&self, buffer: &[u8]) -> Result<Option<usize>, FrameError> {
@@ -281,13 +259,6 @@ mod tests {
         let mut buffer = BytesMut::from(&(FRAME_BYTES_MAX_DEFAULT as i32).to_be_bytes()[..]);
         assert_eq!(decoder.next_frame(&mut buffer), Ok(None));
         assert!(buffer.capacity() < 1024, "capacity is {}", buffer.capacity());
-        assert_eq!(decoder.read_bytes_wanted(&buffer), READ_BYTES_MIN);
-        // With a megabyte here, as much again may be asked for; near the end, only what is missing.
-        buffer.put_bytes(0, 1 << 20);
-        assert_eq!(decoder.read_bytes_wanted(&buffer), buffer.len());
-        let mut short = BytesMut::from(&(1i32 << 20).to_be_bytes()[..]);
-        short.put_bytes(0, (1 << 20) - 20_000);
-        assert_eq!(decoder.read_bytes_wanted(&short), 20_000);
     }
 
     proptest! {

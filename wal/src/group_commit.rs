@@ -137,7 +137,9 @@ impl<S: Storage> ShardInner<S> {
             let proof = flush(self.storage.flush_scope(), &segments, record_file).await?;
             (segments, journaled, proof)
         };
-        self.inline_commits.borrow_mut().note(began.elapsed());
+        if !segments.is_empty() || journaled.is_some() {
+            self.inline_commits.borrow_mut().note(began.elapsed());
+        }
         for share in &segments {
             share.log.note_synced(share, &proof);
         }

@@ -292,29 +292,9 @@ fn judge_line(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::SideDescription;
+    use crate::broker::testing::setting;
     use crate::compare::Times;
     use crate::compare::bound::tests::LIMITS;
-    use crate::machine::Machine;
-
-    fn setting() -> Setting {
-        let machine = Machine {
-            cpu: "cpu".into(),
-            cores: 2,
-            memory_bytes: 1 << 30,
-            kernel: "Linux 6".into(),
-            disk: "/dev/vda".into(),
-            file_system: "ext4 (rw)".into(),
-            load_average_before: 0.1,
-        };
-        let side = |side: Side| SideDescription {
-            side,
-            version: format!("{} 1", side.slug()),
-            durability: side.durability(),
-            replication_factor: 1,
-        };
-        Setting { machine, sides: [Side::Ringlog, Side::Kafka].map(side).to_vec() }
-    }
 
     fn plan(case: &str) -> ComparePlan {
         let times = Times { seconds: 10.0, warm_up_seconds: 5.0, ramp_up_seconds: 1.0 };

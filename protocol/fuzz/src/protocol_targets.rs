@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
 use protocol::ApiKey;
-use protocol::frame::FrameDecoder;
+use protocol::frame::{FrameAssembler, FrameDecoder};
 use protocol::header::parse_request_header;
 use protocol::produce_records::check_produce_records;
 use protocol::record_batch::BatchHeader;
@@ -35,12 +35,33 @@ pub fn frame(data: &[u8]) {
 
     let mut in_pieces = (BytesMut::new(), Vec::new());
     let mut still_sound = true;
-    for piece in stream.chunks(usize::from(step).max(1)) {
+    // As a connection does it: every other piece is read into the memory of the frame that it belongs to.
+    let mut assembled = (FrameAssembler::new(decoder), Vec::new());
+    let mut assembled_sound = true;
+    for (at, piece) in stream.chunks(usize::from(step).max(1)).enumerate() {
         in_pieces.0.extend_from_slice(piece);
         still_sound = still_sound && take_all(&mut in_pieces.0, &mut in_pieces.1);
-        assert!(decoder.read_bytes_wanted(&in_pieces.0) <= in_pieces.0.len().max(1 << 14));
+        let (assembler, frames) = (&mut assembled.0, &mut assembled.1);
+        match assembler.partial_mut().filter(|_| at % 2 == 1) {
+            Some(partial) => {
+                partial.extend_from_slice(piece);
+                // The announced frame, or twice what has come.
+                assert!(partial.capacity() <= (1 << 17) + 2 * stream.len());
+                assembler.extended();
+            }
+            None => assembler.take_in(piece),
+        }
+        assembled_sound = assembled_sound
+            && loop {
+                match assembler.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break true,
+                    Err(_) => break false,
+                }
+            };
     }
-    assert_eq!((sound, at_once.1), (still_sound, in_pieces.1));
+    assert_eq!((sound, &at_once.1), (still_sound, &in_pieces.1));
+    assert_eq!((sound, &at_once.1), (assembled_sound, &assembled.1));
 }
 
 /// A request header; what it consumed and what it left are the frame.

@@ -101,9 +101,8 @@ pub async fn replay<S: Storage>(
     for ((shard, _), paths) in journals {
         report.journals += 1;
         let regions = read_regions(journal_storage, paths).await?;
-        let unplaced = replay_journal(storage, shard, &regions, &partitions, &mut report).await?;
+        let (unplaced, next_sequence) = replay_journal(storage, shard, &regions, &partitions, &mut report).await?;
         report.unplaced_entries += unplaced;
-        let next_sequence = next_sequence(&regions)?;
         let regions: Vec<_> = regions.into_iter().map(|region| (region.path, region.header)).collect();
         if unplaced > 0 {
             report.kept.extend(keep(journal_storage, journal_dir, regions, next_sequence).await?);
@@ -112,10 +111,6 @@ pub async fn replay<S: Storage>(
         }
     }
     Ok(report)
-}
-
-fn next_sequence(regions: &[Region]) -> Result<Sequence, JournalDamage> {
-    Ok(scan_regions(&views(regions))?.next_sequence)
 }
 
 pub(crate) fn views(regions: &[Region]) -> Vec<RegionBytes<'_>> {
@@ -132,7 +127,6 @@ pub(crate) async fn read_header<S: Storage>(storage: &S, path: &Path) -> Result<
 pub(crate) async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -> Result<Vec<Region>, ReplayError> {
     let mut regions = Vec::new();
     for path in paths {
-        let header = read_header(storage, &path).await?;
         let file = storage.open(&path, Access::Read).await?;
         let mut bytes = Vec::new();
         loop {
@@ -143,19 +137,22 @@ pub(crate) async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -
             }
         }
         file.close().await?;
-        regions.push(Region { path, header, bytes });
+        match RegionHeader::decode(&bytes) {
+            Ok(header) => regions.push(Region { path, header, bytes }),
+            Err(found) => return Err(ReplayError::Header { path, found }),
+        }
     }
     Ok(regions)
 }
 
-/// Gives the number of entries that have no place.
+/// Gives the number of entries that have no place, and what comes after the newest record.
 async fn replay_journal<S: Storage>(
     storage: &S,
     shard: u32,
     regions: &[Region],
     partitions: &Partitions,
     report: &mut ReplayReport,
-) -> Result<usize, ReplayError> {
+) -> Result<(usize, Sequence), ReplayError> {
     let views = views(regions);
     let scanned = scan_regions(&views)?;
     report.valid_records += scanned.valid;
@@ -186,7 +183,7 @@ async fn replay_journal<S: Storage>(
     loop {
         let some: Vec<_> = segments.by_ref().take(SEGMENTS_IN_FLIGHT).collect();
         if some.is_empty() {
-            return Ok(unplaced);
+            return Ok((unplaced, scanned.next_sequence));
         }
         report.segments += some.len();
         let written = join_all(some.into_iter().map(|(path, pieces)| write_pieces(storage, path, pieces))).await;
