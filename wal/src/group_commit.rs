@@ -121,12 +121,15 @@ impl<S: Storage> ShardInner<S> {
 
     async fn commit(self: &Rc<Self>) -> Result<(), IoError> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        let began = Instant::now();
         let Gathered { segments, record, write_backs } = self.gather(dirty);
         self.room.take();
         self.queue_write_backs(write_backs);
-        let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref()) {
-            write_durably(segments, record).await?
+        let began = Instant::now();
+        let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref(), began) {
+            let written = write_durably(segments, record).await?;
+            let now = Instant::now();
+            self.inline_commits.borrow_mut().note(now - began, now);
+            written
         } else {
             let (segments, journaled) = futures_util::future::join(write(segments), write_record(record)).await;
             let (segments, journaled) = (segments?, journaled?);
@@ -137,9 +140,6 @@ impl<S: Storage> ShardInner<S> {
             let proof = flush(self.storage.flush_scope(), &segments, record_file).await?;
             (segments, journaled, proof)
         };
-        if !segments.is_empty() || journaled.is_some() {
-            self.inline_commits.borrow_mut().note(began.elapsed());
-        }
         for share in &segments {
             share.log.note_synced(share, &proof);
         }
@@ -157,7 +157,12 @@ impl<S: Storage> ShardInner<S> {
     }
 
     /// Whether the commit is one small write that nothing holds up, and the disk is fast.
-    fn may_block(&self, segments: &[CommitShare<S>], record: Option<&(Journaled<S>, S::WriteBuffer)>) -> bool {
+    fn may_block(
+        &self,
+        segments: &[CommitShare<S>],
+        record: Option<&(Journaled<S>, S::WriteBuffer)>,
+        now: Instant,
+    ) -> bool {
         let bytes = match (segments, record) {
             ([], Some((_, buffer))) => buffer.as_ref().len() as u64,
             ([share], None) => match share.writes.buffers.as_slice() {
@@ -168,7 +173,7 @@ impl<S: Storage> ShardInner<S> {
             },
             _ => return false,
         };
-        self.inline_commits.borrow().may_block(bytes)
+        self.inline_commits.borrow().may_block(bytes, now)
     }
 
     /// Takes what `dirty` logs have for a commit: to their segments, or into a record of the journal where many have little.

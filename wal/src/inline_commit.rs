@@ -1,39 +1,53 @@
 //! When a commit blocks its shard's thread. Pure.
 //!
 //! Handing a write and a flush to the kernel and sleeping until each is done costs several times what a fast disk needs
-//! for both. So while commits are small and were fast lately, the thread makes the one system call that writes durably and
-//! waits in it: about a tenth of a millisecond, in which the next commit gathers. The first slow one ends that until
-//! enough were fast again, and on a slow disk it never begins: nothing else on the shard waits for a disk that takes its
-//! time.
+//! for both. So while commits are small and the disk is fast, the thread makes the one system call that writes durably and
+//! waits in it: about a tenth of a millisecond, in which the next commit gathers.
+//!
+//! A slow one is followed by a pause, a multiple of the time it took, that doubles while trials stay slow: a single stall
+//! of a fast disk is soon forgotten, and on a disk that always takes its time the shard waits for almost none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A commit that took longer is slow. A flush of a local NVMe or virtual disk takes 0.03 to 0.2 ms.
 const FAST_MAX: Duration = Duration::from_micros(600);
+
+/// The first pause, in times of what the slow commit took.
+const PAUSE_FACTOR: u32 = 8;
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct InlineCommits {
     bytes_max: u64,
-    fast_commits_before: u32,
-    /// In a row, so far.
-    fast_commits: u32,
+    /// Commits that blocked and were slow, in a row.
+    slow: u32,
+    /// None may block before.
+    resume_at: Option<Instant>,
 }
 
 impl InlineCommits {
-    /// `bytes_max`: of a commit that may block; 0: none may. `fast_commits_before`: in a row, before one does.
-    pub(crate) fn new(bytes_max: u64, fast_commits_before: u32) -> InlineCommits {
-        InlineCommits { bytes_max, fast_commits_before, fast_commits: 0 }
+    /// `bytes_max`: of a commit that may block; 0: none may.
+    pub(crate) fn new(bytes_max: u64) -> InlineCommits {
+        InlineCommits { bytes_max, slow: 0, resume_at: None }
     }
 
-    /// Whether a commit of `bytes` may block.
-    pub(crate) fn may_block(&self, bytes: u64) -> bool {
-        bytes <= self.bytes_max && self.fast_commits >= self.fast_commits_before
+    /// Whether a commit of `bytes` may block now.
+    pub(crate) fn may_block(&self, bytes: u64, now: Instant) -> bool {
+        bytes <= self.bytes_max && self.resume_at.is_none_or(|resume_at| now >= resume_at)
     }
 
-    /// A commit, of either kind, took `elapsed`.
-    pub(crate) fn note(&mut self, elapsed: Duration) {
-        self.fast_commits = if elapsed <= FAST_MAX { self.fast_commits.saturating_add(1) } else { 0 };
+    /// A commit that blocked took `elapsed` until `now`.
+    pub(crate) fn note(&mut self, elapsed: Duration, now: Instant) {
+        if elapsed <= FAST_MAX {
+            (self.slow, self.resume_at) = (0, None);
+            return;
+        }
+        let factor = PAUSE_FACTOR.saturating_mul(1 << self.slow.min(16));
+        self.slow = self.slow.saturating_add(1);
+        self.resume_at = Some(now + elapsed.saturating_mul(factor).min(PAUSE_MAX));
     }
 }
 
@@ -41,20 +55,47 @@ impl InlineCommits {
 mod tests {
     use super::*;
 
+    const SLOW: Duration = Duration::from_millis(2);
+
     #[test]
-    fn small_commits_block_after_enough_fast_ones_until_one_is_slow() {
-        let mut inline = InlineCommits::new(4096, 3);
-        for _ in 0..3 {
-            assert!(!inline.may_block(1));
-            inline.note(FAST_MAX);
+    fn only_small_commits_block() {
+        let now = Instant::now();
+        let inline = InlineCommits::new(4096);
+        assert!(inline.may_block(4096, now) && !inline.may_block(4097, now));
+        assert!(!InlineCommits::new(0).may_block(1, now));
+    }
+
+    #[test]
+    fn a_slow_one_is_followed_by_a_pause_that_doubles_until_one_is_fast() {
+        let mut now = Instant::now();
+        let mut inline = InlineCommits::new(4096);
+        inline.note(FAST_MAX, now);
+        assert!(inline.may_block(1, now));
+        for factor in [8, 16, 32] {
+            inline.note(SLOW, now);
+            let pause = SLOW * factor;
+            assert!(!inline.may_block(1, now + pause - Duration::from_nanos(1)));
+            now += pause;
+            assert!(inline.may_block(1, now));
         }
-        assert!(inline.may_block(4096) && !inline.may_block(4097));
-        inline.note(FAST_MAX + Duration::from_nanos(1));
-        assert!(!inline.may_block(1));
-        for _ in 0..3 {
-            inline.note(Duration::ZERO);
+        inline.note(FAST_MAX, now);
+        assert!(inline.may_block(1, now));
+        inline.note(SLOW, now);
+        assert!(inline.may_block(1, now + SLOW * 8));
+    }
+
+    #[test]
+    fn a_disk_that_is_always_slow_blocks_for_a_thousandth_of_the_time() {
+        let mut now = Instant::now();
+        let mut inline = InlineCommits::new(4096);
+        for _ in 0..100 {
+            inline.note(SLOW, now);
+            now += PAUSE_MAX;
+            assert!(inline.may_block(1, now));
         }
-        assert!(inline.may_block(1));
-        assert!(!InlineCommits::new(0, 0).may_block(1));
+        inline.note(SLOW, now);
+        assert!(!inline.may_block(1, now + SLOW * 1000));
+        inline.note(Duration::MAX, now);
+        assert!(inline.may_block(1, now + PAUSE_MAX));
     }
 }

@@ -35,8 +35,6 @@ pub struct ShardWalConfig {
     pub max_commit_bytes: usize,
     /// Largest commit that may block the shard's thread while it is written, on a disk that is fast; 0: none may.
     pub inline_commit_bytes: usize,
-    /// Fast commits in a row before one may block.
-    pub inline_after_fast_commits: u32,
     /// Files of sealed segments kept open for readers.
     pub max_open_sealed_segments: usize,
     /// Memory for indexes of sealed segments.
@@ -50,7 +48,6 @@ impl Default for ShardWalConfig {
             read_cache_bytes: 32 << 20,
             max_commit_bytes: 16 << 20,
             inline_commit_bytes: 8 << 10,
-            inline_after_fast_commits: 16,
             max_open_sealed_segments: 256,
             sealed_index_bytes: 8 << 20,
         }
@@ -158,10 +155,7 @@ impl<S: Storage> ShardWal<S> {
                 commit_wanted: Notify::default(),
                 jobs: JobQueue::default(),
                 background: JobQueue::default(),
-                inline_commits: RefCell::new(InlineCommits::new(
-                    config.inline_commit_bytes as u64,
-                    config.inline_after_fast_commits,
-                )),
+                inline_commits: RefCell::new(InlineCommits::new(config.inline_commit_bytes as u64)),
                 journal: journal.map(Journal::new),
                 write_backs: WriteBacks::default(),
                 fatal: RefCell::default(),

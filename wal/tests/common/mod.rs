@@ -76,7 +76,6 @@ pub fn shard_config() -> ShardWalConfig {
         read_cache_bytes: 1 << 20,
         max_commit_bytes: 64 << 10,
         inline_commit_bytes: 0,
-        inline_after_fast_commits: 0,
         max_open_sealed_segments: 2,
         sealed_index_bytes: 1 << 10,
     }
