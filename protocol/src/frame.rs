@@ -163,9 +163,13 @@ impl FrameAssembler {
     }
 
     fn extend_partial(&mut self, bytes: &[u8]) {
+        let begin = if self.partial.is_empty() { bytes } else { &self.partial };
+        // Before the bytes come in: growing would copy them once more.
+        if let Ok(Some(length)) = self.decoder.announced(begin) {
+            let wanted = (LENGTH_BYTES + length).min(Self::RESERVE_BYTES_MAX);
+            self.partial.reserve_exact(wanted.saturating_sub(self.partial.len()).max(bytes.len()));
+        }
         self.partial.extend_from_slice(bytes);
-        let wanted = self.announced_bytes().min(Self::RESERVE_BYTES_MAX);
-        self.partial.reserve_exact(wanted.saturating_sub(self.partial.len()));
     }
 
     /// Hands the frame on if it is whole; what was read behind it begins the next.

@@ -10,7 +10,7 @@
 //! Deliberately absent: buffered I/O, locks, partial reads in the middle of a file (a short read means its end).
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "glommio")]
@@ -197,6 +197,8 @@ pub trait StorageFile: 'static {
     async fn read_at(&self, position: u64, len: usize) -> Result<Self::ReadBuffer, IoError>;
     /// Writes the whole buffer.
     async fn write_at(&self, buffer: Self::WriteBuffer, position: u64) -> Result<(), IoError>;
+    /// Writes zeros over `range`, whole blocks, as writes of any size in order.
+    async fn write_zeros(&self, range: Range<u64>) -> Result<(), IoError>;
     /// Writes the whole buffer and makes it durable, with the metadata needed to read it, by one operation that may block
     /// the thread: for small writes, where the device is known to be fast. Its flush covers what a `sync_data` that began
     /// after the write would cover.

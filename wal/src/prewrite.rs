@@ -98,9 +98,7 @@ impl<S: Storage> LogInner<S> {
                 // The tail came closer; what lies before the new begin is of no use any more.
                 range.start = claimed.start;
             }
-            let mut zeros = self.shard.storage.allocate_buffer((claimed.end - claimed.start) as usize);
-            zeros.as_mut().fill(0);
-            let result = file.write_at(zeros, claimed.start).await;
+            let result = file.write_zeros(claimed.clone()).await;
             self.state.borrow_mut().zeroing = ZEROING_NONE;
             self.progress.notify_all();
             result?;

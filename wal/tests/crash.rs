@@ -308,6 +308,9 @@ impl StorageFile for NoSyncFile {
     async fn write_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {
         self.file.write_at(buffer, position).await
     }
+    async fn write_zeros(&self, range: std::ops::Range<u64>) -> Result<(), IoError> {
+        self.file.write_zeros(range).await
+    }
     async fn write_durably_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {
         self.write_at(buffer, position).await?;
         self.sync_data().await

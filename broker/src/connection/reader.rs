@@ -28,6 +28,8 @@ const UNCOUNTED_FRAME_BYTES: usize = 64 * 1024;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
 /// its memory with another.
 pub const READ_SCRATCH_BYTES: usize = 32 * 1024;
+/// What is read of a frame that is likely large, to know its length; all else of it is not copied once more.
+const LARGE_FRAME_BEGIN_BYTES: usize = 4 * 1024;
 
 /// Reads until the client closes, misbehaves, or the broker stops.
 pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReason {
@@ -40,7 +42,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
         Err(_) => IDLE_MAX_MAX,
     };
     let mut frames = FrameAssembler::new(decoder);
-    let mut is_flowing = false;
+    let mut flow = Flow::default();
     // A large frame on its way: its share of the budget, and until when it must be here.
     let mut arriving: Option<(Held, Instant)> = None;
     let mut stopped = pin!(shard.stopped().fuse());
@@ -88,7 +90,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             None => STALLED_REQUEST_MAX.min(idle_max),
         };
         let read = {
-            let read = read_more(connection, &mut socket, &mut frames, &mut is_flowing);
+            let read = read_more(connection, &mut socket, &mut frames, &mut flow);
             match select(pin!(read), select(Timer::new(patience), &mut stopped)).await {
                 Either::Left((read, _)) => Some(read),
                 Either::Right((Either::Left(_), _)) => None,
@@ -117,26 +119,39 @@ fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response
     async move { Response::Close { reason } }.boxed_local()
 }
 
+/// What a connection's last reads say about the next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    /// The last read did not empty the socket, as far as one can tell.
+    more_is_there: bool,
+    /// The last frames were large: of the next only the begin comes through shared memory.
+    frames_are_large: bool,
+}
+
 /// Reads once. Cancelling it loses nothing: bytes are in `frames` or still in the socket.
 ///
 /// Small requests come through memory that the shard's connections share, many at once; what is missing of a large one
-/// is read to where it stays. `is_flowing` says that the last read did not empty the socket, as far as one can tell.
+/// is read to where it stays.
 async fn read_more(
     connection: &Connection,
     socket: &mut ReadHalf,
     frames: &mut FrameAssembler,
-    is_flowing: &mut bool,
+    flow: &mut Flow,
 ) -> io::Result<usize> {
-    if *is_flowing && let Some(partial) = frames.partial_mut() {
+    if flow.more_is_there
+        && let Some(partial) = frames.partial_mut()
+    {
         let room = partial.capacity() - partial.len();
         if let Some(read) = socket.try_read(partial)? {
             frames.extended();
-            *is_flowing = read == room;
+            flow.more_is_there = read == room;
+            flow.frames_are_large = true;
             return Ok(read);
         }
     }
-    let scratch = connection.shard.read_scratch();
-    let read = socket.read(scratch, |bytes| frames.take_in(bytes)).await?;
-    *is_flowing = read == READ_SCRATCH_BYTES;
+    let room = if flow.frames_are_large { LARGE_FRAME_BEGIN_BYTES } else { READ_SCRATCH_BYTES };
+    let read = socket.read(connection.shard.read_scratch(), room, |bytes| frames.take_in(bytes)).await?;
+    flow.more_is_there = read == room;
+    flow.frames_are_large &= frames.partial_mut().is_some();
     Ok(read)
 }

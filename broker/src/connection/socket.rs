@@ -51,11 +51,16 @@ pub struct ReadHalf {
 }
 
 impl ReadHalf {
-    /// Reads once into `scratch`, as soon as there is something, and hands that to `take_in`; 0 bytes are the end.
-    /// Cancelling it loses nothing. `scratch` may be shared with other connections: it is used in one go.
-    pub async fn read(&mut self, scratch: &RefCell<Vec<u8>>, mut take_in: impl FnMut(&[u8])) -> io::Result<usize> {
+    /// Reads once into the first `len` bytes of `scratch`, as soon as there is something, and hands that to `take_in`; 0
+    /// bytes are the end. Cancelling it loses nothing. `scratch` may be shared with other connections: it is used in one go.
+    pub async fn read(
+        &mut self,
+        scratch: &RefCell<Vec<u8>>,
+        len: usize,
+        mut take_in: impl FnMut(&[u8]),
+    ) -> io::Result<usize> {
         poll_fn(|cx| {
-            let scratch = &mut *scratch.borrow_mut();
+            let scratch = &mut scratch.borrow_mut()[..len];
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, scratch))?;
             take_in(&scratch[..read]);
             Ok(read).into()

@@ -7,8 +7,10 @@
 //! the path disappears meanwhile, so callers never rename or remove during one; and `Directory::sync` is an fdatasync,
 //! which need not cover a directory's entries, so directories are synced with fsync on the blocking thread.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use super::{Access, BLOCK_BYTES, FlushScope, IoError, IoOp, Storage, StorageFile
 
 /// Name of the file in the data directory that glommio probes the device with.
 const PROBE_FILE: &str = ".io-probe";
+/// The largest single write of zeros.
+const ZEROS_BYTES: usize = 512 << 10;
 
 /// O_DIRECT files below one directory. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +37,8 @@ struct Inner {
     /// Kept open to allocate buffers from.
     probe: DmaFile,
     flush_scope: FlushScope,
+    /// What zeros are written from, of [`ZEROS_BYTES`].
+    zeros: OnceCell<Rc<DmaBuffer>>,
 }
 
 /// What the file system under the data directory offers.
@@ -62,7 +68,7 @@ impl GlommioStorage {
             Ok(mountinfo) => mount::flush_scope(&mountinfo, st_dev),
             Err(_) => FlushScope::File,
         };
-        Ok(GlommioStorage { inner: Rc::new(Inner { probe, flush_scope }) })
+        Ok(GlommioStorage { inner: Rc::new(Inner { probe, flush_scope, zeros: OnceCell::new() }) })
     }
 }
 
@@ -72,7 +78,7 @@ impl GlommioStorage {
     fn on_this_device(&self, file: DmaFile, op: IoOp, path: &Path) -> Result<GlommioFile, IoError> {
         let probe = &self.inner.probe;
         if (file.dev_major(), file.dev_minor()) == (probe.dev_major(), probe.dev_minor()) {
-            return Ok(GlommioFile { file, path: path.to_owned() });
+            return Ok(GlommioFile { file, path: path.to_owned(), storage: self.inner.clone() });
         }
         let found = format!(
             "it lies on device {}:{}, the data directory on {}:{}; logs must share the data directory's device",
@@ -194,6 +200,7 @@ pub struct GlommioFile {
     file: DmaFile,
     /// As it was when opened; for messages only.
     path: PathBuf,
+    storage: Rc<Inner>,
 }
 
 impl GlommioFile {
@@ -211,20 +218,20 @@ impl StorageFile for GlommioFile {
     }
 
     async fn write_at(&self, buffer: DmaBuffer, position: u64) -> Result<(), IoError> {
-        let buffer = Rc::new(buffer);
-        let mut written = self.write_once(buffer.clone(), position).await?;
-        // A short write is rare (a signal, or space running out); its rest is written from a copy, so that a second
-        // failure shows as an error.
-        while written < buffer.len() {
-            if written == 0 || !written.is_multiple_of(BLOCK_BYTES) {
-                return Err(IoError::new(IoOp::Write, &self.path, io::ErrorKind::WriteZero.into()));
-            }
-            let mut rest = self.file.alloc_dma_buffer(buffer.len() - written);
-            rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[written..]);
-            match self.write_once(Rc::new(rest), position + written as u64).await? {
-                0 => return Err(IoError::new(IoOp::Write, &self.path, io::ErrorKind::WriteZero.into())),
-                more => written += more,
-            }
+        self.write_shared(Rc::new(buffer), position).await
+    }
+
+    async fn write_zeros(&self, range: Range<u64>) -> Result<(), IoError> {
+        let mut position = range.start;
+        while position < range.end {
+            let len = (range.end - position).min(ZEROS_BYTES as u64);
+            let zeros = if len == ZEROS_BYTES as u64 {
+                self.storage.zeros.get_or_init(|| self.zeros(ZEROS_BYTES)).clone()
+            } else {
+                self.zeros(len as usize)
+            };
+            self.write_shared(zeros, position).await?;
+            position += len;
         }
         Ok(())
     }
@@ -278,6 +285,30 @@ impl GlommioFile {
     fn descriptor(&self) -> BorrowedFd<'_> {
         // SAFETY: the file owns the descriptor and closes it only when it is closed or dropped, which the borrow rules out.
         unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) }
+    }
+
+    fn zeros(&self, len: usize) -> Rc<DmaBuffer> {
+        let mut zeros = self.file.alloc_dma_buffer(len);
+        zeros.as_bytes_mut().fill(0);
+        Rc::new(zeros)
+    }
+
+    async fn write_shared(&self, buffer: Rc<DmaBuffer>, position: u64) -> Result<(), IoError> {
+        let mut written = self.write_once(buffer.clone(), position).await?;
+        // A short write is rare (a signal, or space running out); its rest is written from a copy, so that a second
+        // failure shows as an error.
+        while written < buffer.len() {
+            if written == 0 || !written.is_multiple_of(BLOCK_BYTES) {
+                return Err(IoError::new(IoOp::Write, &self.path, io::ErrorKind::WriteZero.into()));
+            }
+            let mut rest = self.file.alloc_dma_buffer(buffer.len() - written);
+            rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[written..]);
+            match self.write_once(Rc::new(rest), position + written as u64).await? {
+                0 => return Err(IoError::new(IoOp::Write, &self.path, io::ErrorKind::WriteZero.into())),
+                more => written += more,
+            }
+        }
+        Ok(())
     }
 
     async fn write_once(&self, buffer: Rc<DmaBuffer>, position: u64) -> Result<usize, IoError> {

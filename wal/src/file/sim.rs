@@ -20,6 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::Poll;
@@ -391,6 +392,10 @@ impl StorageFile for SimFile {
         let result = result.await;
         guard.1 = true;
         result
+    }
+
+    async fn write_zeros(&self, range: Range<u64>) -> Result<(), IoError> {
+        self.write_at(SimBuffer(vec![0; (range.end - range.start) as usize]), range.start).await
     }
 
     async fn write_durably_at(&self, buffer: SimBuffer, position: u64) -> Result<(), IoError> {

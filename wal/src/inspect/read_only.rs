@@ -203,6 +203,10 @@ impl StorageFile for ReadOnlyFile {
         refused(IoOp::Write, &self.path)
     }
 
+    async fn write_zeros(&self, _range: Range<u64>) -> Result<(), IoError> {
+        refused(IoOp::Write, &self.path)
+    }
+
     async fn write_durably_at(&self, _buffer: NoBuffer, _position: u64) -> Result<(), IoError> {
         refused(IoOp::Write, &self.path)
     }

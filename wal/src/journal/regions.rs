@@ -16,8 +16,6 @@ use crate::log::LogInner;
 use crate::shard::ShardInner;
 use crate::sidecar::STAGED_SUFFIX;
 
-/// One write of zeros.
-const ZEROS_BYTES: u64 = 1 << 20;
 /// Commits without the journal after a region could not be made, for lack of space for example.
 const COMMITS_BEFORE_RETRY: u32 = 10_000;
 
@@ -294,18 +292,12 @@ impl<S: Storage> Journal<S> {
 
     async fn fill_region(&self, file: &S::File, region: usize) -> Result<(), IoError> {
         let JournalPlace { storage, config, .. } = &self.place;
-        let mut position = 0;
-        while position < config.region_bytes {
-            let len = ZEROS_BYTES.min(config.region_bytes - position);
-            let mut zeros = storage.allocate_buffer(len as usize);
-            zeros.as_mut().fill(0);
-            if position == 0 {
-                let header = self.header(region).encode();
-                zeros.as_mut()[..header.len()].copy_from_slice(&header);
-            }
-            file.write_at(zeros, position).await?;
-            position += len;
-        }
+        let mut block = storage.allocate_buffer(BLOCK_BYTES);
+        let header = self.header(region).encode();
+        block.as_mut().fill(0);
+        block.as_mut()[..header.len()].copy_from_slice(&header);
+        file.write_at(block, 0).await?;
+        file.write_zeros(BLOCK_BYTES as u64..config.region_bytes).await?;
         file.sync_data().await
     }
 }
