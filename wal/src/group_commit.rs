@@ -125,6 +125,7 @@ impl<S: Storage> ShardInner<S> {
         self.room.take();
         self.queue_write_backs(write_backs);
         let began = Instant::now();
+        self.read_cache.limit.note_commit(began);
         let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref(), began) {
             let written = write_durably(segments, record).await?;
             let now = Instant::now();

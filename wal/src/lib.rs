@@ -21,6 +21,7 @@ mod names;
 mod prewrite;
 pub mod producer_state;
 mod read_cache;
+mod read_limit;
 pub mod reader;
 pub mod recovery;
 pub mod retention;

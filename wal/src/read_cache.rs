@@ -10,7 +10,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use futures_util::future::join_all;
+
 use crate::file::{IoError, Storage, StorageFile};
+use crate::read_limit::{ReadKind, ReadLimit};
 use crate::sync::Notify;
 
 /// Unit of reading: large enough that a disk's bandwidth is reached with a few in flight, small enough that a lookup of
@@ -19,13 +22,15 @@ pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 
 pub(crate) type ReadBuffer<S> = <<S as Storage>::File as StorageFile>::ReadBuffer;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct ChunkKey {
     segment_uid: u64,
     chunk: u64,
 }
 
 enum Slot<S: Storage> {
+    /// To be read ahead when it is its turn, unless somebody wants it before.
+    Queued,
     Loading,
     Ready { buffer: ReadBuffer<S>, last_use: u64 },
 }
@@ -36,6 +41,7 @@ pub(crate) struct ReadCache<S: Storage> {
     slots: RefCell<HashMap<ChunkKey, Slot<S>>>,
     uses: Cell<u64>,
     loaded: Notify,
+    pub(crate) limit: ReadLimit,
 }
 
 /// Takes the mark of a read in flight away, whether it succeeded, failed or was dropped.
@@ -46,13 +52,15 @@ struct LoadingMark<'a, S: Storage> {
 
 impl<S: Storage> Drop for LoadingMark<'_, S> {
     fn drop(&mut self) {
-        let mut slots = self.cache.slots.borrow_mut();
-        if matches!(slots.get(&self.key), Some(Slot::Loading)) {
-            slots.remove(&self.key);
-        }
-        drop(slots);
+        self.cache.remove_if(self.key, |slot| matches!(slot, Slot::Loading));
         self.cache.loaded.notify_all();
     }
+}
+
+/// Chunks that [`ReadCache::read_ahead`] is to read.
+pub(crate) struct QueuedChunks {
+    segment_uid: u64,
+    chunks: Vec<u64>,
 }
 
 impl<S: Storage> ReadCache<S> {
@@ -62,6 +70,7 @@ impl<S: Storage> ReadCache<S> {
             slots: RefCell::default(),
             uses: Cell::new(0),
             loaded: Notify::default(),
+            limit: ReadLimit::default(),
         }
     }
 
@@ -78,9 +87,15 @@ impl<S: Storage> ReadCache<S> {
             return Ok(buffer);
         }
         let mark = LoadingMark { cache: self, key };
-        let buffer = file.read_at(chunk * CHUNK_BYTES as u64, CHUNK_BYTES).await?;
+        let turn = self.limit.turn(ReadKind::Demanded).await;
+        let buffer = self.load(key, file).await?;
+        drop((turn, mark));
+        Ok(buffer)
+    }
+
+    async fn load(&self, key: ChunkKey, file: &Rc<S::File>) -> Result<ReadBuffer<S>, IoError> {
+        let buffer = file.read_at(key.chunk * CHUNK_BYTES as u64, CHUNK_BYTES).await?;
         self.put(key, buffer.clone());
-        drop(mark);
         Ok(buffer)
     }
 
@@ -89,11 +104,43 @@ impl<S: Storage> ReadCache<S> {
         self.slots.borrow().contains_key(&ChunkKey { segment_uid, chunk })
     }
 
+    /// Marks chunks, none of which is here, as to be read ahead.
+    pub(crate) fn queue(&self, segment_uid: u64, chunks: Vec<u64>) -> QueuedChunks {
+        let mut slots = self.slots.borrow_mut();
+        slots.extend(chunks.iter().map(|&chunk| (ChunkKey { segment_uid, chunk }, Slot::Queued)));
+        QueuedChunks { segment_uid, chunks }
+    }
+
+    /// Reads what was queued, and passes over what somebody wanted meanwhile.
+    pub(crate) async fn read_ahead(&self, queued: QueuedChunks, file: &Rc<S::File>) {
+        let segment_uid = queued.segment_uid;
+        let loads = queued.chunks.into_iter().map(|chunk| self.load_queued(ChunkKey { segment_uid, chunk }, file));
+        join_all(loads).await;
+    }
+
+    async fn load_queued(&self, key: ChunkKey, file: &Rc<S::File>) {
+        let _turn = self.limit.turn(ReadKind::Ahead).await;
+        match self.slots.borrow_mut().get_mut(&key) {
+            Some(slot @ Slot::Queued) => *slot = Slot::Loading,
+            Some(Slot::Loading | Slot::Ready { .. }) | None => return,
+        }
+        let _mark = LoadingMark { cache: self, key };
+        // An error shows again when the chunk is read in earnest.
+        let _ = self.load(key, file).await;
+    }
+
+    fn remove_if(&self, key: ChunkKey, condition: impl Fn(&Slot<S>) -> bool) {
+        let mut slots = self.slots.borrow_mut();
+        if slots.get(&key).is_some_and(condition) {
+            slots.remove(&key);
+        }
+    }
+
     /// `None`: another reader is loading it. `Some(None)`: the caller is to load it.
     fn begin(&self, key: ChunkKey) -> Option<Option<ReadBuffer<S>>> {
         let mut slots = self.slots.borrow_mut();
         match slots.get_mut(&key) {
-            None => {
+            None | Some(Slot::Queued) => {
                 slots.insert(key, Slot::Loading);
                 Some(None)
             }
@@ -108,15 +155,14 @@ impl<S: Storage> ReadCache<S> {
     fn put(&self, key: ChunkKey, buffer: ReadBuffer<S>) {
         let mut slots = self.slots.borrow_mut();
         slots.insert(key, Slot::Ready { buffer, last_use: self.next_use() });
-        while slots.len() > self.chunks_max {
-            let oldest = slots
-                .iter()
-                .filter_map(|(key, slot)| match slot {
-                    Slot::Loading => None,
-                    Slot::Ready { last_use, .. } => Some((*last_use, *key)),
-                })
-                .min_by_key(|(last_use, _)| *last_use);
-            let Some((_, oldest)) = oldest else { break };
+        let ready = |(key, slot): (&ChunkKey, &Slot<S>)| match slot {
+            Slot::Queued | Slot::Loading => None,
+            Slot::Ready { last_use, .. } => Some((*last_use, *key)),
+        };
+        // One was added, so one at most is too many.
+        if slots.iter().filter_map(ready).count() > self.chunks_max
+            && let Some((_, oldest)) = slots.iter().filter_map(ready).min()
+        {
             slots.remove(&oldest);
         }
     }

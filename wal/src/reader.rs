@@ -22,6 +22,7 @@ use crate::frame::{self, FRAME_HEADER_BYTES, FrameDamage, FrameInfo};
 use crate::jobs::LogClosed;
 use crate::log::{LogInner, ReadBatches};
 use crate::read_cache::{CHUNK_BYTES, ReadBuffer};
+use crate::read_limit::ReadKind;
 use crate::recovery::Damage;
 use crate::segment::{NameKind, Segment, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
@@ -101,6 +102,7 @@ impl<'a, S: Storage> FrameCursor<'a, S> {
                 } else {
                     // It still grows: read what is there, and do not keep it.
                     let start = chunk * chunk_bytes;
+                    let _turn = cache.limit.turn(ReadKind::Demanded).await;
                     file.read_at(start, (block_ceil(limit) - start) as usize).await
                 }
             });
@@ -419,13 +421,9 @@ impl<S: Storage> LogInner<S> {
         if (wanted.len() as u64) < READ_AHEAD_CHUNKS / 2 {
             return;
         }
-        let (log, segment, file) = (self.clone(), segment.clone(), file.clone());
-        let _ = self.shard.background.submit(async move {
-            let cache = &log.shard.read_cache;
-            let loads = wanted.into_iter().map(|chunk| cache.chunk(segment.uid, &file, chunk));
-            // An error shows again when the chunk is read in earnest.
-            join_all(loads).await;
-        });
+        let (log, file) = (self.clone(), file.clone());
+        let queued = cache.queue(segment.uid, wanted);
+        let _ = self.shard.background.submit(async move { log.shard.read_cache.read_ahead(queued, &file).await });
     }
 
     pub(crate) fn bytes_between(&self, from: Offset, up_to: Offset) -> u64 {
