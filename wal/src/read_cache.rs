@@ -32,7 +32,10 @@ enum Slot<S: Storage> {
     /// To be read ahead when it is its turn, unless somebody wants it before.
     Queued,
     Loading,
-    Ready { buffer: ReadBuffer<S>, last_use: u64 },
+    Ready {
+        buffer: ReadBuffer<S>,
+        last_use: u64,
+    },
 }
 
 /// See the module's contract.

@@ -108,6 +108,9 @@ pub fn of_outcome(outcome: &Outcome, broker_cores: Option<f64>) -> Figures {
     if let Some(late) = outcome.late_sends {
         figures.insert(Metric::LateSendsPercent, late * 100.0);
     }
+    if let Some(given_up) = outcome.given_up.filter(|share| *share > 0.0) {
+        figures.insert(Metric::GivenUpPercent, given_up * 100.0);
+    }
     figures
 }
 

@@ -26,11 +26,13 @@ pub enum Metric {
     ClientCpuCores,
     /// Sends that the load generator itself made more than 1 ms late: whether the rate was too much for this machine.
     LateSendsPercent,
+    /// Sends that were given up because the broker was too far behind.
+    GivenUpPercent,
 }
 
 impl Metric {
     /// In the order of reports.
-    pub const ALL: [Metric; 17] = [
+    pub const ALL: [Metric; 18] = [
         Metric::ProduceMegabytesPerSecond,
         Metric::ProduceBatchesPerSecond,
         Metric::ProduceRecordsPerSecond,
@@ -48,6 +50,7 @@ impl Metric {
         Metric::StartToFirstRecordMs,
         Metric::ClientCpuCores,
         Metric::LateSendsPercent,
+        Metric::GivenUpPercent,
     ];
 
     #[must_use]
@@ -70,6 +73,7 @@ impl Metric {
             Metric::StartToFirstRecordMs => "start to first acknowledged record, ms",
             Metric::ClientCpuCores => "client CPU, cores",
             Metric::LateSendsPercent => "sends late by the client, %",
+            Metric::GivenUpPercent => "sends given up, %",
         }
     }
 }

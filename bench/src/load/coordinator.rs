@@ -111,7 +111,9 @@ impl Run<'_, '_> {
         let Some(requests) = backlog_requests(context) else { return Ok(states) };
         let records = requests * workload.request_records();
         let always = Window { start_ns: 0, end_ns: u64::MAX };
-        let plan = ProducePlan { pace: Pace::Greatest, end_ns: u64::MAX, requests_max: Some(requests), window: always };
+        let (end_ns, give_up_ns) = (u64::MAX, u64::MAX);
+        let plan =
+            ProducePlan { pace: Pace::Greatest, end_ns, give_up_ns, requests_max: Some(requests), window: always };
         // Nothing of it is measured.
         let never = Window { start_ns: u64::MAX, end_ns: u64::MAX };
         let share = live_share();
@@ -282,13 +284,16 @@ impl Measured {
         let Threads { context, timing, attribution, groups, states, .. } = *threads;
         let workload = context.workload;
         let mut roles = Vec::new();
-        let mut late_sends = None;
+        let (mut late_sends, mut given_up) = (None, None);
         let mut acknowledged_records = accounts::records(context, states.iter());
         if !workload.drain {
             let states = self.produced.iter().flat_map(|produced| &produced.states);
             acknowledged_records = accounts::records(context, states);
-            let (due, late) = self.produced.iter().fold((0, 0), |sum, one| (sum.0 + one.due, sum.1 + one.late));
-            late_sends = workload.rate.map(|_| late as f64 / due.max(1) as f64);
+            let of_due = |count: fn(&Produced) -> u64| {
+                let sum = |count: fn(&Produced) -> u64| self.produced.iter().map(count).sum::<u64>();
+                workload.rate.map(|_| sum(count) as f64 / sum(|one| one.due).max(1) as f64)
+            };
+            (late_sends, given_up) = (of_due(|one| one.late), of_due(|one| one.given_up));
             let recorders = self.produced.into_iter().map(|produced| produced.recorder).collect();
             let mut produced = timing.role_outcome(Role::Produce, attribution, recorders);
             if let Some((records, elapsed)) = watches.appended() {
@@ -322,6 +327,7 @@ impl Measured {
             verified: Verified { acknowledged_records, read_records, consumer_groups: groups.len() },
             client_cpu: watches.cpu(),
             late_sends,
+            given_up,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Produced {
     pub(super) due: u64,
     /// Those of them that this thread itself, and not the broker, made late.
     pub(super) late: u64,
+    /// Those of them that were never sent, because the broker was too far behind.
+    pub(super) given_up: u64,
 }
 
 /// Runs producers over their connections until they are done.
@@ -34,10 +36,11 @@ pub(super) fn run(
         poller.add(producer.stream(), place)?;
     }
     let cursor = Cursor::default();
-    let mut session = Session { context, plan, producers, poller, recorder, cursor, due: 0, late: 0 };
+    let mut session = Session { context, plan, producers, poller, recorder, cursor, due: 0, late: 0, given_up: 0 };
     session.run()?;
-    let Session { producers, recorder, due, late, .. } = session;
-    Ok(Produced { states: producers.into_iter().map(Producer::into_state).collect(), recorder, due, late })
+    let Session { producers, recorder, due, late, given_up, .. } = session;
+    let states = producers.into_iter().map(Producer::into_state).collect();
+    Ok(Produced { states, recorder, due, late, given_up })
 }
 
 /// Whose request is due next at a fixed rate: the producers take turns.
@@ -57,6 +60,7 @@ struct Session<'a> {
     cursor: Cursor,
     due: u64,
     late: u64,
+    given_up: u64,
 }
 
 impl Session<'_> {
@@ -83,8 +87,9 @@ impl Session<'_> {
             if now_ns >= last_check_ns + Context::check_interval_ns() || self.cursor.is_at_end {
                 last_check_ns = now_ns;
                 self.context.check()?;
-                for producer in &self.producers {
+                for producer in &mut self.producers {
                     producer.check_overdue(now_ns)?;
+                    self.given_up += producer.give_up_overdue(now_ns, &mut self.recorder);
                 }
                 self.recorder.share(now_ns);
                 if self.producers.iter().all(Producer::is_done) {

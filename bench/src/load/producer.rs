@@ -78,6 +78,8 @@ pub(super) struct ProducePlan {
     pub(super) pace: Pace,
     /// No request begins at or after this time.
     pub(super) end_ns: u64,
+    /// At a fixed rate: what is due and not sent by then never is.
+    pub(super) give_up_ns: u64,
     /// Requests that begin in the measured time, at most, over all producers.
     pub(super) requests_max: Option<u64>,
     pub(super) window: Window,
@@ -180,6 +182,21 @@ impl<'a> Producer<'a> {
     /// No request will be added.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Gives up what is due and not sent if it is too late for it, and says how much of the measured time that is. Its
+    /// latencies count as what they are until now: they would be longer.
+    pub(super) fn give_up_overdue(&mut self, now_ns: u64, recorder: &mut Recorder) -> u64 {
+        let Pace::Fixed(schedule) = self.plan.pace else { return 0 };
+        let mut measured = 0;
+        while now_ns >= self.plan.give_up_ns && self.sent < self.released {
+            let begin_ns = schedule.due_ns(self.state.number, self.sent);
+            let end_ns = now_ns;
+            recorder.record(&Sample { begin_ns, end_ns, requests: 0, batches: 0, records: 0, bytes: 0, timed: true });
+            measured += u64::from(begin_ns >= self.plan.window.start_ns);
+            self.sent += 1;
+        }
+        measured
     }
 
     fn take_share(&mut self, begin_ns: u64) -> bool {

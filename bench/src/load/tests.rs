@@ -58,6 +58,8 @@ enum Lie {
     HangUp,
     /// Metadata says that another broker leads.
     Elsewhere,
+    /// No lie: each batch takes 20 ms.
+    Slow,
 }
 
 /// The one partition's log, as batches with their base offsets.
@@ -203,6 +205,9 @@ fn answer(mut frame: Bytes, log: &Mutex<Log>, address: SocketAddr) -> Option<Byt
             let batch = request.topic_data[0].partition_data[0].records.clone().unwrap();
             let mut log = log.lock().unwrap();
             let is_lie = log.seen == LIE_AT;
+            if lie == Lie::Slow {
+                thread::sleep(Duration::from_millis(20));
+            }
             let (code, offset) = log.append(&batch);
             if is_lie && lie == Lie::HangUp {
                 return None;
@@ -236,9 +241,13 @@ fn answer(mut frame: Bytes, log: &Mutex<Log>, address: SocketAddr) -> Option<Byt
 }
 
 fn run_against(lie: Lie, producers: usize) -> Result<outcome::Outcome, LoadError> {
+    run_as(lie, producers, "records = 1000")
+}
+
+fn run_as(lie: Lie, producers: usize, more: &str) -> Result<outcome::Outcome, LoadError> {
     let text = format!(
         "name = 'w'\npartitions = 1\nrecord_size = 100\nrecords_per_batch = {BATCH_RECORDS}\nproducers = {producers}\n\
-         consumer_groups = 1\nrecords = 1000"
+         consumer_groups = 1\n{more}"
     );
     let workload = Workload::parse("w", &text, &[]).unwrap();
     let options = RunOptions { topic: Some("t".to_owned()), ..RunOptions::default() };
@@ -280,4 +289,21 @@ fn every_lie_is_found_and_placed() {
         let found = run_against(lie, producers).expect_err("a lie was believed").to_string();
         assert!(found.contains(&said), "{lie:?} with {producers} producers: {found}");
     }
+}
+
+#[test]
+fn what_a_slow_broker_cannot_take_is_given_up_and_not_forgotten() {
+    // 250 requests are due in 0.25 s, and in all the time that is given the broker can take 35, and ten are on their way.
+    let rate = format!("rate = {}\nduration_seconds = 0.25\ngive_up_seconds = 0.45", 1000 * BATCH_RECORDS);
+    let outcome = run_as(Lie::Slow, 2, &rate).unwrap();
+    let total = &outcome.roles[0].total;
+    let (sent, due) = (total.requests, total.latency.len());
+    assert_eq!(due, 250);
+    assert!((1..due / 2).contains(&sent), "{sent}");
+    assert_eq!(outcome.given_up, Some((due - sent) as f64 / due as f64));
+    assert_eq!(outcome.verified.acknowledged_records, sent * BATCH_RECORDS as u64);
+    assert_eq!(outcome.verified.read_records, outcome.verified.acknowledged_records);
+    // What was given up had waited from its intended time on: 0.45 s at least.
+    let median = Duration::from_nanos(total.latency.value_at_quantile(0.5));
+    assert!(median >= Duration::from_millis(450), "{median:?}");
 }

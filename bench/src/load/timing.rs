@@ -42,7 +42,9 @@ impl Timing {
             Pace::Fixed(Schedule::new(self.start_ns, rate, workload.request_records(), workload.producers))
         });
         let requests_max = workload.records.map(|records| records.div_ceil(workload.request_records()));
-        ProducePlan { pace, end_ns: self.window.end_ns, requests_max, window: self.window }
+        let end_ns = self.window.end_ns;
+        let give_up_ns = end_ns.saturating_add((workload.give_up_seconds * SECOND_NS) as u64);
+        ProducePlan { pace, end_ns, give_up_ns, requests_max, window: self.window }
     }
 
     pub(super) fn phase(&self, now_ns: u64) -> Phase {

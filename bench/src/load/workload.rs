@@ -145,6 +145,9 @@ pub struct Workload {
     /// Load that is not counted, before what is.
     #[serde(default)]
     pub warmup_seconds: f64,
+    /// At a fixed rate: how long after the measured time requests that were due in it are still sent.
+    #[serde(default = "give_up_seconds_default")]
+    pub give_up_seconds: f64,
     /// How long to measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<f64>,
@@ -183,6 +186,10 @@ fn key_distribution_default() -> KeyDistribution {
 
 fn key_size_default() -> usize {
     16
+}
+
+fn give_up_seconds_default() -> f64 {
+    10.0
 }
 
 fn fetch_min_bytes_default() -> i32 {
@@ -330,6 +337,7 @@ impl Workload {
         within("fetch_max_bytes", f64::from(self.fetch_max_bytes), 1.0, 1e9)?;
         within("fetch_partition_max_bytes", f64::from(self.fetch_partition_max_bytes), 1.0, 1e9)?;
         within("warmup_seconds", self.warmup_seconds, 0.0, 86_400.0)?;
+        within("give_up_seconds", self.give_up_seconds, 0.0, 86_400.0)?;
         if let Some(rate) = self.rate {
             within("rate", rate, 0.001, 1e10)?;
         }

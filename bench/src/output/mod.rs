@@ -127,6 +127,7 @@ pub(crate) mod tests {
             verified: Verified { acknowledged_records: 2000, read_records: 2000, consumer_groups: 1 },
             client_cpu: Duration::from_millis(500),
             late_sends: Some(0.25),
+            given_up: Some(0.0),
         }
     }
 

@@ -26,6 +26,8 @@ pub struct RunResult<W> {
     pub client_cpu_seconds: f64,
     /// Of the intended sends, those that the client itself made more than 1 ms late; only at a fixed rate.
     pub late_sends_share: Option<f64>,
+    /// Of the intended sends, those that were given up because the broker was too far behind; only at a fixed rate.
+    pub given_up_share: Option<f64>,
     pub verified: VerifiedResult,
     pub roles: Vec<RoleResult>,
 }
@@ -138,6 +140,7 @@ impl<W: Serialize> RunResult<W> {
             began_unix_ms: outcome.began_ms,
             client_cpu_seconds: outcome.client_cpu.as_secs_f64(),
             late_sends_share: outcome.late_sends,
+            given_up_share: outcome.given_up,
             verified: VerifiedResult {
                 acknowledged_records: outcome.verified.acknowledged_records,
                 read_records: outcome.verified.read_records,
@@ -232,6 +235,12 @@ fn client_line(outcome: &Outcome, elapsed: Duration) -> String {
         ));
     }
     text.push_str(".\n");
+    if let Some(given_up) = outcome.given_up.filter(|share| *share > 0.0) {
+        text.push_str(&format!(
+            "The broker did not keep up: {} % of the sends were given up, and count with the latency that they had by then.\n",
+            number(given_up * 100.0)
+        ));
+    }
     text
 }
 
