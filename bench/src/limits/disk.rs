@@ -20,6 +20,10 @@ use crate::load::outcome::latency_histogram;
 
 const SMALL_BYTES: u64 = 4 << 10;
 const LARGE_BYTES: u64 = 1 << 20;
+/// At which writes of a fixed rate are due: 2,000 a second.
+pub const PACED_INTERVAL: Duration = Duration::from_micros(500);
+/// Times the time of another measurement, for a p99.9 that repeats.
+const PACED_TIMES: u32 = 4;
 /// How many large transfers are under way at once, each by a thread of its own.
 pub const IN_FLIGHT: usize = 4;
 const FILL: u8 = 0x5a;
@@ -29,6 +33,10 @@ pub struct DiskLimits {
     pub small_write_p50_ms: f64,
     pub small_write_p99_ms: f64,
     pub small_writes_per_second: f64,
+    /// Of writes at a fixed rate, from the time that each was due.
+    pub paced_write_p50_ms: f64,
+    pub paced_write_p99_ms: f64,
+    pub paced_write_p99_9_ms: f64,
     pub write_mb_per_second: f64,
     pub pipelined_write_mb_per_second: f64,
     pub read_mb_per_second: f64,
@@ -41,11 +49,15 @@ pub fn measure(dir: &Path, budget: Budget, interrupt: &Interrupt) -> Result<Disk
     let run = Run { scratch: &scratch, budget, interrupt };
     run.fill()?;
     let (latency, small_writes_per_second) = run.small_writes()?;
-    let at = |quantile| latency.value_at_quantile(quantile) as f64 / 1e6;
+    let paced = run.paced_writes()?;
+    let at = |latency: &Histogram<u64>, quantile| latency.value_at_quantile(quantile) as f64 / 1e6;
     Ok(DiskLimits {
-        small_write_p50_ms: at(0.5),
-        small_write_p99_ms: at(0.99),
+        small_write_p50_ms: at(&latency, 0.5),
+        small_write_p99_ms: at(&latency, 0.99),
         small_writes_per_second,
+        paced_write_p50_ms: at(&paced, 0.5),
+        paced_write_p99_ms: at(&paced, 0.99),
+        paced_write_p99_9_ms: at(&paced, 0.999),
         write_mb_per_second: run.large("writing durably", 1, write_durably)?,
         pipelined_write_mb_per_second: run.large("writing durably", IN_FLIGHT, write_durably)?,
         read_mb_per_second: run.large("reading", IN_FLIGHT, read)?,
@@ -82,6 +94,10 @@ impl Drop for Scratch {
     }
 }
 
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 struct Run<'a> {
     scratch: &'a Scratch,
     budget: Budget,
@@ -101,21 +117,45 @@ impl Run<'_> {
 
     /// One small write and its sync after the other, through the file: latencies in nanoseconds, and how many a second.
     fn small_writes(&self) -> Result<(Histogram<u64>, f64), LimitsError> {
-        let failed = self.scratch.error("writing durably");
-        let buffer = AlignedBuffer::filled(SMALL_BYTES as usize, FILL);
+        let mut write = self.small_write();
         let mut latency = latency_histogram();
         let began = Instant::now();
-        let mut writes = 0;
         while began.elapsed() < self.budget.time {
-            self.interrupt.check()?;
             let start = Instant::now();
-            let offset = writes * SMALL_BYTES % self.budget.file_bytes;
-            self.scratch.file.write_all_at(buffer.as_slice(), offset).map_err(&failed)?;
-            self.scratch.file.sync_data().map_err(&failed)?;
-            latency.saturating_record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            writes += 1;
+            write()?;
+            latency.saturating_record(nanoseconds(start.elapsed()));
         }
-        Ok((latency, writes as f64 / began.elapsed().as_secs_f64()))
+        let per_second = latency.len() as f64 / began.elapsed().as_secs_f64();
+        Ok((latency, per_second))
+    }
+
+    /// The same at a fixed rate by a thread that sleeps in between; latencies are from the time that a write was due. What
+    /// any server on this machine comes to at best: the disk, and the delays with which the machine wakes a thread.
+    fn paced_writes(&self) -> Result<Histogram<u64>, LimitsError> {
+        let mut write = self.small_write();
+        let mut latency = latency_histogram();
+        let began = Instant::now();
+        let writes = (self.budget.time * PACED_TIMES).as_nanos() / PACED_INTERVAL.as_nanos();
+        for number in 0..u32::try_from(writes).unwrap_or(u32::MAX) {
+            let due = began + PACED_INTERVAL * number;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            write()?;
+            latency.saturating_record(nanoseconds(due.elapsed()));
+        }
+        Ok(latency)
+    }
+
+    /// Writes the file's blocks durably, one with each call.
+    fn small_write(&self) -> impl FnMut() -> Result<(), LimitsError> {
+        let failed = self.scratch.error("writing durably");
+        let buffer = AlignedBuffer::filled(SMALL_BYTES as usize, FILL);
+        let mut offset = 0;
+        move || {
+            self.interrupt.check()?;
+            self.scratch.file.write_all_at(buffer.as_slice(), offset).map_err(&failed)?;
+            offset = (offset + SMALL_BYTES) % self.budget.file_bytes;
+            self.scratch.file.sync_data().map_err(&failed)
+        }
     }
 
     /// Successive large transfers by `threads` threads, each taking the next piece of the file; MB/s.
