@@ -184,17 +184,21 @@ fn run_compare(args: &CompareArgs, interrupt: &Interrupt) -> Result<(), BenchErr
     let in_use = plan.sides_in_use();
     let ground = Ground::prepare(&args.common, &in_use, plan.needs_kafka_tools(), plan.disk_bytes(), interrupt)?;
     let limits = limits::measure(ground.work.path(), Budget::USUAL, interrupt)?;
-    let runs = compare::run(&plan, &ground.programs, &ground.work, args.out.as_deref(), interrupt)?;
+    let mut runs = Vec::new();
+    let ran = compare::run(&plan, &ground.programs, &ground.work, args.out.as_deref(), &mut runs, interrupt);
     let kafka_source = match &args.common.kafka_libs {
         Some(libs) => format!("Kafka: the jars in {}.", libs.display()),
         None => "Kafka: jars from Maven Central, at the versions in tests/clients/kafka/pom.xml.".to_owned(),
     };
-    let report = CompareReport::new(&ground.setting, limits, kafka_source, &plan, &runs);
+    let stopped_by = ran.as_ref().err().map(ToString::to_string);
+    let report = CompareReport::new(&ground.setting, limits, kafka_source, &plan, &runs, stopped_by);
+    // Hours of measuring are not lost with their last minute.
     publish(&args.common, &report, &report.to_markdown())?;
     if let Some(out) = &args.out {
         write(&out.join("report.md"), &report.to_markdown())?;
         write(&out.join("report.json"), &serde_json::to_string_pretty(&report)?)?;
     }
+    ran?;
     match report.floor_breaches() {
         breaches if breaches.is_empty() => Ok(()),
         breaches => Err(CompareError::BelowFloor(breaches).into()),

@@ -130,18 +130,19 @@ pub struct CaseRun {
     pub figures: Figures,
 }
 
-/// Runs the plan, and tells its progress on standard error. `out` takes the load generator's results, if given.
+/// Runs the plan round by round, so that a case's rounds are well apart, and tells its progress on standard error. `out`
+/// takes the load generator's results, if given. What was run before an error is in `runs`.
 pub fn run(
     plan: &ComparePlan,
     programs: &Programs,
     work: &WorkDir,
     out: Option<&Path>,
+    runs: &mut Vec<CaseRun>,
     interrupt: &Interrupt,
-) -> Result<Vec<CaseRun>, CompareError> {
-    let mut runs = Vec::new();
-    for case in &plan.cases {
-        let sides: Vec<Side> = plan.sides_of(case).collect();
-        for round in 1..=plan.rounds {
+) -> Result<(), CompareError> {
+    for round in 1..=plan.rounds {
+        for case in &plan.cases {
+            let sides: Vec<Side> = plan.sides_of(case).collect();
             for side in turns(&sides, round) {
                 interrupt.check()?;
                 let name = format!("{}-{round}-{}", case.name, side.slug());
@@ -158,7 +159,7 @@ pub fn run(
             }
         }
     }
-    Ok(runs)
+    Ok(())
 }
 
 /// The figures that a case is compared by.

@@ -21,6 +21,8 @@ pub struct CompareReport<'a> {
     /// Where Kafka's jars came from.
     pub kafka_source: String,
     pub rounds: u32,
+    /// Why not all rounds were run.
+    pub stopped_by: Option<String>,
     pub seconds: f64,
     pub warm_up_seconds: f64,
     pub ramp_up_seconds: f64,
@@ -83,6 +85,7 @@ impl<'a> CompareReport<'a> {
         kafka_source: String,
         plan: &ComparePlan,
         runs: &'a [CaseRun],
+        stopped_by: Option<String>,
     ) -> CompareReport<'a> {
         let summary = summarize(plan, runs);
         let (mut reaches, mut floors) = (Vec::new(), Vec::new());
@@ -96,6 +99,7 @@ impl<'a> CompareReport<'a> {
             limits,
             kafka_source,
             rounds: plan.rounds,
+            stopped_by,
             seconds: plan.times.seconds,
             warm_up_seconds: plan.times.warm_up_seconds,
             ramp_up_seconds: plan.times.ramp_up_seconds,
@@ -124,6 +128,10 @@ impl<'a> CompareReport<'a> {
     pub fn to_markdown(&self) -> String {
         let mut text = head("Ringlog and Kafka under the same load", self.setting);
         text.push_str(&self.limits.markdown());
+        if let Some(cause) = &self.stopped_by {
+            let rounds = self.runs.iter().map(|run| run.round).max().unwrap_or(0);
+            text.push_str(&format!("\n**Not finished:** it ended in round {rounds}: {cause}.\n"));
+        }
         text.push_str(&format!(
             "\n{}\n\n{} round(s) of each case; in a round every side has its turn with the same load from the same \
              client, on a fresh process and a fresh directory of the same disk, and the side that begins moves on by one \
@@ -313,7 +321,22 @@ mod tests {
 
     fn with_report<T>(case: &'static str, runs: &[CaseRun], check: impl Fn(&CompareReport) -> T) -> T {
         let setting = setting();
-        check(&CompareReport::new(&setting, LIMITS, "Kafka's jars: somewhere".to_owned(), &plan(case), runs))
+        check(&CompareReport::new(&setting, LIMITS, "Kafka's jars: somewhere".to_owned(), &plan(case), runs, None))
+    }
+
+    #[test]
+    fn what_was_measured_before_an_error_is_reported_as_such() {
+        let values = [(Side::Ringlog, [900.0, 300.0, 600.0]), (Side::Kafka, [200.0, 1.0, 999.0])];
+        let runs = runs("batches-64kb-16", Metric::ProduceMegabytesPerSecond, &values);
+        let setting = setting();
+        let report = |cause: Option<&str>| {
+            let cause = cause.map(ToOwned::to_owned);
+            CompareReport::new(&setting, LIMITS, String::new(), &plan("batches-64kb-16"), &runs[..4], cause)
+                .to_markdown()
+        };
+        let text = report(Some("Kafka did not start"));
+        assert!(text.contains("ended in round 3: Kafka did not start.") && text.contains("600"), "{text}");
+        assert!(!report(None).contains("Not finished"));
     }
 
     #[test]
