@@ -125,7 +125,7 @@ impl<S: Storage> ShardInner<S> {
         self.room.take();
         self.queue_write_backs(write_backs);
         let began = Instant::now();
-        self.read_cache.limit.note_commit(began);
+        self.read_cache.limit.begin_commit();
         let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref(), began) {
             let written = write_durably(segments, record).await?;
             let now = Instant::now();
@@ -141,6 +141,7 @@ impl<S: Storage> ShardInner<S> {
             let proof = flush(self.storage.flush_scope(), &segments, record_file).await?;
             (segments, journaled, proof)
         };
+        self.read_cache.limit.end_commit(Instant::now());
         for share in &segments {
             share.log.note_synced(share, &proof);
         }

@@ -4,8 +4,9 @@
 //! for both. So while commits are small and the disk is fast, the thread makes the one system call that writes durably and
 //! waits in it: about a tenth of a millisecond, in which the next commit gathers.
 //!
-//! A slow one is followed by a pause, a multiple of the time it took, that doubles while trials stay slow: a single stall
-//! of a fast disk is soon forgotten, and on a disk that always takes its time the shard waits for almost none.
+//! A slow one is followed by a pause of several times what it took, which doubles with each that follows while the pauses
+//! pass, and shrinks again with the fast ones: a single stall of a fast disk is soon forgotten, and a disk that often takes
+//! its time is rarely waited for.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,17 @@ const FAST_MAX: Duration = Duration::from_micros(600);
 /// The first pause, in times of what the slow commit took.
 const PAUSE_FACTOR: u32 = 8;
 
-/// The longest pause.
+/// The longest pause, but for what a very slow commit calls for.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Beyond, a clock could not go.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct InlineCommits {
     bytes_max: u64,
-    /// Commits that blocked and were slow, in a row.
+    /// Commits that blocked and were slow, less those that were fast since.
     slow: u32,
     /// None may block before.
     resume_at: Option<Instant>,
@@ -42,12 +46,13 @@ impl InlineCommits {
     /// A commit that blocked took `elapsed` until `now`.
     pub(crate) fn note(&mut self, elapsed: Duration, now: Instant) {
         if elapsed <= FAST_MAX {
-            (self.slow, self.resume_at) = (0, None);
+            (self.slow, self.resume_at) = (self.slow.saturating_sub(1), None);
             return;
         }
         let factor = PAUSE_FACTOR.saturating_mul(1 << self.slow.min(16));
         self.slow = self.slow.saturating_add(1);
-        self.resume_at = Some(now + elapsed.saturating_mul(factor).min(PAUSE_MAX));
+        let longest = PAUSE_MAX.max(elapsed.saturating_mul(PAUSE_FACTOR));
+        self.resume_at = Some(now + elapsed.saturating_mul(factor).min(longest).min(HOUR));
     }
 }
 
@@ -78,10 +83,14 @@ mod tests {
             now += pause;
             assert!(inline.may_block(1, now));
         }
-        inline.note(FAST_MAX, now);
-        assert!(inline.may_block(1, now));
+        // Each fast one takes one slow one back.
+        for _ in 0..2 {
+            inline.note(FAST_MAX, now);
+            assert!(inline.may_block(1, now));
+        }
         inline.note(SLOW, now);
-        assert!(inline.may_block(1, now + SLOW * 8));
+        assert!(!inline.may_block(1, now + SLOW * 16 - Duration::from_nanos(1)));
+        assert!(inline.may_block(1, now + SLOW * 16));
     }
 
     #[test]
@@ -95,7 +104,16 @@ mod tests {
         }
         inline.note(SLOW, now);
         assert!(!inline.may_block(1, now + SLOW * 1000));
+    }
+
+    #[test]
+    fn a_stall_of_seconds_is_followed_by_a_pause_that_is_longer() {
+        let now = Instant::now();
+        let mut inline = InlineCommits::new(4096);
+        inline.note(Duration::from_secs(5), now);
+        assert!(!inline.may_block(1, now + Duration::from_secs(39)));
+        assert!(inline.may_block(1, now + Duration::from_secs(40)));
         inline.note(Duration::MAX, now);
-        assert!(inline.may_block(1, now + PAUSE_MAX));
+        assert!(inline.may_block(1, now + HOUR));
     }
 }

@@ -7,13 +7,11 @@
 //! Deliberately absent: the tail, which still grows, and checksums (`reader` checks each frame it hands out).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use futures_util::future::join_all;
-
 use crate::file::{IoError, Storage, StorageFile};
-use crate::read_limit::{ReadKind, ReadLimit};
+use crate::read_limit::{IN_FLIGHT_MAX, ReadKind, ReadLimit};
 use crate::sync::Notify;
 
 /// Unit of reading: large enough that a disk's bandwidth is reached with a few in flight, small enough that a lookup of
@@ -45,6 +43,9 @@ pub(crate) struct ReadCache<S: Storage> {
     uses: Cell<u64>,
     loaded: Notify,
     pub(crate) limit: ReadLimit,
+    /// Half of the memory's worth at most.
+    queued: RefCell<VecDeque<QueuedChunk<S>>>,
+    ahead_readers: Rc<Cell<usize>>,
 }
 
 /// Takes the mark of a read in flight away, whether it succeeded, failed or was dropped.
@@ -60,10 +61,26 @@ impl<S: Storage> Drop for LoadingMark<'_, S> {
     }
 }
 
-/// Chunks that [`ReadCache::read_ahead`] is to read.
-pub(crate) struct QueuedChunks {
-    segment_uid: u64,
-    chunks: Vec<u64>,
+/// A chunk that is to be read ahead.
+struct QueuedChunk<S: Storage> {
+    key: ChunkKey,
+    file: Rc<S::File>,
+}
+
+/// One of those who read ahead what is queued: to be handed to [`ReadCache::read_ahead`].
+pub(crate) struct AheadReader(Rc<Cell<usize>>);
+
+impl AheadReader {
+    fn new(readers: &Rc<Cell<usize>>) -> AheadReader {
+        readers.set(readers.get() + 1);
+        AheadReader(readers.clone())
+    }
+}
+
+impl Drop for AheadReader {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl<S: Storage> ReadCache<S> {
@@ -74,6 +91,8 @@ impl<S: Storage> ReadCache<S> {
             uses: Cell::new(0),
             loaded: Notify::default(),
             limit: ReadLimit::default(),
+            queued: RefCell::default(),
+            ahead_readers: Rc::default(),
         }
     }
 
@@ -107,29 +126,47 @@ impl<S: Storage> ReadCache<S> {
         self.slots.borrow().contains_key(&ChunkKey { segment_uid, chunk })
     }
 
-    /// Marks chunks, none of which is here, as to be read ahead.
-    pub(crate) fn queue(&self, segment_uid: u64, chunks: Vec<u64>) -> QueuedChunks {
-        let mut slots = self.slots.borrow_mut();
-        slots.extend(chunks.iter().map(|&chunk| (ChunkKey { segment_uid, chunk }, Slot::Queued)));
-        QueuedChunks { segment_uid, chunks }
-    }
-
-    /// Reads what was queued, and passes over what somebody wanted meanwhile.
-    pub(crate) async fn read_ahead(&self, queued: QueuedChunks, file: &Rc<S::File>) {
-        let segment_uid = queued.segment_uid;
-        let loads = queued.chunks.into_iter().map(|chunk| self.load_queued(ChunkKey { segment_uid, chunk }, file));
-        join_all(loads).await;
-    }
-
-    async fn load_queued(&self, key: ChunkKey, file: &Rc<S::File>) {
-        let _turn = self.limit.turn(ReadKind::Ahead).await;
-        match self.slots.borrow_mut().get_mut(&key) {
-            Some(slot @ Slot::Queued) => *slot = Slot::Loading,
-            Some(Slot::Loading | Slot::Ready { .. }) | None => return,
+    /// Queues chunks, none of which is here, to be read ahead. Gives the readers that are to run for it. Where more is queued
+    /// than may be, what was queued first is given up: whoever needs it reads it.
+    pub(crate) fn queue(&self, segment_uid: u64, chunks: &[u64], file: &Rc<S::File>) -> Vec<AheadReader> {
+        let mut queued = self.queued.borrow_mut();
+        for &chunk in chunks {
+            let key = ChunkKey { segment_uid, chunk };
+            self.slots.borrow_mut().insert(key, Slot::Queued);
+            queued.push_back(QueuedChunk { key, file: file.clone() });
         }
-        let _mark = LoadingMark { cache: self, key };
-        // An error shows again when the chunk is read in earnest.
-        let _ = self.load(key, file).await;
+        while queued.len() > (self.chunks_max / 2).max(1)
+            && let Some(QueuedChunk { key, .. }) = queued.pop_front()
+        {
+            self.remove_if(key, |slot| matches!(slot, Slot::Queued));
+        }
+        let wanted = queued.len().min(IN_FLIGHT_MAX - 1);
+        let readers = self.ahead_readers.get()..wanted;
+        readers.map(|_| AheadReader::new(&self.ahead_readers)).collect()
+    }
+
+    /// Reads what is queued, as long as there is something.
+    pub(crate) async fn read_ahead(&self, _reader: AheadReader) {
+        while !self.queued.borrow().is_empty() {
+            let _turn = self.limit.turn(ReadKind::Ahead).await;
+            let Some(QueuedChunk { key, file }) = self.next_queued() else { return };
+            let _mark = LoadingMark { cache: self, key };
+            // An error shows again when the chunk is read in earnest.
+            let _ = self.load(key, &file).await;
+        }
+    }
+
+    /// Takes the next chunk that nobody wanted meanwhile, and marks it as being read.
+    fn next_queued(&self) -> Option<QueuedChunk<S>> {
+        let mut queued = self.queued.borrow_mut();
+        while let Some(next) = queued.pop_front() {
+            match self.slots.borrow_mut().get_mut(&next.key) {
+                Some(slot @ Slot::Queued) => *slot = Slot::Loading,
+                Some(Slot::Loading | Slot::Ready { .. }) | None => continue,
+            }
+            return Some(next);
+        }
+        None
     }
 
     fn remove_if(&self, key: ChunkKey, condition: impl Fn(&Slot<S>) -> bool) {
@@ -175,3 +212,6 @@ impl<S: Storage> ReadCache<S> {
         self.uses.get()
     }
 }
+
+#[cfg(test)]
+mod tests;

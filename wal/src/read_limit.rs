@@ -2,18 +2,20 @@
 //!
 //! A disk serves a commit among the reads that are queued there: behind many of them an acknowledgement takes tens of times
 //! as long, while a few reads of a chunk each reach the disk's bandwidth all the same (measured in docs/performance.md). So
-//! reads wait here instead of there: few are in flight, fewer while there are commits, and what somebody waits for goes
-//! before read-ahead.
+//! reads wait here instead of there, for their turn: few have it at a time, fewer while there are commits. What somebody
+//! waits for goes before read-ahead, in the order of coming, and read-ahead never has all turns.
 //!
 //! Deliberately absent: writes and syncs, which never wait for a read.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::sync::Notify;
-
 /// While there are no commits.
-const IN_FLIGHT_MAX: usize = 16;
+pub(crate) const IN_FLIGHT_MAX: usize = 16;
 /// While there are.
 const IN_FLIGHT_BESIDE_COMMITS: usize = 2;
 /// So long after a commit the next is expected.
@@ -32,79 +34,153 @@ pub(crate) enum ReadKind {
 #[derive(Debug, Default)]
 pub(crate) struct ReadLimit {
     in_flight: Cell<usize>,
-    /// Demanded reads that wait for their turn.
-    demanded: Cell<usize>,
+    /// Of those, reads ahead.
+    ahead_in_flight: Cell<usize>,
+    demanded: RefCell<VecDeque<Rc<Waiter>>>,
+    ahead: RefCell<VecDeque<Rc<Waiter>>>,
+    is_committing: Cell<bool>,
     last_commit: Cell<Option<Instant>>,
-    changed: Notify,
 }
 
-/// One read's leave to be in flight; dropped when it has ended.
+#[derive(Debug, Default)]
+struct Waiter {
+    has_turn: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A read's place in the queue, then its turn; dropped when the read has ended, or is no longer wanted. The kernel may
+/// still be at a read whose future was dropped; those are too few to matter.
 #[derive(Debug)]
-pub(crate) struct ReadTurn<'a>(&'a ReadLimit);
+pub(crate) struct ReadTurn<'a> {
+    limit: &'a ReadLimit,
+    kind: ReadKind,
+    waiter: Rc<Waiter>,
+}
 
 impl Drop for ReadTurn<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
-        self.0.changed.notify_all();
-    }
-}
-
-/// A demanded read that waits, or no longer does.
-struct Demand<'a>(&'a ReadLimit);
-
-impl Drop for Demand<'_> {
-    fn drop(&mut self) {
-        self.0.demanded.set(self.0.demanded.get() - 1);
-        self.0.changed.notify_all();
+        let ReadTurn { limit, kind, waiter } = self;
+        if waiter.has_turn.get() {
+            limit.in_flight.set(limit.in_flight.get() - 1);
+            limit.ahead_in_flight.set(limit.ahead_in_flight.get() - usize::from(*kind == ReadKind::Ahead));
+        } else {
+            limit.queue(*kind).borrow_mut().retain(|other| !Rc::ptr_eq(other, waiter));
+        }
+        limit.give_turns(Instant::now());
     }
 }
 
 impl ReadLimit {
-    /// A commit begins.
-    pub(crate) fn note_commit(&self, now: Instant) {
+    pub(crate) fn begin_commit(&self) {
+        self.is_committing.set(true);
+    }
+
+    pub(crate) fn end_commit(&self, now: Instant) {
+        self.is_committing.set(false);
         self.last_commit.set(Some(now));
     }
 
     /// Waits until a read may begin.
     pub(crate) async fn turn(&self, kind: ReadKind) -> ReadTurn<'_> {
-        let _demand = (kind == ReadKind::Demanded).then(|| {
-            self.demanded.set(self.demanded.get() + 1);
-            Demand(self)
-        });
-        self.changed.wait_for(|| self.may_begin(kind, Instant::now()).then(|| self.begin())).await
+        let turn = ReadTurn { limit: self, kind, waiter: Rc::default() };
+        self.queue(kind).borrow_mut().push_back(turn.waiter.clone());
+        self.give_turns(Instant::now());
+        poll_fn(|cx| {
+            if turn.waiter.has_turn.get() {
+                return Poll::Ready(());
+            }
+            *turn.waiter.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        turn
     }
 
-    fn may_begin(&self, kind: ReadKind, now: Instant) -> bool {
-        self.in_flight.get() < self.max(now) && (kind == ReadKind::Demanded || self.demanded.get() == 0)
-    }
-
-    /// At least one, so that whoever waits is woken when that has ended.
-    fn max(&self, now: Instant) -> usize {
-        match self.last_commit.get() {
-            Some(commit) if now.saturating_duration_since(commit) < COMMITS_LAST => IN_FLIGHT_BESIDE_COMMITS,
-            _ => IN_FLIGHT_MAX,
+    fn queue(&self, kind: ReadKind) -> &RefCell<VecDeque<Rc<Waiter>>> {
+        match kind {
+            ReadKind::Demanded => &self.demanded,
+            ReadKind::Ahead => &self.ahead,
         }
     }
 
-    fn begin(&self) -> ReadTurn<'_> {
-        self.in_flight.set(self.in_flight.get() + 1);
-        ReadTurn(self)
+    /// Gives the turns that are free to those who are next.
+    fn give_turns(&self, now: Instant) {
+        let max = self.max(now);
+        while self.in_flight.get() < max {
+            let demanded = self.demanded.borrow_mut().pop_front();
+            let waiter = match demanded {
+                Some(waiter) => waiter,
+                None if self.ahead_in_flight.get() + 1 < max => {
+                    let Some(waiter) = self.ahead.borrow_mut().pop_front() else { return };
+                    self.ahead_in_flight.set(self.ahead_in_flight.get() + 1);
+                    waiter
+                }
+                None => return,
+            };
+            self.in_flight.set(self.in_flight.get() + 1);
+            waiter.has_turn.set(true);
+            if let Some(waker) = waiter.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn max(&self, now: Instant) -> usize {
+        let is_recent = |commit| now.saturating_duration_since(commit) < COMMITS_LAST;
+        if self.is_committing.get() || self.last_commit.get().is_some_and(is_recent) {
+            IN_FLIGHT_BESIDE_COMMITS
+        } else {
+            IN_FLIGHT_MAX
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
 
     use super::*;
 
-    fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
-        match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
+    type Turn<'a> = Pin<Box<dyn Future<Output = ReadTurn<'a>> + 'a>>;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A future for a turn, and how often it was woken.
+    struct Asked<'a>(Turn<'a>, Arc<Count>);
+
+    impl<'a> Asked<'a> {
+        fn new(limit: &'a ReadLimit, kind: ReadKind) -> Asked<'a> {
+            let mut asked = Asked(Box::pin(limit.turn(kind)), Arc::default());
+            assert!(asked.poll().is_none(), "it has its turn at once");
+            asked
+        }
+
+        fn poll(&mut self) -> Option<ReadTurn<'a>> {
+            match self.0.as_mut().poll(&mut Context::from_waker(&self.1.clone().into())) {
+                Poll::Ready(turn) => Some(turn),
+                Poll::Pending => None,
+            }
+        }
+
+        fn was_woken(&self) -> bool {
+            self.1.0.load(Ordering::Relaxed) > 0
+        }
+    }
+
+    fn at_once(limit: &ReadLimit, kind: ReadKind) -> ReadTurn<'_> {
+        futures_util::FutureExt::now_or_never(limit.turn(kind)).expect("there is room")
     }
 
     #[test]
@@ -112,30 +188,53 @@ mod tests {
         let limit = ReadLimit::default();
         let now = Instant::now();
         assert_eq!(limit.max(now), IN_FLIGHT_MAX);
-        limit.note_commit(now);
+        limit.begin_commit();
+        assert_eq!(limit.max(now + Duration::from_secs(100)), IN_FLIGHT_BESIDE_COMMITS);
+        limit.end_commit(now);
         assert_eq!(limit.max(now + COMMITS_LAST - Duration::from_nanos(1)), IN_FLIGHT_BESIDE_COMMITS);
         assert_eq!(limit.max(now + COMMITS_LAST), IN_FLIGHT_MAX);
     }
 
     #[test]
-    fn demanded_reads_go_first_and_dropping_any_of_them_holds_up_nobody() {
+    fn turns_come_in_order_and_to_nobody_who_came_later() {
         let limit = ReadLimit::default();
-        let mut turns: Vec<_> =
-            (0..IN_FLIGHT_MAX).map(|_| poll(pin!(limit.turn(ReadKind::Ahead))).expect("there is room")).collect();
-        let mut ahead = pin!(limit.turn(ReadKind::Ahead));
-        assert!(poll(ahead.as_mut()).is_none());
-        {
-            let mut given_up = pin!(limit.turn(ReadKind::Demanded));
-            assert!(poll(given_up.as_mut()).is_none());
-            turns.pop();
-            assert!(poll(ahead.as_mut()).is_none(), "the demanded read is first");
-        }
-        let read_ahead = poll(ahead.as_mut()).expect("nobody else waits any more");
-        let mut demanded = pin!(limit.turn(ReadKind::Demanded));
-        assert!(poll(demanded.as_mut()).is_none());
-        drop(read_ahead);
-        assert!(poll(demanded.as_mut()).is_some());
+        let mut turns: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| at_once(&limit, ReadKind::Demanded)).collect();
+        let mut first = Asked::new(&limit, ReadKind::Demanded);
+        let mut second = Asked::new(&limit, ReadKind::Demanded);
+        turns.pop();
+        assert!(first.was_woken() && !second.was_woken());
+        // Whoever gave it back and asks again comes last.
+        let third = Asked::new(&limit, ReadKind::Demanded);
+        assert!(second.poll().is_none());
+        turns.push(first.poll().expect("it was woken"));
+        turns.pop();
+        assert!(second.was_woken() && !third.was_woken());
+    }
+
+    #[test]
+    fn demanded_reads_go_first_and_giving_up_holds_up_nobody() {
+        let limit = ReadLimit::default();
+        let mut turns: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| at_once(&limit, ReadKind::Demanded)).collect();
+        let ahead = Asked::new(&limit, ReadKind::Ahead);
+        let waits = Asked::new(&limit, ReadKind::Demanded);
+        let has_its_turn = Asked::new(&limit, ReadKind::Demanded);
+        drop(waits);
+        turns.pop();
+        assert!(has_its_turn.was_woken() && !ahead.was_woken(), "the demanded read is first");
+        drop(has_its_turn);
+        assert!(ahead.was_woken());
+        drop(ahead);
         turns.clear();
-        assert_eq!((limit.in_flight.get(), limit.demanded.get()), (0, 0));
+        assert_eq!((limit.in_flight.get(), limit.ahead_in_flight.get()), (0, 0));
+    }
+
+    #[test]
+    fn read_ahead_leaves_a_turn_to_what_may_be_demanded() {
+        let limit = ReadLimit::default();
+        let _ahead: Vec<_> = (1..IN_FLIGHT_MAX).map(|_| at_once(&limit, ReadKind::Ahead)).collect();
+        let waits = Asked::new(&limit, ReadKind::Ahead);
+        let demanded = at_once(&limit, ReadKind::Demanded);
+        drop(demanded);
+        assert!(!waits.was_woken());
     }
 }

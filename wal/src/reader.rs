@@ -421,9 +421,10 @@ impl<S: Storage> LogInner<S> {
         if (wanted.len() as u64) < READ_AHEAD_CHUNKS / 2 {
             return;
         }
-        let (log, file) = (self.clone(), file.clone());
-        let queued = cache.queue(segment.uid, wanted);
-        let _ = self.shard.background.submit(async move { log.shard.read_cache.read_ahead(queued, &file).await });
+        for reader in cache.queue(segment.uid, &wanted, file) {
+            let shard = self.shard.clone();
+            let _ = self.shard.background.submit(async move { shard.read_cache.read_ahead(reader).await });
+        }
     }
 
     pub(crate) fn bytes_between(&self, from: Offset, up_to: Offset) -> u64 {
