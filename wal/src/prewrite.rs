@@ -2,7 +2,7 @@
 //!
 //! A commit into blocks that were written and synced before needs no metadata from the file system, so one flush of the
 //! device covers all logs in it, and it is several times cheaper (measured in ARCHITECTURE.md). How far ahead follows the
-//! log's rate: about a second's worth, nothing for an idle log.
+//! log's rate: about a second's worth, nothing for an idle log, nor for one whose commits are large.
 //!
 //! Contract: zeros are only written behind everything appended, one chunk claimed at a time; a commit that catches up
 //! with a claimed chunk waits for it. Running out of space ends prewriting until a reservation succeeds.
@@ -19,6 +19,9 @@ const CHUNK_BYTES: u64 = 512 << 10;
 const AHEAD_BYTES_MAX: u64 = 64 << 20;
 /// Below this rate a log pays for its own syncs.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 64 << 10;
+/// A log whose commits are usually this large pays for its own syncs too: what these cost more is less than what it costs to
+/// write everything twice.
+const LARGE_COMMIT_BYTES: u64 = 512 << 10;
 /// Least distance between the tail and a claimed chunk, so that commits do not run into it.
 const MARGIN_BYTES_MIN: u64 = 64 << 10;
 const MARGIN_BYTES_MAX: u64 = 4 << 20;
@@ -47,7 +50,7 @@ impl<S: Storage> LogInner<S> {
         let wanted = ahead_bytes(state.rate.bytes_per_second());
         let end = prewritten_end(&state);
         let left = end.saturating_sub(state.end_position);
-        if wanted == 0 || left >= wanted / 2 || end >= segment_end {
+        if wanted == 0 || left >= wanted / 2 || end >= segment_end || state.usual_commit_bytes >= LARGE_COMMIT_BYTES {
             return;
         }
         if state.prewrite_queued || state.prewrite_paused || state.closed {

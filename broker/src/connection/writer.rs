@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use super::response::{Response, ResponseBytes};
 use super::socket::WriteHalf;
 use super::{CloseReason, Connection};
+use crate::shard::queues::BREATH_BYTES;
 
 /// Pieces below this are copied together: a piece of its own costs the kernel about as much.
 const COPY_PIECE_BYTES_MAX: usize = 1024;
@@ -98,7 +99,9 @@ impl Sending {
             _ => CloseReason::Socket(error),
         })?;
         self.pieces.clear();
-        self.gathered_bytes = 0;
+        if std::mem::take(&mut self.gathered_bytes) >= BREATH_BYTES {
+            wal::file::glommio::take_a_breath().await;
+        }
         Ok(())
     }
 }

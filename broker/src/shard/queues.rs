@@ -23,6 +23,9 @@ const SHARES_CONTROL: usize = 300;
 /// Prewriting, retention, snapshots.
 const SHARES_BACKGROUND: usize = 100;
 
+/// Copying or sending this takes about 0.1 ms: whoever has done that, and goes on, is to [`take_a_breath`] first.
+pub const BREATH_BYTES: usize = 256 << 10;
+
 impl TaskQueues {
     /// Creates the queues on the current executor.
     pub fn create() -> TaskQueues {

@@ -97,7 +97,11 @@ impl<S: Storage> LogInner<S> {
         let appender = state.appender.take()?;
         let synced_before = state.durable_end();
         let mut writes = appender.finish(synced_before, &mut state.tail);
-        state.expected_commit_bytes = (writes.end - writes.start) as usize;
+        let bytes = writes.end - writes.start;
+        state.expected_commit_bytes = bytes as usize;
+        if !is_write_back {
+            state.usual_commit_bytes = (state.usual_commit_bytes * 3 + bytes) / 4;
+        }
         let needs_own_sync = !state.is_clean(&(writes.start..writes.end));
         let mut clean_end = writes.end;
         if is_write_back && needs_own_sync {

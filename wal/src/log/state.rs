@@ -125,6 +125,8 @@ pub(crate) struct LogState<S: Storage> {
     pub(crate) rate: AppendRate,
     /// What recent commits had, for the next write buffer's size.
     pub(crate) expected_commit_bytes: usize,
+    /// Bytes of its commits, averaged over the last few.
+    pub(crate) usual_commit_bytes: u64,
     /// Where recent disk reads ended (segment uid, position): a read that begins there is sequential.
     pub(crate) recent_read_ends: [(u64, u64); 4],
     pub(crate) recent_read_at: usize,
@@ -182,6 +184,7 @@ impl<S: Storage> LogState<S> {
             pass_bytes: 0,
             rate: AppendRate::default(),
             expected_commit_bytes: 0,
+            usual_commit_bytes: 0,
             recent_read_ends: [(0, 0); 4],
             recent_read_at: 0,
         }
