@@ -186,6 +186,9 @@ fn run_compare(args: &CompareArgs, interrupt: &Interrupt) -> Result<(), BenchErr
     let limits = limits::measure(ground.work.path(), Budget::USUAL, interrupt)?;
     let mut runs = Vec::new();
     let ran = compare::run(&plan, &ground.programs, &ground.work, args.out.as_deref(), &mut runs, interrupt);
+    if runs.is_empty() {
+        return ran.map_err(Into::into);
+    }
     let kafka_source = match &args.common.kafka_libs {
         Some(libs) => format!("Kafka: the jars in {}.", libs.display()),
         None => "Kafka: jars from Maven Central, at the versions in tests/clients/kafka/pom.xml.".to_owned(),
@@ -193,16 +196,22 @@ fn run_compare(args: &CompareArgs, interrupt: &Interrupt) -> Result<(), BenchErr
     let stopped_by = ran.as_ref().err().map(ToString::to_string);
     let report = CompareReport::new(&ground.setting, limits, kafka_source, &plan, &runs, stopped_by);
     // Hours of measuring are not lost with their last minute.
-    publish(&args.common, &report, &report.to_markdown())?;
-    if let Some(out) = &args.out {
-        write(&out.join("report.md"), &report.to_markdown())?;
-        write(&out.join("report.json"), &serde_json::to_string_pretty(&report)?)?;
-    }
+    let published = publish_compare(args, &report);
     ran?;
+    published?;
     match report.floor_breaches() {
         breaches if breaches.is_empty() => Ok(()),
         breaches => Err(CompareError::BelowFloor(breaches).into()),
     }
+}
+
+fn publish_compare(args: &CompareArgs, report: &CompareReport<'_>) -> Result<(), BenchError> {
+    publish(&args.common, report, &report.to_markdown())?;
+    if let Some(out) = &args.out {
+        write(&out.join("report.md"), &report.to_markdown())?;
+        write(&out.join("report.json"), &serde_json::to_string_pretty(report)?)?;
+    }
+    Ok(())
 }
 
 fn run_limits(args: &LimitsArgs, interrupt: &Interrupt) -> Result<(), BenchError> {

@@ -108,7 +108,7 @@ pub fn of_outcome(outcome: &Outcome, broker_cores: Option<f64>) -> Figures {
     if let Some(late) = outcome.late_sends {
         figures.insert(Metric::LateSendsPercent, late * 100.0);
     }
-    if let Some(given_up) = outcome.given_up.filter(|share| *share > 0.0) {
+    if let Some(given_up) = outcome.given_up {
         figures.insert(Metric::GivenUpPercent, given_up * 100.0);
     }
     figures

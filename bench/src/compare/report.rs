@@ -129,8 +129,8 @@ impl<'a> CompareReport<'a> {
         let mut text = head("Ringlog and Kafka under the same load", self.setting);
         text.push_str(&self.limits.markdown());
         if let Some(cause) = &self.stopped_by {
-            let rounds = self.runs.iter().map(|run| run.round).max().unwrap_or(0);
-            text.push_str(&format!("\n**Not finished:** it ended in round {rounds}: {cause}.\n"));
+            let runs = self.runs.len();
+            text.push_str(&format!("\n**Not finished:** after {runs} runs it ended with: {cause}.\n"));
         }
         text.push_str(&format!(
             "\n{}\n\n{} round(s) of each case; in a round every side has its turn with the same load from the same \
@@ -198,7 +198,8 @@ impl<'a> CompareReport<'a> {
         let mut table = Table::new(std::iter::once(String::new()).chain(titles).chain(ratios));
         for metric in Metric::ALL {
             let find = |side: &Side| self.find(case.name, metric, *side);
-            if !self.sides.iter().any(|side| find(side).is_some()) {
+            let is_shown = |value: Spread| metric != Metric::GivenUpPercent || value.max > 0.0;
+            if !self.sides.iter().any(|side| find(side).is_some_and(|summary| is_shown(summary.value))) {
                 continue;
             }
             let values = self.sides.iter().map(|side| spread(find(side).map(|summary| summary.value)));
@@ -335,7 +336,7 @@ mod tests {
                 .to_markdown()
         };
         let text = report(Some("Kafka did not start"));
-        assert!(text.contains("ended in round 3: Kafka did not start.") && text.contains("600"), "{text}");
+        assert!(text.contains("after 4 runs it ended with: Kafka did not start.") && text.contains("600"), "{text}");
         assert!(!report(None).contains("Not finished"));
     }
 

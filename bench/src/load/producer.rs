@@ -113,7 +113,7 @@ pub(super) struct Producer<'a> {
     outbox: Outbox,
     in_flight: VecDeque<InFlight>,
     next_correlation_id: i32,
-    /// Requests released and sent by the schedule.
+    /// Requests that the schedule released, and those of them that were sent or given up.
     released: u64,
     sent: u64,
     /// Requests of the measured time that may still be made.
@@ -188,11 +188,12 @@ impl<'a> Producer<'a> {
     /// latencies count as what they are until now: they would be longer.
     pub(super) fn give_up_overdue(&mut self, now_ns: u64, recorder: &mut Recorder) -> u64 {
         let Pace::Fixed(schedule) = self.plan.pace else { return 0 };
+        let timed = self.context.workload.acks != Acks::None;
         let mut measured = 0;
         while now_ns >= self.plan.give_up_ns && self.sent < self.released {
             let begin_ns = schedule.due_ns(self.state.number, self.sent);
             let end_ns = now_ns;
-            recorder.record(&Sample { begin_ns, end_ns, requests: 0, batches: 0, records: 0, bytes: 0, timed: true });
+            recorder.record(&Sample { begin_ns, end_ns, requests: 0, batches: 0, records: 0, bytes: 0, timed });
             measured += u64::from(begin_ns >= self.plan.window.start_ns);
             self.sent += 1;
         }

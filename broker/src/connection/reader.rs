@@ -124,7 +124,7 @@ fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response
 struct Flow {
     /// The last read did not empty the socket, as far as one can tell.
     more_is_there: bool,
-    /// The last frames were large: of the next only the begin comes through shared memory.
+    /// The last frame was larger than the shared memory: of the next only the begin comes through it.
     frames_are_large: bool,
 }
 
@@ -138,6 +138,7 @@ async fn read_more(
     frames: &mut FrameAssembler,
     flow: &mut Flow,
 ) -> io::Result<usize> {
+    let is_large = frames.announced_bytes() >= READ_SCRATCH_BYTES;
     if flow.more_is_there
         && let Some(partial) = frames.partial_mut()
     {
@@ -145,7 +146,7 @@ async fn read_more(
         if let Some(read) = socket.try_read(partial)? {
             frames.extended();
             flow.more_is_there = read == room;
-            flow.frames_are_large = true;
+            flow.frames_are_large = is_large;
             return Ok(read);
         }
     }

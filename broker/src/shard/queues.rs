@@ -20,7 +20,7 @@ const SHARES_PRODUCE: usize = 1000;
 const SHARES_FETCH: usize = 600;
 /// Everything clients and operators ask for besides: metadata, offsets, groups, topics.
 const SHARES_CONTROL: usize = 300;
-/// Prewriting, retention, snapshots.
+/// Prewriting, read-ahead, retention, snapshots.
 const SHARES_BACKGROUND: usize = 100;
 
 /// Copying or sending this takes about 0.1 ms: whoever has done that, and goes on, is to [`take_a_breath`] first.
