@@ -306,7 +306,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "shard-journal-bytes-max",
         value_name: "BYTES",
         unit: "bytes per shard",
-        default: DefaultValue::Text("64MiB"),
+        default: DefaultValue::Text("16MiB"),
         summary: "Size of a shard's journal on disk, and of what of it is kept in memory",
         detail: "The journal's files are made when many partitions are written to at once. Too small, and small writes to \
                  many partitions are slower; larger, and a start after a crash has more to replay. 0 turns the journal \

@@ -73,7 +73,7 @@ fn samples(key: Key) -> [&'static str; 4] {
         Key::ShardResponseBytesMax => ["268435456", "65536", "65537", "65538"],
         Key::ShardTailCacheBytesMax => ["67108864", "0", "1", "2"],
         Key::ShardReadAheadBytesMax => ["33554432", "0", "1", "2"],
-        Key::ShardJournalBytesMax => ["67108864", "0", "4194304", "4294967296"],
+        Key::ShardJournalBytesMax => ["16777216", "0", "4194304", "4294967296"],
         Key::LogLevel => ["info", "trace", "debug", "warn"],
         // Only two words exist: each place is told from the weaker ones by the pairs below.
         Key::LogFormat => ["text", "json", "text", "json"],
@@ -321,6 +321,6 @@ fn the_journal_is_in_the_data_directory_unless_it_is_put_elsewhere() {
 #[test]
 fn limits_add_up_per_shard_without_overflow() {
     let memory = from_flags(&[]).unwrap().memory;
-    assert_eq!(memory.total_bytes_max(2), 2 * ((256 + 256 + 64 + 32 + 64) << 20));
+    assert_eq!(memory.total_bytes_max(2), 2 * ((256 + 256 + 64 + 32 + 16) << 20));
     assert_eq!(memory.total_bytes_max(usize::MAX), u64::MAX);
 }
