@@ -112,7 +112,7 @@ pub struct Outcome {
     /// Share of intended sends that were made more than 1 ms late by the client itself, 0.0 to 1.0; only at a fixed rate.
     pub late_sends: Option<f64>,
     /// Share of intended sends that were given up because the broker was too far behind, 0.0 to 1.0; only at a fixed rate.
-    /// Those of producing contain them, as long as they were by then; those from end to end do not.
+    /// Latencies of producing contain them, as long as they were by then; latencies from end to end do not.
     pub given_up: Option<f64>,
 }
 

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use super::response::{Response, ResponseBytes};
 use super::socket::WriteHalf;
 use super::{CloseReason, Connection};
-use crate::shard::queues::BREATH_BYTES;
+use crate::shard::queues::breathe_after;
 
 /// Pieces below this are copied together: a piece of its own costs the kernel about as much.
 const COPY_PIECE_BYTES_MAX: usize = 1024;
@@ -99,9 +99,7 @@ impl Sending {
             _ => CloseReason::Socket(error),
         })?;
         self.pieces.clear();
-        if std::mem::take(&mut self.gathered_bytes) >= BREATH_BYTES {
-            wal::file::glommio::take_a_breath().await;
-        }
+        breathe_after(std::mem::take(&mut self.gathered_bytes)).await;
         Ok(())
     }
 }

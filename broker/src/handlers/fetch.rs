@@ -31,7 +31,7 @@ use crate::purgatory::Watch;
 use crate::shard::Shard;
 use crate::shard::budget::Held;
 use crate::shard::message::ShardMessage;
-use crate::shard::queues::BREATH_BYTES;
+use crate::shard::queues::breathe_after;
 
 /// First version that names topics by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
@@ -361,9 +361,7 @@ pub async fn read_here(shard: &Rc<Shard>, forward: FetchForward) -> Vec<FetchedP
     for read in &forward.reads {
         let outcome = read_one(shard, read, &forward, total).await;
         total += outcome.bytes;
-        if outcome.bytes >= BREATH_BYTES {
-            wal::file::glommio::take_a_breath().await;
-        }
+        breathe_after(outcome.bytes).await;
         fetched.push(FetchedPartition { slot: read.slot, outcome });
     }
     if forward.mode == ReadMode::Read {

@@ -3,6 +3,8 @@
 //! Shares are relative: under full load a class gets its part of the core, idle shares go to the others. No class is
 //! `Latency::Matters`: with it, glommio 0.9 can put an executor to sleep that has runnable tasks.
 
+use std::time::Duration;
+
 use glommio::{Latency, Shares, TaskQueueHandle, executor};
 
 /// Handles of a shard's task queues.
@@ -23,8 +25,19 @@ const SHARES_CONTROL: usize = 300;
 /// Prewriting, read-ahead, retention, snapshots.
 const SHARES_BACKGROUND: usize = 100;
 
-/// Copying or sending this takes about 0.1 ms: whoever has done that, and goes on, is to [`take_a_breath`] first.
-pub const BREATH_BYTES: usize = 256 << 10;
+/// Copying or sending this takes about 0.1 ms.
+const BREATH_BYTES: usize = 256 << 10;
+/// A timer that has not expired when it is looked at first.
+const BREATH: Duration = Duration::from_micros(5);
+
+/// For whoever has just copied or sent `bytes`, and goes on: if that took its time, lets the shard's other tasks run, and the
+/// kernel learn and tell what is to be done. A yield of glommio's does neither before all other tasks of the queue have run,
+/// or 100 ms are over.
+pub async fn breathe_after(bytes: usize) {
+    if bytes >= BREATH_BYTES {
+        glommio::timer::sleep(BREATH).await;
+    }
+}
 
 impl TaskQueues {
     /// Creates the queues on the current executor.

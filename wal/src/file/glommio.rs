@@ -15,7 +15,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
@@ -108,15 +107,6 @@ fn io_error(error: GlommioError<()>) -> io::Error {
         Some(errno) => io::Error::from_raw_os_error(errno),
         None => error.into(),
     }
-}
-
-/// A timer that has not expired when it is looked at first.
-const BREATH: Duration = Duration::from_micros(5);
-
-/// Lets the other tasks of this thread's executor run, and the kernel learn and tell what is to be done. A yield of glommio's
-/// does neither before all other tasks of the queue have run, or 100 ms are over.
-pub async fn take_a_breath() {
-    ::glommio::timer::sleep(BREATH).await;
 }
 
 async fn blocking<T: Send + 'static>(

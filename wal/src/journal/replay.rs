@@ -38,7 +38,8 @@ pub enum ReplayError {
     #[error(transparent)]
     Damaged(#[from] JournalDamage),
     #[error(
-        "{} and {} are both of topic {} partition {}: which of them the journal belongs to is unknown. Move the copy out          of the data directory",
+        "{} and {} are both of topic {} partition {}: which of them the journal belongs to is unknown. Move the copy out of \
+         the data directory",
         first.display(), second.display(), identity.topic_id, identity.partition
     )]
     TwoDirectories { identity: LogIdentity, first: PathBuf, second: PathBuf },
