@@ -1,8 +1,12 @@
 //! Chunks of segments that were read from disk, for the readers that follow and for read-ahead.
 //!
 //! Contract: a chunk is [`CHUNK_BYTES`] at a multiple of that in a segment, wholly written, so its content never changes
-//! under its segment's uid. Memory is bounded over all logs of the shard; the chunk used longest ago goes first. Two
-//! readers that want the same chunk share one read.
+//! under its segment's uid. Memory is bounded over all logs of the shard. Of the chunks that somebody had, the one used
+//! longest ago goes first; what was read ahead stays until it is used, within [`ReadCache::ahead_max`], or stale. Two readers that
+//! want the same chunk share one read.
+//!
+//! That what was used goes before what was not is what keeps readers of many logs from reading everything twice: used
+//! longest ago alone would throw away what was read ahead first, which is what is wanted next.
 //!
 //! Deliberately absent: the tail, which still grows, and checksums (`reader` checks each frame it hands out).
 
@@ -32,7 +36,10 @@ enum Slot<S: Storage> {
     Loading,
     Ready {
         buffer: ReadBuffer<S>,
+        /// Or when it came.
         last_use: u64,
+        /// Nobody had it yet, or not all of it.
+        is_ahead: bool,
     },
 }
 
@@ -43,7 +50,7 @@ pub(crate) struct ReadCache<S: Storage> {
     uses: Cell<u64>,
     loaded: Notify,
     pub(crate) limit: ReadLimit,
-    /// Half of the memory's worth at most.
+    /// At most [`ReadCache::ahead_max`], like all that is ahead.
     queued: RefCell<VecDeque<QueuedChunk<S>>>,
     ahead_readers: Rc<Cell<usize>>,
 }
@@ -110,14 +117,14 @@ impl<S: Storage> ReadCache<S> {
         }
         let mark = LoadingMark { cache: self, key };
         let turn = self.limit.turn(ReadKind::Demanded).await;
-        let buffer = self.load(key, file).await?;
+        let buffer = self.load(key, file, ReadKind::Demanded).await?;
         drop((turn, mark));
         Ok(buffer)
     }
 
-    async fn load(&self, key: ChunkKey, file: &Rc<S::File>) -> Result<ReadBuffer<S>, IoError> {
+    async fn load(&self, key: ChunkKey, file: &Rc<S::File>, kind: ReadKind) -> Result<ReadBuffer<S>, IoError> {
         let buffer = file.read_at(key.chunk * CHUNK_BYTES as u64, CHUNK_BYTES).await?;
-        self.put(key, buffer.clone());
+        self.put(key, buffer.clone(), kind);
         Ok(buffer)
     }
 
@@ -126,23 +133,51 @@ impl<S: Storage> ReadCache<S> {
         self.slots.borrow().contains_key(&ChunkKey { segment_uid, chunk })
     }
 
-    /// Queues chunks, none of which is here, to be read ahead. Gives the readers that are to run for it. Where more is queued
-    /// than may be, what was queued first is given up: whoever needs it reads it.
+    /// A reader stopped within this chunk and is likely to go on there: it counts as ahead again.
+    pub(crate) fn keep(&self, segment_uid: u64, chunk: u64) {
+        if let Some(Slot::Ready { is_ahead, .. }) = self.slots.borrow_mut().get_mut(&ChunkKey { segment_uid, chunk }) {
+            *is_ahead = true;
+        }
+    }
+
+    /// Chunks that are ahead of their readers at most, on their way or here. The rest of the memory is for those in use.
+    fn ahead_max(&self) -> usize {
+        (self.chunks_max * 3 / 4).max(1)
+    }
+
+    /// Queues chunks, none of which is here, to be read ahead, the first ones as far as there is room. Gives the readers that
+    /// are to run for what is queued.
     pub(crate) fn queue(&self, segment_uid: u64, chunks: &[u64], file: &Rc<S::File>) -> Vec<AheadReader> {
+        let room = self.ahead_max().saturating_sub(self.count_ahead());
         let mut queued = self.queued.borrow_mut();
-        for &chunk in chunks {
+        for &chunk in chunks.iter().take(room) {
             let key = ChunkKey { segment_uid, chunk };
             self.slots.borrow_mut().insert(key, Slot::Queued);
             queued.push_back(QueuedChunk { key, file: file.clone() });
         }
-        while queued.len() > (self.chunks_max / 2).max(1)
-            && let Some(QueuedChunk { key, .. }) = queued.pop_front()
-        {
-            self.remove_if(key, |slot| matches!(slot, Slot::Queued));
-        }
         let wanted = queued.len().min(IN_FLIGHT_MAX - 1);
         let readers = self.ahead_readers.get()..wanted;
         readers.map(|_| AheadReader::new(&self.ahead_readers)).collect()
+    }
+
+    /// How many chunks nobody had yet. Those whose reader has not come while the memory's content was used twice over are
+    /// forgotten: it went elsewhere, or is too slow to be read ahead for.
+    fn count_ahead(&self) -> usize {
+        let stale_before = self.uses.get().saturating_sub(2 * self.chunks_max as u64);
+        let mut slots = self.slots.borrow_mut();
+        let mut ahead = 0;
+        slots.retain(|_, slot| match slot {
+            Slot::Ready { is_ahead: true, last_use, .. } if *last_use < stale_before => false,
+            Slot::Ready { is_ahead, .. } => {
+                ahead += usize::from(*is_ahead);
+                true
+            }
+            Slot::Queued | Slot::Loading => {
+                ahead += 1;
+                true
+            }
+        });
+        ahead
     }
 
     /// Reads what is queued, as long as there is something.
@@ -152,7 +187,7 @@ impl<S: Storage> ReadCache<S> {
             let Some(QueuedChunk { key, file }) = self.next_queued() else { return };
             let _mark = LoadingMark { cache: self, key };
             // An error shows again when the chunk is read in earnest.
-            let _ = self.load(key, &file).await;
+            let _ = self.load(key, &file, ReadKind::Ahead).await;
         }
     }
 
@@ -185,25 +220,25 @@ impl<S: Storage> ReadCache<S> {
                 Some(None)
             }
             Some(Slot::Loading) => None,
-            Some(Slot::Ready { buffer, last_use }) => {
-                *last_use = self.next_use();
+            Some(Slot::Ready { buffer, last_use, is_ahead }) => {
+                (*last_use, *is_ahead) = (self.next_use(), false);
                 Some(Some(buffer.clone()))
             }
         }
     }
 
-    fn put(&self, key: ChunkKey, buffer: ReadBuffer<S>) {
+    fn put(&self, key: ChunkKey, buffer: ReadBuffer<S>, kind: ReadKind) {
         let mut slots = self.slots.borrow_mut();
-        slots.insert(key, Slot::Ready { buffer, last_use: self.next_use() });
-        let ready = |(key, slot): (&ChunkKey, &Slot<S>)| match slot {
+        slots.insert(key, Slot::Ready { buffer, last_use: self.next_use(), is_ahead: kind == ReadKind::Ahead });
+        let goes_by = |(key, slot): (&ChunkKey, &Slot<S>)| match slot {
             Slot::Queued | Slot::Loading => None,
-            Slot::Ready { last_use, .. } => Some((*last_use, *key)),
+            Slot::Ready { last_use, is_ahead, .. } => Some((*is_ahead, *last_use, *key)),
         };
         // One was added, so one at most is too many.
-        if slots.iter().filter_map(ready).count() > self.chunks_max
-            && let Some((_, oldest)) = slots.iter().filter_map(ready).min()
+        if slots.values().filter(|slot| matches!(slot, Slot::Ready { .. })).count() > self.chunks_max
+            && let Some((.., first)) = slots.iter().filter_map(goes_by).min()
         {
-            slots.remove(&oldest);
+            slots.remove(&first);
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A disk serves a commit among the reads that are queued there: behind many of them an acknowledgement takes tens of times
 //! as long, while a few reads of a chunk each reach the disk's bandwidth all the same (measured in docs/performance.md). So
-//! reads wait here instead of there, for their turn: few have it at a time, fewer while there are commits. What somebody
-//! waits for goes before read-ahead, in the order of coming, and read-ahead never has all turns.
+//! reads wait here instead of there, for their turn: few have it at a time, one while there are commits. What somebody
+//! waits for goes before read-ahead, in the order of coming, and read-ahead leaves a turn free where there are several.
 //!
 //! Deliberately absent: writes and syncs, which never wait for a read.
 
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// While there are no commits.
 pub(crate) const IN_FLIGHT_MAX: usize = 16;
 /// While there are.
-const IN_FLIGHT_BESIDE_COMMITS: usize = 2;
+const IN_FLIGHT_BESIDE_COMMITS: usize = 1;
 /// So long after a commit the next is expected.
 const COMMITS_LAST: Duration = Duration::from_secs(1);
 
@@ -110,7 +110,7 @@ impl ReadLimit {
             let demanded = self.demanded.borrow_mut().pop_front();
             let waiter = match demanded {
                 Some(waiter) => waiter,
-                None if self.ahead_in_flight.get() + 1 < max => {
+                None if self.ahead_in_flight.get() + 1 < max || self.in_flight.get() == 0 => {
                     let Some(waiter) = self.ahead.borrow_mut().pop_front() else { return };
                     self.ahead_in_flight.set(self.ahead_in_flight.get() + 1);
                     waiter
@@ -226,6 +226,19 @@ mod tests {
         drop(ahead);
         turns.clear();
         assert_eq!((limit.in_flight.get(), limit.ahead_in_flight.get()), (0, 0));
+    }
+
+    #[test]
+    fn read_ahead_has_the_only_turn_if_nobody_demands_it() {
+        let limit = ReadLimit::default();
+        limit.begin_commit();
+        let ahead = at_once(&limit, ReadKind::Ahead);
+        let next = Asked::new(&limit, ReadKind::Ahead);
+        let demanded = Asked::new(&limit, ReadKind::Demanded);
+        drop(ahead);
+        assert!(demanded.was_woken() && !next.was_woken());
+        drop(demanded);
+        assert!(next.was_woken());
     }
 
     #[test]

@@ -414,6 +414,7 @@ impl<S: Storage> LogInner<S> {
         };
         let cache = &self.shard.read_cache;
         let first = end / chunk_bytes;
+        cache.keep(segment.uid, first);
         let wanted: Vec<u64> = (first..first + READ_AHEAD_CHUNKS)
             .filter(|chunk| (chunk + 1) * chunk_bytes <= limit && !cache.has(segment.uid, *chunk))
             .collect();

@@ -105,15 +105,18 @@ fn readers_that_never_run_or_end_half_way_hold_up_nobody() {
 }
 
 #[test]
-fn the_queue_is_bounded_and_gives_the_oldest_up() {
-    let (cache, file) = (cache_of(8), file_of(6));
-    let readers = cache.queue(SEGMENT, &[0, 1, 2, 3, 4, 5], &file);
-    let marked: Vec<u64> = (0..6).filter(|chunk| cache.has(SEGMENT, *chunk)).collect();
-    assert_eq!((marked.as_slice(), readers.len()), ([2, 3, 4, 5].as_slice(), 4));
+fn what_is_ahead_is_bounded_and_the_next_chunks_come_first() {
+    let (cache, file) = (cache_of(8), file_of(10));
+    let readers = cache.queue(SEGMENT, &[0, 1, 2, 3, 4, 5, 6, 7], &file);
+    let marked: Vec<u64> = (0..8).filter(|chunk| cache.has(SEGMENT, *chunk)).collect();
+    assert_eq!((marked.as_slice(), readers.len()), ([0, 1, 2, 3, 4, 5].as_slice(), 6));
     for reader in readers {
         run(cache.read_ahead(reader));
     }
+    assert!(cache.queue(SEGMENT, &[6], &file).is_empty(), "there is no room");
     assert_eq!(demanded(&cache, &file, 0), 0);
+    assert_eq!(cache.queue(SEGMENT, &[6, 7], &file).len(), 1, "room for one");
+    assert!(cache.has(SEGMENT, 6) && !cache.has(SEGMENT, 7));
 }
 
 #[test]
@@ -123,4 +126,62 @@ fn memory_is_bounded_and_what_was_used_longest_ago_goes() {
         demanded(&cache, &file, chunk);
     }
     assert!(is_ready(&cache, 0) && !cache.has(SEGMENT, 1) && is_ready(&cache, 2));
+}
+
+#[test]
+fn what_was_read_ahead_outlives_what_was_used_since() {
+    let (cache, file) = (cache_of(4), file_of(20));
+    for reader in cache.queue(SEGMENT, &[0, 1, 2], &file) {
+        run(cache.read_ahead(reader));
+    }
+    for chunk in 10..15 {
+        demanded(&cache, &file, chunk);
+    }
+    assert!((0..3).all(|chunk| is_ready(&cache, chunk)) && is_ready(&cache, 14) && !cache.has(SEGMENT, 13));
+    // Once it was had it goes like all others, unless its reader stopped within it.
+    demanded(&cache, &file, 0);
+    demanded(&cache, &file, 1);
+    cache.keep(SEGMENT, 1);
+    demanded(&cache, &file, 15);
+    demanded(&cache, &file, 16);
+    assert!(!cache.has(SEGMENT, 0) && is_ready(&cache, 1) && is_ready(&cache, 2) && is_ready(&cache, 16));
+}
+
+#[test]
+fn what_nobody_comes_for_makes_room_at_last() {
+    let (cache, file) = (cache_of(4), file_of(20));
+    for reader in cache.queue(SEGMENT, &[0, 1, 2], &file) {
+        run(cache.read_ahead(reader));
+    }
+    assert!(cache.queue(SEGMENT, &[3], &file).is_empty());
+    for chunk in 4..16 {
+        demanded(&cache, &file, chunk);
+    }
+    assert_eq!(cache.queue(SEGMENT, &[3, 16, 17, 18], &file).len(), 3);
+    assert!((0..3).all(|chunk| !cache.has(SEGMENT, chunk)));
+}
+
+#[test]
+fn readers_of_many_logs_read_nothing_twice() {
+    const LOGS: u64 = 4;
+    const CHUNKS: u64 = 40;
+    let (cache, file) = (cache_of(16), file_of(CHUNKS as u8));
+    let mut reads = 0;
+    // Each goes on by a chunk and a half, in turn, and has four chunks read ahead.
+    for halves in (0..2 * CHUNKS).step_by(3) {
+        for log in 0..LOGS {
+            let (first, end) = (halves / 2, ((halves + 3) / 2).min(CHUNKS - 1));
+            for chunk in first..=end {
+                reads += usize::from(!cache.has(log, chunk));
+                run(cache.chunk(log, &file, chunk)).unwrap();
+            }
+            cache.keep(log, end);
+            let ahead: Vec<u64> = (end..(end + 4).min(CHUNKS)).filter(|chunk| !cache.has(log, *chunk)).collect();
+            for reader in cache.queue(log, &ahead, &file) {
+                run(cache.read_ahead(reader));
+            }
+            reads += ahead.iter().filter(|chunk| cache.has(log, **chunk)).count();
+        }
+    }
+    assert_eq!(reads as u64, LOGS * CHUNKS);
 }
