@@ -43,7 +43,14 @@ impl Timing {
         });
         let requests_max = workload.records.map(|records| records.div_ceil(workload.request_records()));
         let end_ns = self.window.end_ns;
-        let give_up_ns = end_ns.saturating_add((workload.give_up_seconds * SECOND_NS) as u64);
+        // By then all that was asked for is due, whichever of the two ends it.
+        let last_due_ns = match (workload.rate, workload.records) {
+            (Some(rate), Some(records)) => {
+                end_ns.min(self.window.start_ns.saturating_add((records as f64 / rate * SECOND_NS) as u64))
+            }
+            _ => end_ns,
+        };
+        let give_up_ns = last_due_ns.saturating_add((workload.give_up_seconds * SECOND_NS) as u64);
         ProducePlan { pace, end_ns, give_up_ns, requests_max, window: self.window }
     }
 
@@ -126,6 +133,19 @@ mod tests {
         assert_eq!(at(1.0), (Phase::WarmUp, 0.5));
         assert_eq!(at(7.0), (Phase::Measuring, 0.5));
         assert_eq!(at(12.0), (Phase::Verifying, 0.0));
+    }
+
+    #[test]
+    fn what_is_late_is_given_up_whatever_ends_the_run() {
+        let give_up_seconds = |more: &str| {
+            let text = format!("name = 'w'\npartitions = 1\nrecord_size = 24\nwarmup_seconds = 2\n{more}");
+            let workload = Workload::parse("w", &text, &[]).unwrap();
+            timing(more).produce_plan(&workload).give_up_ns / 1_000_000_000
+        };
+        assert_eq!(give_up_seconds("duration_seconds = 10\nrate = 100"), 2 + 10 + 10);
+        assert_eq!(give_up_seconds("records = 3000\nrate = 100\ngive_up_seconds = 5"), 2 + 30 + 5);
+        assert_eq!(give_up_seconds("records = 3000\nrate = 100\nduration_seconds = 10"), 2 + 10 + 10);
+        assert!(give_up_seconds("records = 3000") > 1_000_000, "without a rate nothing is late");
     }
 
     #[test]
