@@ -3,6 +3,8 @@
 //! A delta says what differs from the image before it, with the names a shard would otherwise have to look up in an image
 //! that may no longer hold them. Changes that concern no shard (producer ids, the cluster's identity) have no delta.
 
+mod between;
+
 use crate::image::{MetadataImage, PartitionImage};
 use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord};
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
@@ -45,6 +47,12 @@ pub enum MetadataDelta {
 }
 
 impl MetadataDelta {
+    /// What a shard that knows `before` must be told to know `after`, of which no records in between are known.
+    #[must_use]
+    pub fn between(before: &MetadataImage, after: &MetadataImage) -> Vec<MetadataDelta> {
+        between::between(before, after)
+    }
+
     /// What `record` changes for shards, given the image it is about to be applied to. The record must fit that image.
     pub(crate) fn of(record: &MetadataRecord, before: &MetadataImage) -> Option<MetadataDelta> {
         Some(match record {

@@ -121,6 +121,11 @@ impl MetadataImage {
         self.configs.get(resource).cloned().unwrap_or_default()
     }
 
+    /// What is set on brokers and on all of them, without what is set on topics.
+    pub(crate) fn broker_config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
+        self.configs.keys().filter(|resource| !matches!(resource, ConfigResource::Topic(_)))
+    }
+
     /// First producer id that nobody was given.
     #[must_use]
     pub fn next_producer_id(&self) -> ProducerId {

@@ -10,6 +10,7 @@
 //! them to get the next image and its deltas, publish both to the shards, answer. Readers only ever see images; who
 //! orders the log (this node alone, or a quorum) is invisible to them.
 
+mod checked;
 pub mod cluster_id;
 pub mod config;
 pub mod controller;

@@ -5,6 +5,8 @@ use super::*;
 use crate::testing::{history, registration, request};
 use proptest::prelude::*;
 
+const WHAT: &str = "record batch";
+
 fn one_of_each() -> Vec<MetadataRecord> {
     let topic_id = TopicId(Uuid::from_u128(7));
     let config = |resource, value: Option<&str>| MetadataRecord::ConfigChanged {
@@ -47,7 +49,7 @@ fn version_1_is_these_bytes() {
 fn an_unknown_version_is_named() {
     let mut bytes = encode(&one_of_each());
     bytes[0] = VERSION + 1;
-    assert_eq!(decode(&bytes), Err(CodecError::UnknownVersion { found: VERSION + 1 }));
+    assert_eq!(decode(&bytes), Err(CodecError::UnknownVersion { what: WHAT, found: VERSION + 1, newest: VERSION }));
     let text = decode(&bytes).unwrap_err().to_string();
     assert_eq!(text, "record batch has format version 2, this program reads versions 1 to 1: use a newer one");
 }
@@ -56,9 +58,12 @@ fn an_unknown_version_is_named() {
 fn trailing_bytes_and_short_batches_are_refused() {
     let with_crc = |body: &[u8]| [&[VERSION][..], &crc32fast::hash(body).to_le_bytes()[..], body].concat();
     let body = encode(&one_of_each())[5..].to_vec();
-    assert_eq!(decode(&with_crc(&[&body[..], b"xy"].concat())), Err(CodecError::TrailingBytes { bytes: 2 }));
+    assert_eq!(
+        decode(&with_crc(&[&body[..], b"xy"].concat())),
+        Err(CodecError::TrailingBytes { what: WHAT, bytes: 2 })
+    );
     assert!(matches!(decode(&with_crc(&body[..body.len() - 1])), Err(CodecError::Malformed { .. })));
-    assert_eq!(decode(&[VERSION, 0, 0]), Err(CodecError::Truncated { found_bytes: 3 }));
+    assert_eq!(decode(&[VERSION, 0, 0]), Err(CodecError::Truncated { what: WHAT, found_bytes: 3 }));
 }
 
 proptest! {
