@@ -17,7 +17,7 @@ use glommio::ExecutorJoinHandle;
 use metadata::cluster_id::ClusterId;
 use metadata::config::{BrokerConfig, ConfigLayers};
 use metadata::controller::bootstrap_records;
-use metadata::store::MetadataStore;
+use metadata::store::DataDirectory;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wal::journal::ReplayReport;
@@ -94,10 +94,10 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let min_insync_replicas =
         BrokerConfig::resolve(&ConfigLayers::of_static(&config.static_config)).topic_defaults.min_insync_replicas;
     let bootstrap = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
-    let (store, image) = MetadataStore::open(&data_dir, config.node_id, &bootstrap)?;
-    let cluster_id = store.identity().cluster_id.to_string();
-    crate::orphans::remove(&data_dir, &image)
-        .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
+    let (publish, published) = mpsc::unbounded_channel();
+    let internal_address = config.internal.advertised_as(config.internal.listen.port).to_string();
+    let (directory, opened) = DataDirectory::open(&data_dir, config.node_id, &internal_address, &bootstrap, publish)?;
+    let cluster_id = directory.identity().cluster_id.to_string();
     tracing::info!(
         node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
         version = env!("CARGO_PKG_VERSION"), "ringlog starts"
@@ -116,6 +116,11 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         config.static_config.clone(),
         config.memory,
     ));
+    let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
+    let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
+    let mut core = MetadataCore::start(directory, opened, published, settings.clone(), command_senders).await?;
+    crate::orphans::remove(&data_dir, core.image())
+        .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
     let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
     let journal = journal_dir.of_shards().map(Path::to_owned);
     if journal_dir.needs_replay() {
@@ -126,11 +131,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
 
     let (client, requests) = MetadataClient::new();
     let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
-    let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let inboxes: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
-    let mut core = MetadataCore::new(store, image, settings.clone(), command_senders);
-    core.register(&advertised)?;
+    core.register(&advertised).await?;
 
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let (events, mut shard_events) = mpsc::unbounded_channel();
@@ -196,7 +198,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     health.set(Readiness::Ready);
     tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
 
-    let mut core = tokio::spawn(core.run(requests));
+    let (keep_core, stop_core) = oneshot::channel();
+    let mut core = tokio::spawn(core.run(requests, stop_core));
     let failure = tokio::select! {
         signal = stop.recv() => {
             tracing::info!(signal, "stopping");
@@ -269,7 +272,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     };
     tokio::select! {
         ended = ending => match ended {
-            Ok(()) => tracing::info!("stopped"),
+            Ok(()) => {}
             Err(failure) => {
                 failed(&failure);
                 std::process::exit(1);
@@ -279,6 +282,11 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             tracing::warn!(signal, "told to stop again: ending at once; the next start scans the logs");
             std::process::exit(1);
         }
+    }
+    drop(keep_core);
+    match core.await.expect("a panic ends the process") {
+        Ok(()) => tracing::info!("stopped"),
+        Err(error) => tracing::warn!(%error, "the metadata core did not stop in order"),
     }
     Ok(())
 }

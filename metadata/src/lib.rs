@@ -5,6 +5,7 @@
 //! - [`config`]: the table of configs, their resolution and description.
 //! - [`controller`]: decisions on an image and a request, as pure functions that give records and an answer.
 //! - [`store`]: the records on this node's disk, and the identity of its data directory.
+//! - [`raft`]: the records in the order that a quorum agrees on.
 //!
 //! A change runs like this on the metadata thread: decide on the current image, commit the records to the store, apply
 //! them to get the next image and its deltas, publish both to the shards, answer. Readers only ever see images; who
@@ -16,6 +17,7 @@ pub mod config;
 pub mod controller;
 pub mod delta;
 pub mod image;
+pub mod raft;
 pub mod record;
 mod shown;
 pub mod store;

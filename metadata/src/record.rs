@@ -6,7 +6,7 @@
 //! New kinds of records are added at the end of [`MetadataRecord`]; the meaning of the existing ones never changes.
 
 pub mod codec;
-mod newtype_serde;
+pub(crate) mod newtype_serde;
 #[cfg(test)]
 mod tests;
 

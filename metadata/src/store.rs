@@ -1,38 +1,40 @@
-//! The metadata log of this node, durable, and the identity of the data directory it lies in.
+//! A node's data directory: whose it is, who uses it, and the database that its metadata lies in.
 //!
-//! Contract: [`MetadataStore::commit`] returns once the records are on disk; after a crash, [`MetadataStore::open`] gives
-//! the image of every commit that returned, and of the one that was under way either all or nothing. One process at a time
-//! owns a directory, and a directory belongs to one node of one cluster for ever.
+//! Contract: one process at a time owns a directory, and a directory belongs to one node of one cluster for ever. It comes to
+//! be whole or not at all: after a crash at any moment of a first start the next one begins anew or goes on.
 //!
-//! An embedded database (redb) holds a snapshot and the records since; both carry checksums of their own besides the
-//! database's. All calls block on the disk: they are for the metadata thread.
+//! The embedded database (redb) holds what Raft keeps ([`crate::raft`]) and the identity once more, each value with a checksum
+//! of its own besides the database's.
 //!
 //! Deliberately absent: repair. Damage is reported with its place and left for a human.
 
-mod database;
+pub(crate) mod database;
 mod identity;
 mod lock;
+mod single_node;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use database::DatabaseError;
 pub use identity::{Identity, IdentityError};
 pub use lock::LockError;
 
-use crate::delta::MetadataDelta;
 use crate::image::{ApplyError, MetadataImage};
+use crate::raft::{self, LoadError, Member, Opened, Published, first_state};
 use crate::record::MetadataRecord;
-use database::MetadataDatabase;
+use database::Found;
 use lock::DirectoryLock;
 use protocol::newtypes::BrokerId;
+use redb::Database;
 use std::io;
 use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
 
 const DATABASE_FILE: &str = "metadata.redb";
 const NEW_DATABASE_FILE: &str = "metadata.redb.new";
-/// Free space below which nothing is written, in bytes. The database cannot go on after a write failed for want of space,
-/// so one is not begun that could; 64 MiB is far above what a commit takes, whatever else writes meanwhile.
-const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Free space below which metadata is not changed, in bytes. The database cannot go on after a write failed for want of space,
+/// so one is not begun that could; 64 MiB is far above what a change takes, whatever else writes meanwhile.
+pub const FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// The data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,10 @@ pub enum OpenError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Raft(#[from] LoadError),
+    #[error("cannot start the metadata log's thread: {0}")]
+    Thread(io::Error),
     #[error(
         "{} says that this directory belongs to a node, and its metadata {} is gone: put it back, or start with an empty \
          directory", identity.display(), database.display()
@@ -59,105 +65,62 @@ pub enum OpenError {
     Bootstrap(ApplyError),
 }
 
-/// A change could not be made durable.
+/// The disk is too full for metadata to be changed; votes and Raft's own entries are still written.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The decision was wrong; nothing was written, and the store goes on.
-    #[error(transparent)]
-    Misfit(#[from] ApplyError),
-    /// Nothing was written, and the store goes on.
-    #[error(
-        "{} has {free_bytes} bytes free, and metadata is not changed below {minimum_bytes}: free some space",
-        path.display()
-    )]
-    NoSpace { path: PathBuf, free_bytes: u64, minimum_bytes: u64 },
-    /// Whether the change is on disk is not known: the process must end, and the next start will see.
-    #[error(transparent)]
-    Failed(#[from] DatabaseError),
+#[error(
+    "{} has {free_bytes} bytes free, and metadata is not changed below {FREE_BYTES_MIN}: free some space", path.display()
+)]
+pub struct NoSpace {
+    pub path: PathBuf,
+    pub free_bytes: u64,
 }
 
-/// A durable change.
+/// Owns a data directory as long as it exists.
 #[derive(Debug)]
-pub struct Committed {
-    /// The image that the change led to.
-    pub image: MetadataImage,
-    /// What shards must know of it, in order.
-    pub deltas: Vec<MetadataDelta>,
-}
-
-/// The metadata log on this node's disk.
-#[derive(Debug)]
-pub struct MetadataStore {
-    database: MetadataDatabase,
-    directory: PathBuf,
+pub struct DataDirectory {
+    path: PathBuf,
     identity: Identity,
-    image: MetadataImage,
-    free_bytes_min: u64,
-    /// Held as long as the store is.
     _lock: DirectoryLock,
 }
 
-impl MetadataStore {
-    /// Takes possession of a data directory and loads its metadata; an empty or missing directory becomes one of this node
-    /// that starts with the records of `bootstrap` ([`crate::controller::bootstrap_records`]).
+impl DataDirectory {
+    /// Takes possession of a directory and loads what Raft kept in it; an empty or missing directory becomes the first one
+    /// of a new cluster of this node alone, reached at `internal_address`, which starts with the records of `bootstrap`
+    /// ([`crate::controller::bootstrap_records`]). Images in force are sent to `published` as they come.
     ///
     /// # Errors
     /// When another process has it, it is another node's, or what it holds is damaged or newer than this program.
     pub fn open(
-        directory: &Path,
+        path: &Path,
         node_id: BrokerId,
+        internal_address: &str,
         bootstrap: &[MetadataRecord],
-    ) -> Result<(MetadataStore, MetadataImage), OpenError> {
-        create_directory(directory).map_err(io_error("create", directory))?;
-        let lock = DirectoryLock::take(directory)?;
-        let path = directory.join(DATABASE_FILE);
-        let identity = Identity::read(directory)?;
+        published: mpsc::UnboundedSender<Published>,
+    ) -> Result<(DataDirectory, Opened), OpenError> {
+        create_directory(path).map_err(io_error("create", path))?;
+        let lock = DirectoryLock::take(path)?;
+        let database_path = path.join(DATABASE_FILE);
+        let identity = Identity::read(path)?;
         if let Some(identity) = &identity {
-            identity.check_node(directory, node_id)?;
+            identity.check_node(path, node_id)?;
         }
-        let exists = path.try_exists().map_err(io_error("look for", &path))?;
-        if exists {
-            let (database, image) = MetadataDatabase::open(&path)?;
-            let identity = complete_identity(directory, &path, identity, &database, &image, node_id)?;
-            return Ok(MetadataStore::new(database, directory, identity, image, lock));
-        }
-        if identity.is_some() {
-            let identity = Identity::path(directory);
-            return Err(OpenError::DatabaseMissing { identity, database: path });
-        }
-        let (database, identity, image) = create(directory, node_id, bootstrap)?;
-        Ok(MetadataStore::new(database, directory, identity, image, lock))
-    }
-
-    fn new(
-        database: MetadataDatabase,
-        directory: &Path,
-        identity: Identity,
-        image: MetadataImage,
-        lock: DirectoryLock,
-    ) -> (MetadataStore, MetadataImage) {
-        let store = MetadataStore {
-            database,
-            directory: directory.to_owned(),
-            identity,
-            image: image.clone(),
-            free_bytes_min: FREE_BYTES_MIN,
-            _lock: lock,
+        let exists = database_path.try_exists().map_err(io_error("look for", &database_path))?;
+        let (database, identity) = match (exists, identity) {
+            (true, identity) => {
+                let (database, stored) = open_database(&database_path, internal_address)?;
+                (database, complete_identity(path, &database_path, identity, stored, node_id)?)
+            }
+            (false, Some(_)) => {
+                let identity = Identity::path(path);
+                return Err(OpenError::DatabaseMissing { identity, database: database_path });
+            }
+            (false, None) => create(path, node_id, internal_address, bootstrap)?,
         };
-        (store, image)
-    }
-
-    /// Makes a batch of records durable, all or nothing, and gives what they lead to. Blocks until the disk has them.
-    pub fn commit(&mut self, records: &[MetadataRecord]) -> Result<Committed, CommitError> {
-        let (image, deltas) = self.image.apply_batch(records)?;
-        if records.is_empty() {
-            return Ok(Committed { image, deltas });
-        }
-        self.check_free_space()?;
-        self.database.append(self.image.metadata_offset(), records)?;
-        self.image = image.clone();
-        self.database.compact_if_due(&self.image)?;
-        Ok(Committed { image, deltas })
+        let opened = raft::open(database, &database_path, published).map_err(|error| match error {
+            raft::OpenError::Load(error) => OpenError::Raft(error),
+            raft::OpenError::Thread(error) => OpenError::Thread(error),
+        })?;
+        Ok((DataDirectory { path: path.to_owned(), identity, _lock: lock }, opened))
     }
 
     /// Whose directory this is.
@@ -166,14 +129,29 @@ impl MetadataStore {
         &self.identity
     }
 
-    fn check_free_space(&self) -> Result<(), CommitError> {
-        let stat = rustix::fs::statvfs(&self.directory)
-            .map_err(|errno| DatabaseError::Io { path: self.directory.clone(), source: errno.into() })?;
-        let (free_bytes, minimum_bytes) = (stat.f_bavail.saturating_mul(stat.f_frsize), self.free_bytes_min);
-        if free_bytes < minimum_bytes {
-            return Err(CommitError::NoSpace { path: self.directory.clone(), free_bytes, minimum_bytes });
+    /// Whether there is room for metadata to be changed.
+    pub fn check_free_space(&self) -> Result<(), NoSpace> {
+        // A file system that does not tell is taken for one with room: the write will.
+        let free_bytes =
+            rustix::fs::statvfs(&self.path).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        if free_bytes < FREE_BYTES_MIN {
+            return Err(NoSpace { path: self.path.clone(), free_bytes });
         }
         Ok(())
+    }
+}
+
+/// Opens a database, converting one of the format before Raft.
+fn open_database(path: &Path, internal_address: &str) -> Result<(Database, Identity), OpenError> {
+    match database::open(path)? {
+        Found::Current(database, identity) => Ok((database, identity)),
+        Found::SingleNode(database, identity) => {
+            let image = single_node::load(&database, path)?;
+            let state = first_state(image, identity.node_id, member(&identity, internal_address));
+            single_node::convert(&database, path, &state)?;
+            tracing::info!(path = %path.display(), "metadata was converted to the format with Raft's log");
+            Ok((database, identity))
+        }
     }
 }
 
@@ -182,8 +160,9 @@ impl MetadataStore {
 fn create(
     directory: &Path,
     node_id: BrokerId,
+    internal_address: &str,
     bootstrap: &[MetadataRecord],
-) -> Result<(MetadataDatabase, Identity, MetadataImage), OpenError> {
+) -> Result<(Database, Identity), OpenError> {
     let (image, _) = MetadataImage::default().apply_batch(bootstrap).map_err(OpenError::Bootstrap)?;
     let cluster_id = image.cluster_id().ok_or(OpenError::NoCluster)?;
     let identity = Identity { cluster_id, node_id, directory_id: uuid::Uuid::new_v4() };
@@ -193,32 +172,33 @@ fn create(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("remove", &new_path)(error)),
     }
-    let mut database = MetadataDatabase::create(&new_path, &identity)?;
-    database.append(0, bootstrap)?;
+    let state = first_state(image, node_id, member(&identity, internal_address));
+    let database = database::create(&new_path, &identity, &state)?;
     std::fs::rename(&new_path, &path).map_err(io_error("rename to", &path))?;
     sync_directory(directory).map_err(io_error("sync", directory))?;
     identity.write(directory)?;
-    database.renamed(&path);
-    Ok((database, identity, image))
+    Ok((database, identity))
+}
+
+fn member(identity: &Identity, internal_address: &str) -> Member {
+    Member { directory_id: identity.directory_id, address: internal_address.to_owned() }
 }
 
 /// Holds the identity file against the database, and writes it anew where a crash at the first start left none.
 fn complete_identity(
     directory: &Path,
-    path: &Path,
+    database: &Path,
     identity: Option<Identity>,
-    database: &MetadataDatabase,
-    image: &MetadataImage,
+    stored: Identity,
     node_id: BrokerId,
 ) -> Result<Identity, OpenError> {
-    let stored = database.identity().clone();
     match identity {
-        Some(identity) if image.cluster_id() == Some(identity.cluster_id) => Ok(identity),
+        Some(identity) if identity.cluster_id == stored.cluster_id => Ok(identity),
         Some(identity) => Err(OpenError::ClusterMismatch {
             identity: Identity::path(directory),
-            database: path.to_owned(),
+            database: database.to_owned(),
             expected: identity.cluster_id.to_string(),
-            found: image.cluster_id().map_or("none".to_owned(), |id| id.to_string()),
+            found: stored.cluster_id.to_string(),
         }),
         None => {
             stored.check_node(directory, node_id)?;

@@ -13,7 +13,11 @@ use crate::config::{LogConfig, LogFormat};
 /// If the process has a log output already.
 pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     // The filter was checked when the configuration was read, so nothing is lost here.
-    let filter = EnvFilter::builder().parse_lossy(&config.filter);
+    let mut filter = EnvFilter::builder().parse_lossy(&config.filter);
+    // It tells every step of every vote at the level that we tell a start at: only whoever names it wants to read that.
+    if !config.filter.contains("openraft") {
+        filter = filter.add_directive("openraft=warn".parse().expect("it is one"));
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,13 +1,14 @@
 //! The metadata core: the one thread that changes the cluster's metadata, and what shards ask of it.
 //!
-//! A change runs in order: decide on the current image (pure, [`metadata::controller`]), commit the records to disk,
-//! publish image and deltas to every shard, wait until all have applied them, answer. So whoever gets an answer finds the
-//! change in effect on every shard: a created topic can be written to, a deleted one is gone.
+//! A change runs in order: decide on the current image (pure, [`metadata::controller`]), have the quorum agree on the records
+//! ([`metadata::raft`]), publish image and deltas to every shard, wait until all have applied them, answer. So whoever gets an
+//! answer finds the change in effect on every shard: a created topic can be written to, a deleted one is gone.
 //!
-//! Record data never comes here, and shards never touch the store.
+//! Record data never comes here, and shards never see the quorum.
 
 pub mod http;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -21,8 +22,9 @@ use metadata::controller::{
 };
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
+use metadata::raft::{Alone, Command, Node, NodeStopped, Opened, Outcome, ProposeError, Published};
 use metadata::record::{BrokerRegistration, ConfigResource, MetadataRecord};
-use metadata::store::{CommitError, Committed, MetadataStore};
+use metadata::store::DataDirectory;
 use protocol::TopicId;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -46,6 +48,9 @@ pub enum RequestFailed {
     /// Kafka: `UNKNOWN_SERVER_ERROR`.
     #[error("producer ids are exhausted")]
     ProducerIdsExhausted,
+    /// Kafka: `NOT_CONTROLLER`.
+    #[error("{0}")]
+    NotController(String),
     /// Kafka: `COORDINATOR_NOT_AVAILABLE` or whatever the API retries on.
     #[error("the broker is shutting down")]
     Stopping,
@@ -57,6 +62,7 @@ impl RequestFailed {
         match self {
             RequestFailed::NoSpace(_) => ResponseError::KafkaStorageError,
             RequestFailed::Misfit(_) | RequestFailed::ProducerIdsExhausted => ResponseError::UnknownServerError,
+            RequestFailed::NotController(_) => ResponseError::NotController,
             RequestFailed::Stopping => ResponseError::RequestTimedOut,
         }
     }
@@ -119,29 +125,41 @@ impl MetadataClient {
 
 /// The metadata core cannot go on; the process must end.
 #[derive(Debug, thiserror::Error)]
-#[error("metadata could not be made durable: {0}")]
-pub struct CoreError(#[from] CommitError);
+pub enum CoreError {
+    #[error(transparent)]
+    Stopped(#[from] NodeStopped),
+    #[error("this process could not be registered: {0}")]
+    Registration(RequestFailed),
+}
 
 /// The state of the metadata core.
 pub struct MetadataCore {
-    store: MetadataStore,
+    directory: DataDirectory,
+    node: Node,
+    /// Images in force, as the quorum's log leads to them.
+    published: mpsc::UnboundedReceiver<Published>,
     image: MetadataImage,
     settings: Arc<Settings>,
     broker_config: BrokerConfig,
     shards: Vec<Sender<ShardCommand>>,
-    /// This process's registration while the disk was too full to hold it.
-    unstored: Vec<MetadataRecord>,
 }
 
 impl MetadataCore {
-    pub fn new(
-        store: MetadataStore,
-        image: MetadataImage,
+    /// Starts this node's part in the quorum. The image is current when this returns.
+    pub async fn start(
+        directory: DataDirectory,
+        opened: Opened,
+        published: mpsc::UnboundedReceiver<Published>,
         settings: Arc<Settings>,
         shards: Vec<Sender<ShardCommand>>,
-    ) -> MetadataCore {
+    ) -> Result<MetadataCore, CoreError> {
+        let image = opened.state_machine.image().clone();
         let broker_config = image.broker_config(settings.broker, settings.static_config());
-        MetadataCore { store, image, settings, broker_config, shards, unstored: Vec::new() }
+        let mut node = Node::start(settings.broker, opened, Alone).await?;
+        node.lead_alone().await?;
+        let mut core = MetadataCore { directory, node, published, image, settings, broker_config, shards };
+        core.take_published();
+        Ok(core)
     }
 
     pub fn image(&self) -> &MetadataImage {
@@ -152,8 +170,9 @@ impl MetadataCore {
         &self.broker_config
     }
 
-    /// Registers this process, before any shard runs: a new incarnation, and a new epoch for whatever it leads.
-    pub fn register(&mut self, advertised: &HostPort) -> Result<(), CoreError> {
+    /// Registers this process, before any shard runs: a new incarnation, and a new epoch for whatever it leads. On a full disk
+    /// too, since reads must go on over a restart.
+    pub async fn register(&mut self, advertised: &HostPort) -> Result<(), CoreError> {
         let registration = BrokerRegistration {
             broker: self.settings.broker,
             incarnation: Uuid::new_v4(),
@@ -161,107 +180,154 @@ impl MetadataCore {
             port: advertised.port,
             rack: self.broker_config.rack.clone(),
         };
-        let records = controller::register_broker(&self.image, registration);
-        match self.store.commit(&records) {
-            Ok(committed) => self.image = committed.image,
-            Err(error @ CommitError::NoSpace { .. }) => {
-                // Reads must go on over a restart on a full disk. The registration holds in memory, and is made durable
-                // before anything else is.
-                tracing::error!(%error, "registered in memory only: metadata cannot be changed until there is space");
-                self.image = self.image.apply_batch(&records).map_err(CommitError::from)?.0;
-                self.unstored = records;
+        let decided_at = self.image.metadata_offset();
+        let records = controller::register_broker(&self.image, registration).into();
+        let failed = match self.node.propose(Command { decided_at, records }).await {
+            Ok(Outcome::Applied { .. }) => {
+                self.take_published();
+                return Ok(());
             }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
+            Ok(Outcome::Misfit(error)) => RequestFailed::Misfit(error.to_string()),
+            Ok(Outcome::Stale { .. } | Outcome::Nothing) => unreachable!("nobody else proposes before this"),
+            Err(error @ ProposeError::NotLeader { .. }) => RequestFailed::NotController(error.to_string()),
+            Err(ProposeError::Stopped(stopped)) => return Err(stopped.into()),
+        };
+        Err(CoreError::Registration(failed))
     }
 
-    /// Serves requests, one after the other, until all shards have gone.
-    pub async fn run(mut self, mut requests: mpsc::UnboundedReceiver<MetadataRequest>) -> Result<(), CoreError> {
-        while let Some(request) = requests.recv().await {
-            self.serve(request).await?;
+    /// Serves requests, one after the other, until `stop` is dropped: when all shards have gone.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::UnboundedReceiver<MetadataRequest>,
+        mut stop: tokio::sync::oneshot::Receiver<Infallible>,
+    ) -> Result<(), CoreError> {
+        loop {
+            tokio::select! {
+                Some(request) = requests.recv() => self.serve(request).await?,
+                _ = &mut stop => break,
+                Some(published) = self.published.recv() => self.publish(published).await,
+                stopped = self.node.stopped() => return Err(stopped.into()),
+            }
         }
+        self.node.shutdown().await;
         Ok(())
     }
 
     async fn serve(&mut self, request: MetadataRequest) -> Result<(), CoreError> {
+        let settings = self.settings.clone();
+        let static_config = settings.static_config();
         match request {
             MetadataRequest::CreateTopics { topics, validate_only, reply } => {
                 let next_id = || TopicId(Uuid::new_v4());
-                let decision = controller::create_topics(&self.image, &self.broker_config, &topics, next_id);
-                self.conclude(decision, validate_only, reply).await
+                let decide = |image: &_, config: &_| controller::create_topics(image, config, &topics, next_id);
+                self.change(decide, validate_only, reply).await
             }
             MetadataRequest::CreatePartitions { topics, validate_only, reply } => {
-                let decision = controller::create_partitions(&self.image, &topics);
-                self.conclude(decision, validate_only, reply).await
+                let decide = |image: &_, _: &_| controller::create_partitions(image, &topics);
+                self.change(decide, validate_only, reply).await
             }
             MetadataRequest::DeleteTopics { topics, reply } => {
-                let enabled = self.broker_config.delete_topic_enable;
-                let decision = controller::delete_topics(&self.image, enabled, &topics);
-                self.conclude(decision, false, reply).await
+                let decide = |image: &_, config: &BrokerConfig| {
+                    controller::delete_topics(image, config.delete_topic_enable, &topics)
+                };
+                self.change(decide, false, reply).await
             }
             MetadataRequest::IncrementalAlterConfigs { alterations, validate_only, reply } => {
-                let static_config = self.settings.static_config();
-                let decision = controller::incremental_alter_configs(&self.image, static_config, &alterations);
-                self.conclude(decision, validate_only, reply).await
+                let decide =
+                    |image: &_, _: &_| controller::incremental_alter_configs(image, static_config, &alterations);
+                self.change(decide, validate_only, reply).await
             }
             MetadataRequest::AlterConfigs { replacements, validate_only, reply } => {
-                let decision = controller::alter_configs(&self.image, self.settings.static_config(), &replacements);
-                self.conclude(decision, validate_only, reply).await
+                let decide = |image: &_, _: &_| controller::alter_configs(image, static_config, &replacements);
+                self.change(decide, validate_only, reply).await
             }
-            MetadataRequest::AllocateProducerIds { reply } => match controller::allocate_producer_ids(&self.image) {
-                Ok((record, block)) => self.conclude((vec![record], block), false, reply).await,
-                Err(_) => {
+            MetadataRequest::AllocateProducerIds { reply } => {
+                if controller::allocate_producer_ids(&self.image).is_err() {
                     let _ = reply.send(Err(RequestFailed::ProducerIdsExhausted));
-                    Ok(())
+                    return Ok(());
                 }
-            },
+                let decide = |image: &_, _: &_| {
+                    let (record, block) = controller::allocate_producer_ids(image).expect("looked at before");
+                    (vec![record], block)
+                };
+                self.change(decide, false, reply).await
+            }
         }
     }
 
-    /// Makes a decision's records durable and known to all shards, then gives its answer.
-    async fn conclude<T>(
+    /// Has a decision's records agreed on and made known to all shards, then gives its answer.
+    async fn change<T>(
         &mut self,
-        (records, answer): (Vec<MetadataRecord>, T),
+        decide: impl FnMut(&MetadataImage, &BrokerConfig) -> (Vec<MetadataRecord>, T),
         validate_only: bool,
         reply: Reply<T>,
     ) -> Result<(), CoreError> {
-        let outcome = if validate_only || records.is_empty() {
-            Ok(answer)
-        } else {
-            match self.commit(&records) {
-                Ok(committed) => {
-                    self.publish(committed.image, committed.deltas).await;
-                    Ok(answer)
-                }
-                Err(CommitError::Failed(error)) => return Err(CommitError::Failed(error).into()),
-                Err(error @ CommitError::NoSpace { .. }) => {
-                    tracing::error!(%error, "metadata change refused");
-                    Err(RequestFailed::NoSpace(error.to_string()))
-                }
-                Err(error @ CommitError::Misfit(_)) => {
-                    tracing::error!(%error, "metadata change refused: it was decided wrongly");
-                    Err(RequestFailed::Misfit(error.to_string()))
-                }
-            }
-        };
+        let outcome = self.agree(decide, validate_only).await?;
         // The client may have gone.
         let _ = reply.send(outcome);
         Ok(())
     }
 
-    fn commit(&mut self, records: &[MetadataRecord]) -> Result<Committed, CommitError> {
-        if !self.unstored.is_empty() {
-            // The image has these changes already.
-            self.store.commit(&self.unstored)?;
-            self.unstored.clear();
+    async fn agree<T>(
+        &mut self,
+        mut decide: impl FnMut(&MetadataImage, &BrokerConfig) -> (Vec<MetadataRecord>, T),
+        validate_only: bool,
+    ) -> Result<Result<T, RequestFailed>, CoreError> {
+        loop {
+            let (records, answer) = decide(&self.image, &self.broker_config);
+            if validate_only || records.is_empty() {
+                return Ok(Ok(answer));
+            }
+            if let Err(error) = self.directory.check_free_space() {
+                tracing::error!(%error, "metadata change refused");
+                return Ok(Err(RequestFailed::NoSpace(error.to_string())));
+            }
+            let command = Command { decided_at: self.image.metadata_offset(), records: records.into() };
+            match self.node.propose(command).await {
+                Ok(Outcome::Applied { metadata_offset }) => {
+                    self.catch_up(metadata_offset).await?;
+                    return Ok(Ok(answer));
+                }
+                // Decided anew on what others have changed meanwhile.
+                Ok(Outcome::Stale { metadata_offset }) => self.catch_up(metadata_offset).await?,
+                Ok(Outcome::Misfit(error)) => {
+                    tracing::error!(%error, "metadata change refused: it was decided wrongly");
+                    return Ok(Err(RequestFailed::Misfit(error.to_string())));
+                }
+                Ok(Outcome::Nothing) => unreachable!("a command has an outcome"),
+                Err(error @ ProposeError::NotLeader { .. }) => {
+                    return Ok(Err(RequestFailed::NotController(error.to_string())));
+                }
+                Err(ProposeError::Stopped(stopped)) => return Err(stopped.into()),
+            }
         }
-        self.store.commit(records)
     }
 
-    async fn publish(&mut self, image: MetadataImage, deltas: Vec<MetadataDelta>) {
-        self.image = image.clone();
+    /// Publishes what is in force until that is at least the image of this metadata offset.
+    async fn catch_up(&mut self, metadata_offset: u64) -> Result<(), CoreError> {
+        while self.image.metadata_offset() < metadata_offset {
+            tokio::select! {
+                Some(published) = self.published.recv() => self.publish(published).await,
+                stopped = self.node.stopped() => return Err(stopped.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what is in force while there are no shards to be told.
+    fn take_published(&mut self) {
+        while let Ok(Published { image, .. }) = self.published.try_recv() {
+            self.take_over(image);
+        }
+    }
+
+    fn take_over(&mut self, image: MetadataImage) {
         self.broker_config = image.broker_config(self.settings.broker, self.settings.static_config());
+        self.image = image;
+    }
+
+    async fn publish(&mut self, Published { image, deltas }: Published) {
+        self.take_over(image);
         if deltas.is_empty() {
             return;
         }
@@ -269,7 +335,7 @@ impl MetadataCore {
         let applied = self.shards.iter().map(|shard| {
             let (applied, done) = oneshot::channel();
             // A shard that has ended applies nothing, and nobody asks it any more.
-            let _ = shard.try_send(ShardCommand { image: image.clone(), deltas: deltas.clone(), applied });
+            let _ = shard.try_send(ShardCommand { image: self.image.clone(), deltas: deltas.clone(), applied });
             done
         });
         join_all(applied).await;

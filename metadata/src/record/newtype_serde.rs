@@ -47,7 +47,7 @@ pub(super) mod optional_broker_id {
     }
 }
 
-pub(super) mod uuid {
+pub(crate) mod uuid {
     use super::*;
 
     pub fn serialize<S: Serializer>(id: &Uuid, to: S) -> Result<S::Ok, S::Error> {

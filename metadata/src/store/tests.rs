@@ -1,26 +1,50 @@
-//! The store on a real directory: what survives, what is refused, what stays small.
+//! The store on a real directory: what survives, what is refused, what is converted.
 
-mod crash;
+pub(crate) mod crash;
 mod damage;
-mod recorder;
+pub(crate) mod recorder;
 
+use super::database::{FORMAT_KEY, FORMAT_SINGLE_NODE, META, builder, change};
 use super::*;
 use crate::cluster_id::ClusterId;
-use crate::controller::{NewTopic, create_topics};
 use crate::testing::{bootstrap, cluster_id, history, request};
 use proptest::prelude::*;
-use protocol::newtypes::{ProducerId, TopicId};
+use protocol::newtypes::ProducerId;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 const NODE: BrokerId = BrokerId(1);
+const ADDRESS: &str = "localhost:9093";
 
-fn open(directory: &Path) -> (MetadataStore, MetadataImage) {
-    MetadataStore::open(directory, NODE, &bootstrap()).unwrap()
+type Open = Result<(DataDirectory, Opened), OpenError>;
+
+fn open_as(directory: &Path, node: BrokerId, bootstrap: &[MetadataRecord]) -> Open {
+    DataDirectory::open(directory, node, ADDRESS, bootstrap, mpsc::unbounded_channel().0)
+}
+
+/// Closes what was opened.
+fn close((directory, opened): (DataDirectory, Opened)) {
+    opened.close();
+    drop(directory);
+}
+
+/// Opens and closes a directory: whose it is, and the image that its Raft group begins with.
+fn look(directory: &Path) -> (Identity, MetadataImage) {
+    let (open, opened) = open_as(directory, NODE, &bootstrap()).unwrap();
+    let found = (open.identity().clone(), opened.state_machine.image().clone());
+    close((open, opened));
+    found
 }
 
 fn open_error(directory: &Path) -> String {
-    MetadataStore::open(directory, NODE, &bootstrap()).unwrap_err().to_string()
+    error_of(open_as(directory, NODE, &bootstrap())).to_string()
+}
+
+fn error_of(open: Open) -> OpenError {
+    match open {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
 }
 
 fn producer_ids(next: i64) -> MetadataRecord {
@@ -31,83 +55,128 @@ fn producer_ids(next: i64) -> MetadataRecord {
 fn an_empty_directory_becomes_a_cluster_and_stays_it() {
     let parent = TempDir::new().unwrap();
     let directory = parent.path().join("new/data");
-    let (store, image) = open(&directory);
+    let (identity, image) = look(&directory);
     assert_eq!(image.cluster_id(), Some(cluster_id()));
     assert_eq!(image.metadata_offset(), bootstrap().len() as u64);
-    let identity = store.identity().clone();
-    drop(store);
     let other_cluster = crate::controller::bootstrap_records(ClusterId(Uuid::from_u128(9)), 2);
-    let (store, again) = MetadataStore::open(&directory, NODE, &other_cluster).unwrap();
-    assert_eq!(again, image, "a directory begins once");
-    assert_eq!(*store.identity(), identity);
+    let again = open_as(&directory, NODE, &other_cluster).unwrap();
+    assert_eq!(*again.1.state_machine.image(), image, "a directory begins once");
+    assert_eq!(*again.0.identity(), identity);
+    let voters: Vec<u64> = again.1.state_machine.membership().voter_ids().collect();
+    assert_eq!(voters, [1]);
+    let member = again.1.state_machine.membership().membership().get_node(&1).cloned();
+    assert_eq!(member, Some(Member { directory_id: identity.directory_id, address: ADDRESS.to_owned() }));
+    close(again);
+}
+
+/// A directory as brokers left it that could only stand alone: a snapshot of some batches, and the others behind it.
+fn single_node_directory(directory: &Path, batches: &[Vec<MetadataRecord>], in_snapshot: usize) -> MetadataImage {
+    let fold = |batches: &[Vec<MetadataRecord>]| {
+        let apply = |image: MetadataImage, batch: &Vec<MetadataRecord>| image.apply_batch(batch).unwrap().0;
+        batches.iter().fold(MetadataImage::default(), apply)
+    };
+    std::fs::create_dir_all(directory).unwrap();
+    let path = directory.join(DATABASE_FILE);
+    let database = builder().create(&path).unwrap();
+    let snapshot = fold(&batches[..in_snapshot]);
+    change(&database, &path, |transaction| {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT_KEY, FORMAT_SINGLE_NODE)?;
+        meta.insert("cluster.id", cluster_id().0.as_u128())?;
+        meta.insert("node.id", 1)?;
+        meta.insert("directory.id", 77)?;
+        meta.insert(single_node::SNAPSHOT_END_KEY, u128::from(snapshot.metadata_offset()))?;
+        let mut chunks = transaction.open_table(single_node::SNAPSHOT)?;
+        let records: Vec<MetadataRecord> = snapshot.to_records().collect();
+        for (at, chunk) in (0_u64..).zip(records.chunks(3)) {
+            chunks.insert(at, crate::record::codec::encode(chunk).as_slice())?;
+        }
+        let mut log = transaction.open_table(single_node::LOG)?;
+        let mut offset = snapshot.metadata_offset();
+        for batch in batches[in_snapshot..].iter().filter(|batch| !batch.is_empty()) {
+            log.insert(offset, crate::record::codec::encode(batch).as_slice())?;
+            offset += batch.len() as u64;
+        }
+        Ok(())
+    })
+    .unwrap();
+    fold(batches)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
-    fn every_commit_is_there_after_reopening(requests in proptest::collection::vec(request(), 0..15)) {
+    fn the_format_before_raft_is_converted_once(
+        requests in proptest::collection::vec(request(), 0..15),
+        in_snapshot in any::<prop::sample::Index>(),
+    ) {
         let directory = TempDir::new().unwrap();
-        let mut expected = open(directory.path()).1;
-        for batch in &history(&requests)[1..] {
-            let (mut store, image) = open(directory.path());
-            prop_assert_eq!(&image, &expected);
-            let committed = store.commit(batch).unwrap();
-            let (next, deltas) = expected.apply_batch(batch).unwrap();
-            prop_assert_eq!(&committed.image, &next);
-            prop_assert_eq!(committed.deltas, deltas);
-            expected = next;
-        }
-        prop_assert_eq!(open(directory.path()).1, expected);
+        let batches = history(&requests);
+        let expected = single_node_directory(directory.path(), &batches, in_snapshot.index(batches.len()));
+        let (identity, image) = look(directory.path());
+        prop_assert_eq!(&image, &expected);
+        prop_assert_eq!(identity.directory_id, Uuid::from_u128(77));
+        // And it is an ordinary one from then on.
+        let (again, image) = look(directory.path());
+        prop_assert_eq!((again, image), (identity, expected));
     }
 }
 
 #[test]
-fn a_commit_that_does_not_fit_writes_nothing() {
-    let directory = TempDir::new().unwrap();
-    let (mut store, _) = open(directory.path());
-    let before = store.commit(&[producer_ids(5)]).unwrap().image;
-    let error = store.commit(&[producer_ids(7), producer_ids(6)]).unwrap_err();
-    assert!(matches!(error, CommitError::Misfit(_)), "{error}");
-    let after = store.commit(&[]).unwrap().image;
-    assert_eq!(after, before);
-    drop(store);
-    assert_eq!(open(directory.path()).1, before);
-}
-
-#[test]
-fn without_space_nothing_is_written_and_with_space_it_goes_on() {
-    let directory = TempDir::new().unwrap();
-    let (mut store, before) = open(directory.path());
-    store.free_bytes_min = u64::MAX;
-    let error = store.commit(&[producer_ids(5)]).unwrap_err();
-    assert!(matches!(error, CommitError::NoSpace { .. }), "{error}");
-    store.free_bytes_min = 0;
-    let after = store.commit(&[producer_ids(4)]).unwrap().image;
-    assert_eq!(after.metadata_offset(), before.metadata_offset() + 1);
-    drop(store);
-    assert_eq!(open(directory.path()).1, after);
+fn damage_of_the_format_before_raft_is_named() {
+    let damaged = |work: &dyn Fn(&redb::WriteTransaction) -> Result<(), redb::Error>| {
+        let directory = TempDir::new().unwrap();
+        single_node_directory(directory.path(), &history(&[]), 1);
+        let path = directory.path().join(DATABASE_FILE);
+        let database = builder().open(&path).unwrap();
+        change(&database, &path, |transaction| work(transaction)).unwrap();
+        drop(database);
+        open_error(directory.path()).replace(&path.display().to_string(), "PATH")
+    };
+    let gap = damaged(&|transaction| {
+        let mut log = transaction.open_table(single_node::LOG)?;
+        let last = crate::record::codec::encode(&[producer_ids(3)]);
+        log.insert(99, last.as_slice())?;
+        Ok(())
+    });
+    assert_eq!(gap, "metadata PATH is damaged: expected records from offset 3, found offset 99");
+    let flipped = damaged(&|transaction| {
+        transaction.open_table(single_node::SNAPSHOT)?.insert(0, &[1_u8, 0, 0, 0, 0, 9][..])?;
+        Ok(())
+    });
+    assert!(flipped.starts_with("metadata PATH is damaged at offset 0: record batch has CRC-32"), "{flipped}");
+    let no_end = damaged(&|transaction| {
+        transaction.open_table(META)?.remove(single_node::SNAPSHOT_END_KEY)?;
+        Ok(())
+    });
+    assert_eq!(no_end, "metadata PATH is damaged: 'snapshot.end' is missing or out of range");
+    let newer = damaged(&|transaction| {
+        transaction.open_table(META)?.insert(FORMAT_KEY, 3)?;
+        Ok(())
+    });
+    assert_eq!(newer, "metadata PATH has format 3, this program reads formats up to 2: use a newer one");
 }
 
 #[test]
 fn one_process_at_a_time() {
     let directory = TempDir::new().unwrap();
-    let (store, _) = open(directory.path());
+    let open = open_as(directory.path(), NODE, &bootstrap()).unwrap();
     let expected = format!(
         "data directory {} is in use by process {}: stop that broker, or choose another directory",
         directory.path().display(),
         std::process::id()
     );
     assert_eq!(open_error(directory.path()), expected);
-    drop(store);
-    open(directory.path());
+    close(open);
+    look(directory.path());
 }
 
 #[test]
 fn a_directory_of_another_node_is_refused() {
     let directory = TempDir::new().unwrap();
-    drop(open(directory.path()));
-    let error = MetadataStore::open(directory.path(), BrokerId(2), &bootstrap()).unwrap_err();
+    look(directory.path());
+    let error = error_of(open_as(directory.path(), BrokerId(2), &bootstrap()));
     assert_eq!(
         error.to_string(),
         format!(
@@ -117,7 +186,7 @@ fn a_directory_of_another_node_is_refused() {
     );
     // Also when only the metadata can tell.
     std::fs::remove_file(directory.path().join("meta.properties")).unwrap();
-    let error = MetadataStore::open(directory.path(), BrokerId(2), &bootstrap()).unwrap_err();
+    let error = error_of(open_as(directory.path(), BrokerId(2), &bootstrap()));
     assert!(matches!(error, OpenError::Identity(IdentityError::OtherNode { .. })), "{error}");
 }
 
@@ -139,7 +208,7 @@ fn identity_files_that_cannot_be_used_are_refused() {
     ];
     for (text, expected) in cases {
         let directory = TempDir::new().unwrap();
-        drop(open(directory.path()));
+        look(directory.path());
         let path = directory.path().join("meta.properties");
         std::fs::write(&path, text).unwrap();
         assert_eq!(open_error(directory.path()), format!("{} {expected}", path.display()));
@@ -149,14 +218,9 @@ fn identity_files_that_cannot_be_used_are_refused() {
 #[test]
 fn what_belongs_together_must_be_together() {
     let directory = TempDir::new().unwrap();
-    let (store, image) = open(directory.path());
-    let identity = store.identity().clone();
-    drop(store);
-
+    let (identity, image) = look(directory.path());
     std::fs::remove_file(directory.path().join("meta.properties")).unwrap();
-    let (store, again) = open(directory.path());
-    assert_eq!((store.identity(), &again), (&identity, &image), "the database knows whose it is");
-    drop(store);
+    assert_eq!(look(directory.path()), (identity.clone(), image), "the database knows whose it is");
     assert_eq!(Identity::read(directory.path()).unwrap(), Some(identity.clone()));
 
     Identity { cluster_id: ClusterId(Uuid::from_u128(9)), ..identity.clone() }.write(directory.path()).unwrap();
@@ -171,7 +235,7 @@ fn what_belongs_together_must_be_together() {
 fn a_first_start_that_was_cut_short_begins_anew() {
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join(NEW_DATABASE_FILE), b"half a database").unwrap();
-    let (_, image) = open(directory.path());
+    let (_, image) = look(directory.path());
     assert_eq!(image.cluster_id(), Some(cluster_id()));
     assert!(!directory.path().join(NEW_DATABASE_FILE).exists());
 }
@@ -179,60 +243,9 @@ fn a_first_start_that_was_cut_short_begins_anew() {
 #[test]
 fn a_cluster_must_begin_with_its_id() {
     let directory = TempDir::new().unwrap();
-    let error = MetadataStore::open(directory.path(), NODE, &[producer_ids(1)]).unwrap_err();
+    let error = error_of(open_as(directory.path(), NODE, &[producer_ids(1)]));
     assert!(matches!(error, OpenError::NoCluster), "{error}");
-    assert!(matches!(
-        MetadataStore::open(directory.path(), NODE, &[bootstrap(), bootstrap()].concat()).unwrap_err(),
-        OpenError::Bootstrap(_)
-    ));
-    open(directory.path());
-}
-
-#[test]
-fn ten_thousand_partitions_are_kept() {
-    let directory = TempDir::new().unwrap();
-    let (mut store, _) = open(directory.path());
-    let registration = MetadataRecord::BrokerRegistered(crate::testing::registration(1, 0));
-    let mut image = store.commit(&[registration]).unwrap().image;
-    let broker = crate::config::BrokerConfig::resolve(&crate::config::ConfigLayers::default());
-    for name in ["t", "u"] {
-        let topic = NewTopic { name: name.into(), num_partitions: 5000, replication_factor: 1, ..NewTopic::default() };
-        let id = || TopicId(Uuid::new_v4());
-        let (records, _) = create_topics(&image, &broker, &[topic], id);
-        image = store.commit(&records).unwrap().image;
-    }
-    assert_eq!(image.partition_count(), 10_000);
-    drop(store);
-    let (store, again) = open(directory.path());
-    assert_eq!(again, image);
-    drop(store);
-    let (log, snapshot) = open(directory.path()).0.database.record_counts();
-    assert_eq!((log, snapshot), (0, 10_005), "a snapshot was due with the second topic");
-}
-
-#[test]
-fn snapshots_keep_the_file_in_proportion_to_the_image() {
-    let directory = TempDir::new().unwrap();
-    let (mut store, _) = open(directory.path());
-    store.database.set_log_records_min(20);
-    let path = directory.path().join(DATABASE_FILE);
-    let mut size_early = u64::MAX;
-    for commit in 1..=600 {
-        let image = store.commit(&[producer_ids(commit)]).unwrap().image;
-        if commit == 100 {
-            size_early = std::fs::metadata(&path).unwrap().len();
-        }
-        if commit % 50 == 0 {
-            drop(store);
-            let (reopened, loaded) = open(directory.path());
-            assert_eq!(loaded, image, "after commit {commit}");
-            store = reopened;
-            store.database.set_log_records_min(20);
-        }
-    }
-    let (log, snapshot) = store.database.record_counts();
-    assert!(log < 20 && snapshot == 3, "{log} records in the log, {snapshot} in the snapshot");
-    // The database keeps what it freed for later; how much of it depends on the order of its pages.
-    let size_late = std::fs::metadata(&path).unwrap().len();
-    assert!(size_late < 2 * size_early, "{size_early} bytes after 100 commits, {size_late} after 600");
+    let error = error_of(open_as(directory.path(), NODE, &[bootstrap(), bootstrap()].concat()));
+    assert!(matches!(error, OpenError::Bootstrap(_)), "{error}");
+    look(directory.path());
 }

@@ -39,6 +39,11 @@ impl Recorder {
         self.0.lock().unwrap().1.clone()
     }
 
+    /// What a killed process would leave.
+    pub fn file(&self) -> Vec<u8> {
+        self.0.lock().unwrap().0.clone()
+    }
+
     fn record(&self, operation: Operation) {
         let (file, operations) = &mut *self.0.lock().unwrap();
         operation.apply(file);
