@@ -104,6 +104,9 @@ async fn carry_out(raft: &Raft<MetadataRaft>, question: QuestionForm) -> AnswerF
                 entries: entries.into_iter().map(Entry::from).collect(),
                 leader_commit: committed.map(LogId::from),
             };
+            if let Some(reason) = out_of_place(request.prev_log_id, &request.entries) {
+                return AnswerForm::Failed(reason);
+            }
             match raft.append_entries(request).await {
                 Ok(AppendEntriesResponse::Success) => AnswerForm::Appended(AppendedForm::All),
                 Ok(AppendEntriesResponse::PartialSuccess(up_to)) => {
@@ -137,6 +140,19 @@ async fn carry_out(raft: &Raft<MetadataRaft>, question: QuestionForm) -> AnswerF
             }
         }
     }
+}
+
+/// What is wrong with the order of entries that follow `previous`. Raft takes it for granted.
+fn out_of_place(previous: Option<LogId>, entries: &[Entry]) -> Option<String> {
+    let mut previous = previous;
+    for entry in entries {
+        let expected = previous.map_or(0, |previous| previous.index.saturating_add(1));
+        if entry.log_id.index != expected || previous.is_some_and(|previous| entry.log_id <= previous) {
+            return Some(format!("entry {} does not follow: expected index {expected}", entry.log_id));
+        }
+        previous = Some(entry.log_id);
+    }
+    None
 }
 
 pub(super) fn appended(answer: &[u8]) -> Result<AppendEntriesResponse<u64>, AnswerError> {

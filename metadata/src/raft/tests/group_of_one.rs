@@ -7,6 +7,7 @@ use crate::raft::node::config;
 use crate::raft::peers::{Alone, Peers};
 use crate::raft::wire::{self, AnswerError};
 use openraft::Raft;
+use openraft::raft::AppendEntriesRequest;
 use protocol::newtypes::TopicId;
 use std::time::Duration;
 
@@ -168,6 +169,26 @@ fn garbage_from_a_member_is_answered_with_an_error_and_changes_nothing() {
         assert!(!wire::voted(&answer).unwrap().vote_granted);
         assert!(matches!(wire::appended(&answer), Err(AnswerError::Misplaced)));
         assert!(matches!(wire::voted(b"garbage"), Err(AnswerError::Codec(_))));
+        let append = |previous, entries| {
+            wire::append_question(&AppendEntriesRequest {
+                vote: Vote::new_committed(99, 2),
+                prev_log_id: previous,
+                entries,
+                leader_commit: None,
+            })
+        };
+        let gaps = [
+            append(Some(log_id(3)), vec![command(5, 0, bootstrap())]),
+            append(None, vec![command(0, 0, bootstrap()), command(0, 0, bootstrap())]),
+            append(Some(LogId::new(CommittedLeaderId::new(7, 1), 3)), vec![command(4, 0, bootstrap())]),
+        ];
+        for question in gaps {
+            let answer = wire::appended(&wire::answer(&node.raft, &question).await);
+            assert!(
+                matches!(&answer, Err(AnswerError::Failed(reason)) if reason.contains("does not follow")),
+                "{answer:?}"
+            );
+        }
         node.lead().await;
         node.stop().await;
     });
