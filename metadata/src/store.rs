@@ -20,7 +20,7 @@ pub use identity::{Identity, IdentityError};
 pub use lock::LockError;
 
 use crate::image::{ApplyError, MetadataImage};
-use crate::raft::{self, LoadError, Member, Opened, Published, first_state};
+use crate::raft::{self, Member, Opened, Published, first_state};
 use crate::record::MetadataRecord;
 use database::Found;
 use lock::DirectoryLock;
@@ -48,9 +48,7 @@ pub enum OpenError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error(transparent)]
-    Raft(#[from] LoadError),
-    #[error("cannot start the metadata log's thread: {0}")]
-    Thread(io::Error),
+    Raft(#[from] raft::OpenError),
     #[error(
         "{} says that this directory belongs to a node, and its metadata {} is gone: put it back, or start with an empty \
          directory", identity.display(), database.display()
@@ -116,10 +114,7 @@ impl DataDirectory {
             }
             (false, None) => create(path, node_id, internal_address, bootstrap)?,
         };
-        let opened = raft::open(database, &database_path, published).map_err(|error| match error {
-            raft::OpenError::Load(error) => OpenError::Raft(error),
-            raft::OpenError::Thread(error) => OpenError::Thread(error),
-        })?;
+        let opened = raft::open(database, &database_path, published)?;
         Ok((DataDirectory { path: path.to_owned(), identity, _lock: lock }, opened))
     }
 

@@ -104,10 +104,13 @@ mod tests {
     use super::*;
     use crate::load::recorder::{LiveCounts, Sample};
 
-    fn timing(more: &str) -> Timing {
+    fn workload(more: &str) -> Workload {
         let text = format!("name = 'w'\npartitions = 1\nrecord_size = 24\nwarmup_seconds = 2\n{more}");
-        let workload = Workload::parse("w", &text, &[]).unwrap();
-        let timing = Timing::new(&workload, &Clock::start(), 0);
+        Workload::parse("w", &text, &[]).unwrap()
+    }
+
+    fn timing(more: &str) -> Timing {
+        let timing = Timing::new(&workload(more), &Clock::start(), 0);
         let shift = timing.start_ns;
         let end_ns = timing.window.end_ns;
         let end_ns = if end_ns == u64::MAX { end_ns } else { end_ns - shift };
@@ -137,11 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_late_is_given_up_whatever_ends_the_run() {
-        let give_up_seconds = |more: &str| {
-            let text = format!("name = 'w'\npartitions = 1\nrecord_size = 24\nwarmup_seconds = 2\n{more}");
-            let workload = Workload::parse("w", &text, &[]).unwrap();
-            timing(more).produce_plan(&workload).give_up_ns / 1_000_000_000
-        };
+        let give_up_seconds = |more: &str| timing(more).produce_plan(&workload(more)).give_up_ns / 1_000_000_000;
         assert_eq!(give_up_seconds("duration_seconds = 10\nrate = 100"), 2 + 10 + 10);
         assert_eq!(give_up_seconds("records = 3000\nrate = 100\ngive_up_seconds = 5"), 2 + 30 + 5);
         assert_eq!(give_up_seconds("records = 3000\nrate = 100\nduration_seconds = 10"), 2 + 10 + 10);

@@ -180,19 +180,30 @@ impl MetadataCore {
             port: advertised.port,
             rack: self.broker_config.rack.clone(),
         };
-        let decided_at = self.image.metadata_offset();
-        let records = controller::register_broker(&self.image, registration).into();
-        let failed = match self.node.propose(Command { decided_at, records }).await {
+        match self.propose(controller::register_broker(&self.image, registration)).await? {
             Ok(Outcome::Applied { .. }) => {
                 self.take_published();
-                return Ok(());
+                Ok(())
             }
-            Ok(Outcome::Misfit(error)) => RequestFailed::Misfit(error.to_string()),
-            Ok(Outcome::Stale { .. } | Outcome::Nothing) => unreachable!("nobody else proposes before this"),
-            Err(error @ ProposeError::NotLeader { .. }) => RequestFailed::NotController(error.to_string()),
+            Ok(Outcome::Stale { .. } | Outcome::Nothing | Outcome::Misfit(_)) => {
+                unreachable!("nobody else proposes before this")
+            }
+            Err(failed) => Err(CoreError::Registration(failed)),
+        }
+    }
+
+    /// Has the quorum agree on records that were decided on the current image. A misfit is a failure here.
+    async fn propose(&self, records: Vec<MetadataRecord>) -> Result<Result<Outcome, RequestFailed>, CoreError> {
+        let command = Command { decided_at: self.image.metadata_offset(), records: records.into() };
+        Ok(match self.node.propose(command).await {
+            Ok(Outcome::Misfit(error)) => {
+                tracing::error!(%error, "metadata change refused: it was decided wrongly");
+                Err(RequestFailed::Misfit(error.to_string()))
+            }
+            Ok(outcome) => Ok(outcome),
+            Err(error @ ProposeError::NotLeader { .. }) => Err(RequestFailed::NotController(error.to_string())),
             Err(ProposeError::Stopped(stopped)) => return Err(stopped.into()),
-        };
-        Err(CoreError::Registration(failed))
+        })
     }
 
     /// Serves requests, one after the other, until `stop` is dropped: when all shards have gone.
@@ -242,15 +253,14 @@ impl MetadataCore {
                 self.change(decide, validate_only, reply).await
             }
             MetadataRequest::AllocateProducerIds { reply } => {
-                if controller::allocate_producer_ids(&self.image).is_err() {
-                    let _ = reply.send(Err(RequestFailed::ProducerIdsExhausted));
-                    return Ok(());
-                }
-                let decide = |image: &_, _: &_| {
-                    let (record, block) = controller::allocate_producer_ids(image).expect("looked at before");
-                    (vec![record], block)
+                let decide = |image: &_, _: &_| match controller::allocate_producer_ids(image) {
+                    Ok((record, block)) => (vec![record], Ok(block)),
+                    Err(_) => (Vec::new(), Err(RequestFailed::ProducerIdsExhausted)),
                 };
-                self.change(decide, false, reply).await
+                let outcome = self.agree(decide, false).await?;
+                // The client may have gone.
+                let _ = reply.send(outcome.and_then(|block| block));
+                Ok(())
             }
         }
     }
@@ -282,23 +292,15 @@ impl MetadataCore {
                 tracing::error!(%error, "metadata change refused");
                 return Ok(Err(RequestFailed::NoSpace(error.to_string())));
             }
-            let command = Command { decided_at: self.image.metadata_offset(), records: records.into() };
-            match self.node.propose(command).await {
+            match self.propose(records).await? {
                 Ok(Outcome::Applied { metadata_offset }) => {
                     self.catch_up(metadata_offset).await?;
                     return Ok(Ok(answer));
                 }
                 // Decided anew on what others have changed meanwhile.
                 Ok(Outcome::Stale { metadata_offset }) => self.catch_up(metadata_offset).await?,
-                Ok(Outcome::Misfit(error)) => {
-                    tracing::error!(%error, "metadata change refused: it was decided wrongly");
-                    return Ok(Err(RequestFailed::Misfit(error.to_string())));
-                }
-                Ok(Outcome::Nothing) => unreachable!("a command has an outcome"),
-                Err(error @ ProposeError::NotLeader { .. }) => {
-                    return Ok(Err(RequestFailed::NotController(error.to_string())));
-                }
-                Err(ProposeError::Stopped(stopped)) => return Err(stopped.into()),
+                Ok(Outcome::Nothing | Outcome::Misfit(_)) => unreachable!("a command that fits has another outcome"),
+                Err(failed) => return Ok(Err(failed)),
             }
         }
     }
