@@ -11,6 +11,7 @@ mod fetch_session;
 mod group_shard;
 mod groups;
 mod handlers;
+mod internal;
 mod journal_dir;
 mod metadata_core;
 mod metrics;

@@ -1,8 +1,9 @@
 //! `ringlog serve`: the process around the shards.
 //!
 //! The main thread becomes the metadata core; each shard has a thread of its own, and one more accepts connections. The
-//! order of a start: lock and open the metadata, claim the ports, replay the journals, recover the logs, then listen. The
-//! order of a stop: stop listening, let requests finish, close the logs, remove the journals.
+//! order of a start: claim the ports, lock and open the metadata, find the cluster and register, catch up, replay the
+//! journals, recover the logs, be let in, then listen. The order of a stop: leave the cluster, stop listening, let requests
+//! finish, close the logs, remove the journals.
 //!
 //! What cannot be undone ends the process at once and loudly: a failed write or sync, or a panic in any thread. What is
 //! on disk then is for recovery to decide.
@@ -11,13 +12,15 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glommio::ExecutorJoinHandle;
 use metadata::cluster_id::ClusterId;
 use metadata::config::{BrokerConfig, ConfigLayers};
 use metadata::controller::bootstrap_records;
-use metadata::store::DataDirectory;
+use metadata::image::MetadataImage;
+use metadata::raft::{Opened, Published};
+use metadata::store::{Beginning, DataDirectory};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wal::journal::ReplayReport;
@@ -25,13 +28,17 @@ use wal::journal::ReplayReport;
 use crate::acceptor::{self, Acceptor, Claimed};
 use crate::config::{HostPort, ServeConfig};
 use crate::connection::ConnectionLimits;
+use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::metadata_core::http::{self, Health, Readiness};
-use crate::metadata_core::{MetadataClient, MetadataCore};
+use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
 use crate::shard::message::ShardMessage;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
+
+/// Pause before members of the cluster to join are asked again.
+const JOIN_RETRY: Duration = Duration::from_secs(1);
 
 /// Why the broker did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -91,35 +98,59 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let dir = config.data_dir.display().to_string();
     std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir { dir: dir.clone(), source })?;
     let data_dir = config.data_dir.canonicalize().map_err(|source| ServeError::DataDir { dir, source })?;
-    let min_insync_replicas =
-        BrokerConfig::resolve(&ConfigLayers::of_static(&config.static_config)).topic_defaults.min_insync_replicas;
-    let bootstrap = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
-    let (publish, published) = mpsc::unbounded_channel();
-    let internal_address = config.internal.advertised_as(config.internal.listen.port).to_string();
-    let (directory, opened) = DataDirectory::open(&data_dir, config.node_id, &internal_address, &bootstrap, publish)?;
-    let cluster_id = directory.identity().cluster_id.to_string();
-    tracing::info!(
-        node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
-        version = env!("CARGO_PKG_VERSION"), "ringlog starts"
-    );
-
     // Claimed now, so that a port in use is known before a long recovery; connections are refused until we listen.
     let kafka = claim("kafka-addr", &config.kafka.listen)?;
+    let internal = claim("internal-addr", &config.internal.listen)?;
     let http = claim("http-addr", &config.http.listen)?;
     let kafka_addr = kafka.local_addr().map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
     let advertised = config.kafka.advertised_as(kafka_addr.port());
+    let internal_addr =
+        internal.local_addr().map_err(|source| bind_error("internal-addr", &config.internal.listen, source))?;
+    let internal_address = config.internal.advertised_as(internal_addr.port()).to_string();
 
-    let settings = Arc::new(Settings::new(
-        config.node_id,
-        cluster_id,
-        data_dir.display().to_string(),
-        config.static_config.clone(),
-        config.memory,
-    ));
+    let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
+    let (publish, published) = mpsc::unbounded_channel();
+    let begun = tokio::select! {
+        begun = open_directory(&config, &data_dir, &internal_address, publish) => begun?,
+        signal = stop.recv() => {
+            tracing::info!(signal, "stopping before the cluster was found");
+            return Ok(());
+        }
+    };
+    let (directory, opened) = begun;
+    let cluster_id = directory.identity().cluster_id.to_string();
+    tracing::info!(
+        node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
+        internal = internal_address, version = env!("CARGO_PKG_VERSION"), "ringlog starts"
+    );
+    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let health = Health::new(Readiness::Joining);
+    let http_addr = http::serve(http, health.clone(), metrics.clone())
+        .map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
+    tracing::info!(addr = %http_addr, "http listener bound");
+
+    let settings = Arc::new(Settings::new(&config, cluster_id, data_dir.display().to_string()));
+    let announced = Announced {
+        internal_address,
+        host: advertised.host.to_string(),
+        port: advertised.port,
+        shards: u32::try_from(config.shards).expect("bounded by the configuration"),
+    };
+    let mut core = MetadataCore::start(directory, opened, published, settings.clone(), announced, internal).await?;
+    let epoch = tokio::select! {
+        arrived = core.arrive() => arrived?,
+        signal = stop.recv() => {
+            tracing::info!(signal, "stopping before this broker was registered");
+            core.stop().await;
+            return Ok(());
+        }
+    };
+    health.set(Readiness::Recovering);
+    let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
-    let mut core = MetadataCore::start(directory, opened, published, settings.clone(), command_senders).await?;
-    crate::orphans::remove(&data_dir, core.image())
+    let publishing = core.publish(epoch, command_senders, requests);
+    crate::orphans::remove(&data_dir, &publishing.image)
         .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
     let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
     let journal = journal_dir.of_shards().map(Path::to_owned);
@@ -129,12 +160,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     // Beside what follows: nothing is appended before clients are listened to.
     let journal_begun = tokio::task::spawn_blocking(move || journal_dir.begin().map(|()| journal_dir));
 
-    let (client, requests) = MetadataClient::new();
     let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let inboxes: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    core.register(&advertised).await?;
-
-    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let (events, mut shard_events) = mpsc::unbounded_channel();
     let mut threads = Vec::with_capacity(config.shards);
     let cpus = pinning(&config);
@@ -150,7 +177,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             inboxes: inboxes.clone(),
             commands,
             metadata: client.clone(),
-            image: core.image().clone(),
+            image: publishing.image.clone(),
             metrics: metrics[index].clone(),
             events: events.clone(),
         };
@@ -158,14 +185,6 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     }
     drop(events);
 
-    let health = Health::new(Readiness::Recovering);
-    let http_addr =
-        http::serve(http, health.clone(), metrics).map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
-    tracing::info!(addr = %http_addr, "http listener bound");
-
-    tracing::debug!(addr = %config.internal.listen, "kept for other brokers; nothing listens there yet");
-
-    let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
     let (mut ready, mut partitions_offline) = (0, 0);
     while ready < threads.len() {
         tokio::select! {
@@ -181,6 +200,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
                 }
                 None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
             },
+            failed = core.failed() => return Err(failed.into()),
             signal = stop.recv() => {
                 // Nothing was served yet, so there is nothing to finish.
                 tracing::info!(signal, "stopping during recovery");
@@ -192,14 +212,21 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
     let journal_dir = journal_begun.await.expect("a panic ends the process")?;
-    let limits = connection_limits(&core, &config);
+    let applied = publishing.applied.clone();
+    let limits = connection_limits(&publishing.image, &settings);
+    publishing.begin();
+    tokio::select! {
+        let_in = core.serve(applied) => let_in?,
+        signal = stop.recv() => {
+            tracing::info!(signal, "stopping before this broker was let in");
+            return Ok(());
+        }
+    }
     let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
         .map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
-    health.set(Readiness::Ready);
+    health.follow(core.images(), config.node_id);
     tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
 
-    let (keep_core, stop_core) = oneshot::channel();
-    let mut core = tokio::spawn(core.run(requests, stop_core));
     let failure = tokio::select! {
         signal = stop.recv() => {
             tracing::info!(signal, "stopping");
@@ -209,13 +236,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             Some(ShardEvent::Fatal { shard, error }) => ServeError::Shard { shard, error },
             other => ServeError::Shard { shard: 0, error: format!("unexpected end of a shard: {other:?}") },
         }),
-        ended = &mut core => Some(ServeError::Shard {
-            shard: 0,
-            error: match ended {
-                Ok(Err(error)) => format!("the metadata core ended: {error}"),
-                other => format!("the metadata core ended: {other:?}"),
-            },
-        }),
+        failed = core.failed() => Some(failed.into()),
     };
     if let Some(failure) = failure {
         // Not one more acknowledgement may leave this process.
@@ -223,6 +244,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         std::process::exit(1);
     }
     health.set(Readiness::Stopping);
+    core.leave().await;
     acceptor.stop();
     let ending = async {
         for inbox in &inboxes {
@@ -283,12 +305,39 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             std::process::exit(1);
         }
     }
-    drop(keep_core);
-    match core.await.expect("a panic ends the process") {
-        Ok(()) => tracing::info!("stopped"),
-        Err(error) => tracing::warn!(%error, "the metadata core did not stop in order"),
-    }
+    core.stop().await;
+    tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the data directory. An empty one becomes a cluster's first, or, where there is a cluster to join, one of a node of
+/// that: then some member must say which cluster it is.
+async fn open_directory(
+    config: &ServeConfig,
+    data_dir: &Path,
+    internal_address: &str,
+    publish: mpsc::UnboundedSender<Published>,
+) -> Result<(DataDirectory, Opened), ServeError> {
+    let open = |beginning| DataDirectory::open(data_dir, config.node_id, internal_address, beginning, publish);
+    if config.join.is_empty() || !DataDirectory::is_new(data_dir)? {
+        let layers = ConfigLayers::of_static(&config.static_config);
+        let min_insync_replicas = BrokerConfig::resolve(&layers).topic_defaults.min_insync_replicas;
+        let records = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
+        return Ok(open(Beginning::Form(&records))?);
+    }
+    loop {
+        for address in &config.join {
+            match links::welcome(&address.to_string()).await {
+                Ok(welcome) => {
+                    let cluster_id = ClusterId(welcome.cluster_id);
+                    tracing::info!(%address, cluster = %cluster_id, member = %welcome.node, "cluster found");
+                    return Ok(open(Beginning::Join(cluster_id))?);
+                }
+                Err(error) => tracing::warn!(%address, %error, "no member of a cluster could be asked here"),
+            }
+        }
+        tokio::time::sleep(JOIN_RETRY).await;
+    }
 }
 
 /// Says what a replay did.
@@ -324,11 +373,11 @@ fn pinning(config: &ServeConfig) -> Option<Vec<usize>> {
     (config.cpus.len() > 2 && config.shards < config.cpus.len()).then(|| config.cpus[1..=config.shards].to_vec())
 }
 
-fn connection_limits(core: &MetadataCore, config: &ServeConfig) -> Arc<ConnectionLimits> {
-    let kafka = core.broker_config();
+fn connection_limits(image: &MetadataImage, settings: &Settings) -> Arc<ConnectionLimits> {
+    let kafka = image.broker_config(settings.broker, settings.static_config());
     let limit = |n: i32| usize::try_from(n).unwrap_or(0);
     ConnectionLimits::new(
-        limit(kafka.max_connections).min(config.memory.connections_max),
+        limit(kafka.max_connections).min(settings.memory().connections_max),
         limit(kafka.max_connections_per_ip),
     )
 }

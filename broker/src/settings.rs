@@ -3,13 +3,15 @@
 //! Kafka's own settings are not here: they can change while the broker runs, so each shard resolves them from the
 //! metadata image ([`crate::shard::Shard::broker_config`]).
 
+use std::sync::Arc;
+
 use metadata::config::StaticConfig;
 use protocol::BrokerId;
 use wal::file::BLOCK_BYTES;
 use wal::journal::JournalConfig;
 use wal::shard::ShardWalConfig;
 
-use crate::config::MemoryLimits;
+use crate::config::{MemoryLimits, ServeConfig};
 
 pub struct Settings {
     pub broker: BrokerId,
@@ -17,19 +19,24 @@ pub struct Settings {
     pub cluster_id: String,
     /// The data directory, as DescribeLogDirs shows it.
     pub data_dir: String,
+    /// Internal addresses that were given to join the cluster at.
+    pub seeds: Arc<[String]>,
+    pub quorum_voters_max: usize,
     static_config: StaticConfig,
     memory: MemoryLimits,
 }
 
 impl Settings {
-    pub fn new(
-        broker: BrokerId,
-        cluster_id: String,
-        data_dir: String,
-        static_config: StaticConfig,
-        memory: MemoryLimits,
-    ) -> Settings {
-        Settings { broker, cluster_id, data_dir, static_config, memory }
+    pub fn new(config: &ServeConfig, cluster_id: String, data_dir: String) -> Settings {
+        Settings {
+            broker: config.node_id,
+            cluster_id,
+            data_dir,
+            seeds: config.join.iter().map(ToString::to_string).collect(),
+            quorum_voters_max: config.quorum_voters_max,
+            static_config: config.static_config.clone(),
+            memory: config.memory,
+        }
     }
 
     /// Kafka's settings as the process was started with.

@@ -14,8 +14,8 @@ pub(crate) const HEADER_BYTES: usize = 5;
 pub enum CodecError {
     #[error("{what} of {found_bytes} bytes is shorter than its header of {HEADER_BYTES}")]
     Truncated { what: &'static str, found_bytes: usize },
-    #[error("{what} has format version {found}, this program reads versions 1 to {newest}: use a newer one")]
-    UnknownVersion { what: &'static str, found: u8, newest: u8 },
+    #[error("{what} has format version {found}, this program reads versions {oldest} to {newest}")]
+    UnknownVersion { what: &'static str, found: u8, oldest: u8, newest: u8 },
     #[error("{what} has CRC-32 {found:#010x}, its content gives {expected:#010x}")]
     CrcMismatch { what: &'static str, expected: u32, found: u32 },
     #[error("{what} passes its checksum and cannot be decoded: {source}")]
@@ -35,6 +35,8 @@ pub(crate) struct Format {
     pub what: &'static str,
     /// Of what this program writes, and the newest it reads.
     pub version: u8,
+    /// The oldest that this program reads; those up to the newest differ in what they may hold, not in how it is encoded.
+    pub oldest: u8,
 }
 
 impl Format {
@@ -48,13 +50,13 @@ impl Format {
 
     /// What [`Format::encode`] was given.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
-        let Format { what, version: newest } = self;
+        let Format { what, version: newest, oldest } = self;
         let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(CodecError::Truncated { what, found_bytes: bytes.len() });
         };
         let [version, crc @ ..] = *header;
-        if version != newest {
-            return Err(CodecError::UnknownVersion { what, found: version, newest });
+        if !(oldest..=newest).contains(&version) {
+            return Err(CodecError::UnknownVersion { what, found: version, oldest, newest });
         }
         let (expected, found) = (crc32fast::hash(body), u32::from_le_bytes(crc));
         if expected != found {

@@ -12,7 +12,10 @@ mod brokers;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod leadership;
 mod producer_ids;
+mod quorum;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod topic_name;
@@ -22,11 +25,16 @@ pub use alter_configs::{
     incremental_alter_configs,
 };
 pub use assignment::AssignmentError;
-pub use brokers::{bootstrap_records, register_broker};
+pub use brokers::{
+    BrokerStart, Heartbeat, NodeRefused, RemoveError, StaleBroker, Wish, bootstrap_records, fence, heartbeat, join,
+    register_broker, remove_node,
+};
 pub use create_partitions::{CreatePartitionsError, NewPartitions, create_partitions};
 pub use create_topics::{CreateTopicsError, CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_topics};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
+pub use quorum::{MembershipChange, Quorum, next_membership_change};
+pub use sessions::Sessions;
 pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
 
 use std::collections::BTreeSet;

@@ -1,12 +1,12 @@
 //! What a shard is told when metadata changes: one closed enum, in the order of the records.
 //!
 //! A delta says what differs from the image before it, with the names a shard would otherwise have to look up in an image
-//! that may no longer hold them. Changes that concern no shard (producer ids, the cluster's identity) have no delta.
+//! that may no longer hold them. Changes that concern no shard (producer ids, nodes, the cluster's identity) have no delta.
 
 mod between;
 
-use crate::image::{MetadataImage, PartitionImage};
-use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord};
+use crate::image::{MetadataImage, PartitionImage, Reassignment};
+use crate::record::{BrokerState, ConfigResource, MetadataRecord, PartitionRecord};
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use std::sync::Arc;
 
@@ -43,7 +43,9 @@ pub enum MetadataDelta {
         name: String,
         value: Option<String>,
     },
-    BrokerRegistered(Arc<BrokerRegistration>),
+    /// A broker is new, has started anew, or was fenced or let in; this is all of its state.
+    BrokerChanged(Arc<BrokerState>),
+    BrokerRemoved(BrokerId),
 }
 
 impl MetadataDelta {
@@ -56,21 +58,27 @@ impl MetadataDelta {
     /// What `record` changes for shards, given the image it is about to be applied to. The record must fit that image.
     pub(crate) fn of(record: &MetadataRecord, before: &MetadataImage) -> Option<MetadataDelta> {
         Some(match record {
-            MetadataRecord::ClusterCreated { .. } | MetadataRecord::ProducerIdsAllocated { .. } => return None,
+            MetadataRecord::ClusterCreated { .. }
+            | MetadataRecord::ProducerIdsAllocated { .. }
+            | MetadataRecord::NodeBound(_) => return None,
             MetadataRecord::BrokerRegistered(registration) => {
-                MetadataDelta::BrokerRegistered(Arc::new(registration.clone()))
+                MetadataDelta::BrokerChanged(Arc::new(BrokerState::from(registration)))
+            }
+            MetadataRecord::BrokerChanged(state) => MetadataDelta::BrokerChanged(Arc::new(state.clone())),
+            MetadataRecord::NodeRemoved { node } => {
+                before.broker(*node)?;
+                MetadataDelta::BrokerRemoved(*node)
             }
             MetadataRecord::TopicCreated { topic_id, name } => {
                 MetadataDelta::TopicCreated { topic_id: *topic_id, topic: name.as_str().into() }
             }
             MetadataRecord::PartitionChanged(change) => {
-                let topic = before.topic_by_id(change.topic_id)?;
-                MetadataDelta::PartitionChanged {
-                    topic_id: change.topic_id,
-                    topic: Arc::clone(&topic.name),
-                    partition: change.partition,
-                    state: PartitionImage::from(change),
-                }
+                return MetadataDelta::of_partition(change, PartitionImage::from(change), before);
+            }
+            MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
+                let moving = Reassignment { adding: adding.clone(), removing: removing.clone() };
+                let state = PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(change) };
+                return MetadataDelta::of_partition(change, state, before);
             }
             MetadataRecord::TopicDeleted { topic_id } => {
                 let topic = before.topic_by_id(*topic_id)?;
@@ -100,5 +108,10 @@ impl MetadataDelta {
                 }
             },
         })
+    }
+
+    fn of_partition(change: &PartitionRecord, state: PartitionImage, before: &MetadataImage) -> Option<MetadataDelta> {
+        let topic = Arc::clone(&before.topic_by_id(change.topic_id)?.name);
+        Some(MetadataDelta::PartitionChanged { topic_id: change.topic_id, topic, partition: change.partition, state })
     }
 }

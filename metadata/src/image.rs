@@ -13,7 +13,7 @@ pub use apply::ApplyError;
 
 use crate::cluster_id::ClusterId;
 use crate::config::{BrokerConfig, ConfigEntry, ConfigLayers, ConfigOverrides, Described, StaticConfig, TopicConfig};
-use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, PartitionRecord};
+use crate::record::{BrokerRegistration, BrokerState, ConfigResource, MetadataRecord, NodeBinding, PartitionRecord};
 use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
 use rpds::{RedBlackTreeMapSync, VectorSync};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub struct MetadataImage {
     /// Records applied so far: the offset in the metadata log of the next one.
     metadata_offset: u64,
     cluster_id: Option<ClusterId>,
-    brokers: RedBlackTreeMapSync<BrokerId, Arc<BrokerRegistration>>,
+    nodes: RedBlackTreeMapSync<BrokerId, Arc<NodeBinding>>,
+    brokers: RedBlackTreeMapSync<BrokerId, Arc<BrokerState>>,
     topics: RedBlackTreeMapSync<TopicId, Arc<TopicImage>>,
     topic_ids: RedBlackTreeMapSync<Arc<str>, TopicId>,
     /// By name with `.` as `_`: two topics whose names differ in that alone cannot be told apart in metrics.
@@ -53,6 +54,15 @@ pub struct PartitionImage {
     pub leader: Option<BrokerId>,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
+    /// Where its replicas are on their way to; `None` when they stay.
+    pub reassignment: Option<Arc<Reassignment>>,
+}
+
+/// Replicas that are being moved (KIP-455). Both lists are of the partition's replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassignment {
+    pub adding: Vec<BrokerId>,
+    pub removing: Vec<BrokerId>,
 }
 
 impl MetadataImage {
@@ -68,14 +78,35 @@ impl MetadataImage {
         self.cluster_id
     }
 
-    /// In order of id.
-    pub fn brokers(&self) -> impl Iterator<Item = &Arc<BrokerRegistration>> {
-        self.brokers.values()
+    /// Nodes that belong to the cluster, in order of id. Those that have joined and not started since are no brokers yet.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<NodeBinding>> {
+        self.nodes.values()
     }
 
     #[must_use]
-    pub fn broker(&self, id: BrokerId) -> Option<&Arc<BrokerRegistration>> {
+    pub fn node(&self, id: BrokerId) -> Option<&Arc<NodeBinding>> {
+        self.nodes.get(&id)
+    }
+
+    /// Registered brokers, fenced ones too, in order of id.
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<BrokerState>> {
+        self.brokers.values()
+    }
+
+    /// Brokers that clients may be sent to, in order of id.
+    pub fn unfenced_brokers(&self) -> impl Iterator<Item = &Arc<BrokerState>> {
+        self.brokers().filter(|broker| !broker.is_fenced())
+    }
+
+    #[must_use]
+    pub fn broker(&self, id: BrokerId) -> Option<&Arc<BrokerState>> {
         self.brokers.get(&id)
+    }
+
+    /// Whether this broker is registered and not fenced.
+    #[must_use]
+    pub fn is_unfenced(&self, id: BrokerId) -> bool {
+        self.broker(id).is_some_and(|broker| !broker.is_fenced())
     }
 
     /// In order of name.
@@ -177,7 +208,12 @@ impl MetadataImage {
     /// Records whose fold from nothing is this image, except for its metadata offset. In an order that applies.
     pub fn to_records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         let cluster = self.cluster_id.map(|cluster_id| MetadataRecord::ClusterCreated { cluster_id });
-        let brokers = self.brokers.values().map(|broker| MetadataRecord::BrokerRegistered(broker.as_ref().clone()));
+        let nodes = self.nodes.values().map(|node| MetadataRecord::NodeBound(node.as_ref().clone()));
+        let brokers = self.brokers.values().map(|broker| match self.nodes.contains_key(&broker.broker) {
+            true => MetadataRecord::BrokerChanged(broker.as_ref().clone()),
+            // From a cluster that could have one broker only, before that one has started anew.
+            false => MetadataRecord::BrokerRegistered(BrokerRegistration::from(broker.as_ref())),
+        });
         let topics = self.topics.values().flat_map(|topic| topic.to_records());
         let configs = self.configs.iter().flat_map(|(resource, overrides)| {
             overrides.iter().map(|(name, value)| MetadataRecord::ConfigChanged {
@@ -188,7 +224,7 @@ impl MetadataImage {
         });
         let producer_ids = (self.next_producer_id != ProducerId::default())
             .then_some(MetadataRecord::ProducerIdsAllocated { next: self.next_producer_id });
-        cluster.into_iter().chain(brokers).chain(topics).chain(configs).chain(producer_ids)
+        cluster.into_iter().chain(nodes).chain(brokers).chain(topics).chain(configs).chain(producer_ids)
     }
 }
 
@@ -210,9 +246,7 @@ impl TopicImage {
 
     fn to_records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         let created = MetadataRecord::TopicCreated { topic_id: self.id, name: self.name.to_string() };
-        let partitions = self
-            .partitions()
-            .map(|(partition, state)| MetadataRecord::PartitionChanged(state.to_record(self.id, partition)));
+        let partitions = self.partitions().map(|(partition, state)| state.to_record(self.id, partition));
         std::iter::once(created).chain(partitions)
     }
 }
@@ -220,8 +254,8 @@ impl TopicImage {
 impl PartitionImage {
     /// The record that says all of this.
     #[must_use]
-    pub fn to_record(&self, topic_id: TopicId, partition: PartitionId) -> PartitionRecord {
-        PartitionRecord {
+    pub fn to_record(&self, topic_id: TopicId, partition: PartitionId) -> MetadataRecord {
+        let partition = PartitionRecord {
             topic_id,
             partition,
             replicas: self.replicas.to_vec(),
@@ -229,7 +263,30 @@ impl PartitionImage {
             leader: self.leader,
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,
+        };
+        match &self.reassignment {
+            None => MetadataRecord::PartitionChanged(partition),
+            Some(moving) => MetadataRecord::PartitionReassigning {
+                partition,
+                adding: moving.adding.clone(),
+                removing: moving.removing.clone(),
+            },
         }
+    }
+
+    /// The state after a change, with the partition epoch that a change gets.
+    #[must_use]
+    pub fn changed(&self, change: impl FnOnce(&mut PartitionImage)) -> PartitionImage {
+        let mut changed = self.clone();
+        change(&mut changed);
+        changed.partition_epoch = self.partition_epoch.saturating_add(1);
+        changed
+    }
+
+    /// Makes another replica the leader, or none, at a new leader epoch.
+    pub fn elect(&mut self, leader: Option<BrokerId>) {
+        self.leader = leader;
+        self.leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
     }
 }
 
@@ -244,6 +301,7 @@ impl From<&PartitionRecord> for PartitionImage {
             leader: record.leader,
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
+            reassignment: None,
         }
     }
 }

@@ -23,7 +23,7 @@ pub enum MetadataRecord {
         #[serde(with = "newtype_serde::cluster_id")]
         cluster_id: ClusterId,
     },
-    /// A process of this broker has started, or its addresses have changed.
+    /// A process of the only broker has started. Of clusters that could have one broker only; now [`Self::BrokerChanged`].
     BrokerRegistered(BrokerRegistration),
     TopicCreated {
         #[serde(with = "newtype_serde::topic_id")]
@@ -44,9 +44,82 @@ pub enum MetadataRecord {
         #[serde(with = "newtype_serde::producer_id")]
         next: ProducerId,
     },
+    /// A node id belongs to one data directory, and the node is reached at this internal address.
+    NodeBound(NodeBinding),
+    /// A node id belongs to no directory any more. Takes the broker's registration with it.
+    NodeRemoved {
+        #[serde(with = "newtype_serde::broker_id")]
+        node: BrokerId,
+    },
+    /// A process of this broker has started, or it was fenced or let in.
+    BrokerChanged(BrokerState),
+    /// As [`Self::PartitionChanged`], while replicas are being moved (KIP-455).
+    PartitionReassigning {
+        partition: PartitionRecord,
+        /// Of `partition.replicas`, those that are on their way in.
+        #[serde(with = "newtype_serde::broker_ids")]
+        adding: Vec<BrokerId>,
+        /// Of `partition.replicas`, those that go once the others are in sync.
+        #[serde(with = "newtype_serde::broker_ids")]
+        removing: Vec<BrokerId>,
+    },
 }
 
-/// Who a broker is and where it is reached.
+/// Which data directory a node is, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeBinding {
+    #[serde(with = "newtype_serde::broker_id")]
+    pub node: BrokerId,
+    /// Drawn when the directory was made. Another directory with this node id may have forgotten a vote.
+    #[serde(with = "newtype_serde::uuid")]
+    pub directory_id: Uuid,
+    /// Host and port that other brokers reach it at.
+    pub address: String,
+}
+
+/// The whole state of one broker after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerState {
+    #[serde(with = "newtype_serde::broker_id")]
+    pub broker: BrokerId,
+    /// Of the process: drawn anew at every start.
+    #[serde(with = "newtype_serde::uuid")]
+    pub incarnation: Uuid,
+    /// Metadata offset of the record that registered this process. What an earlier process says has an older one.
+    pub epoch: u64,
+    /// Host that clients are told, a name or an address.
+    pub host: String,
+    pub port: u16,
+    pub rack: Option<String>,
+    /// Shards that its partitions are spread over.
+    pub shards: u32,
+    /// Metadata offset of the record that fenced it, which it must have applied to be let in; `None` when it is not fenced.
+    pub fenced_at: Option<u64>,
+}
+
+impl BrokerState {
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fenced_at.is_some()
+    }
+}
+
+impl From<&BrokerState> for BrokerRegistration {
+    fn from(state: &BrokerState) -> BrokerRegistration {
+        let BrokerState { broker, incarnation, host, port, rack, .. } = state.clone();
+        BrokerRegistration { broker, incarnation, host, port, rack }
+    }
+}
+
+impl From<&BrokerRegistration> for BrokerState {
+    /// As clusters with one broker were: never fenced.
+    fn from(registration: &BrokerRegistration) -> BrokerState {
+        let BrokerRegistration { broker, incarnation, host, port, rack } = registration.clone();
+        BrokerState { broker, incarnation, epoch: 0, host, port, rack, shards: 0, fenced_at: None }
+    }
+}
+
+/// Who a broker is and where clients reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRegistration {
     #[serde(with = "newtype_serde::broker_id")]

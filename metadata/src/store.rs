@@ -19,9 +19,10 @@ pub use database::DatabaseError;
 pub use identity::{Identity, IdentityError};
 pub use lock::LockError;
 
+use crate::cluster_id::ClusterId;
 use crate::image::{ApplyError, MetadataImage};
 use crate::raft::{self, Member, Opened, Published, first_state};
-use crate::record::MetadataRecord;
+use crate::record::{MetadataRecord, NodeBinding};
 use database::Found;
 use lock::DirectoryLock;
 use protocol::newtypes::BrokerId;
@@ -73,6 +74,16 @@ pub struct NoSpace {
     pub free_bytes: u64,
 }
 
+/// What an empty directory becomes.
+#[derive(Clone, Copy, Debug)]
+pub enum Beginning<'a> {
+    /// The first one of a new cluster of this node alone, which starts with these records
+    /// ([`crate::controller::bootstrap_records`]).
+    Form(&'a [MetadataRecord]),
+    /// One of a node that is about to join this cluster, and knows nothing of it yet.
+    Join(ClusterId),
+}
+
 /// Owns a data directory as long as it exists.
 #[derive(Debug)]
 pub struct DataDirectory {
@@ -82,9 +93,18 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Takes possession of a directory and loads what Raft kept in it; an empty or missing directory becomes the first one
-    /// of a new cluster of this node alone, reached at `internal_address`, which starts with the records of `bootstrap`
-    /// ([`crate::controller::bootstrap_records`]). Images in force are sent to `published` as they come.
+    /// Whether a directory is still to become one of a node: [`DataDirectory::open`] will use its `beginning`.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`]'s.
+    pub fn is_new(path: &Path) -> Result<bool, OpenError> {
+        let database = path.join(DATABASE_FILE);
+        let exists = database.try_exists().map_err(io_error("look for", &database))?;
+        Ok(!exists && Identity::read(path)?.is_none())
+    }
+
+    /// Takes possession of a directory and loads what Raft kept in it; an empty or missing directory begins as `beginning`
+    /// says. Other members reach this node at `internal_address`. Images in force are sent to `published` as they come.
     ///
     /// # Errors
     /// When another process has it, it is another node's, or what it holds is damaged or newer than this program.
@@ -92,7 +112,7 @@ impl DataDirectory {
         path: &Path,
         node_id: BrokerId,
         internal_address: &str,
-        bootstrap: &[MetadataRecord],
+        beginning: Beginning<'_>,
         published: mpsc::UnboundedSender<Published>,
     ) -> Result<(DataDirectory, Opened), OpenError> {
         create_directory(path).map_err(io_error("create", path))?;
@@ -112,7 +132,7 @@ impl DataDirectory {
                 let identity = Identity::path(path);
                 return Err(OpenError::DatabaseMissing { identity, database: database_path });
             }
-            (false, None) => create(path, node_id, internal_address, bootstrap)?,
+            (false, None) => create(path, node_id, internal_address, beginning)?,
         };
         let opened = raft::open(database, &database_path, published)?;
         Ok((DataDirectory { path: path.to_owned(), identity, _lock: lock }, opened))
@@ -142,7 +162,8 @@ fn open_database(path: &Path, internal_address: &str) -> Result<(Database, Ident
         Found::Current(database, identity) => Ok((database, identity)),
         Found::SingleNode(database, identity) => {
             let image = single_node::load(&database, path)?;
-            let state = first_state(image, identity.node_id, member(&identity, internal_address));
+            let member = Member { directory_id: identity.directory_id, address: internal_address.to_owned() };
+            let state = first_state(image, identity.node_id, member);
             single_node::convert(&database, path, &state)?;
             tracing::info!(path = %path.display(), "metadata was converted to the format with Raft's log");
             Ok((database, identity))
@@ -156,27 +177,32 @@ fn create(
     directory: &Path,
     node_id: BrokerId,
     internal_address: &str,
-    bootstrap: &[MetadataRecord],
+    beginning: Beginning<'_>,
 ) -> Result<(Database, Identity), OpenError> {
-    let (image, _) = MetadataImage::default().apply_batch(bootstrap).map_err(OpenError::Bootstrap)?;
-    let cluster_id = image.cluster_id().ok_or(OpenError::NoCluster)?;
-    let identity = Identity { cluster_id, node_id, directory_id: uuid::Uuid::new_v4() };
+    let directory_id = uuid::Uuid::new_v4();
+    let (cluster_id, state) = match beginning {
+        Beginning::Join(cluster_id) => (cluster_id, None),
+        Beginning::Form(records) => {
+            let node = NodeBinding { node: node_id, directory_id, address: internal_address.to_owned() };
+            let records = [records, &[MetadataRecord::NodeBound(node)]].concat();
+            let (image, _) = MetadataImage::default().apply_batch(&records).map_err(OpenError::Bootstrap)?;
+            let cluster_id = image.cluster_id().ok_or(OpenError::NoCluster)?;
+            let member = Member { directory_id, address: internal_address.to_owned() };
+            (cluster_id, Some(first_state(image, node_id, member)))
+        }
+    };
+    let identity = Identity { cluster_id, node_id, directory_id };
     let (path, new_path) = (directory.join(DATABASE_FILE), directory.join(NEW_DATABASE_FILE));
     match std::fs::remove_file(&new_path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("remove", &new_path)(error)),
     }
-    let state = first_state(image, node_id, member(&identity, internal_address));
-    let database = database::create(&new_path, &identity, &state)?;
+    let database = database::create(&new_path, &identity, state.as_ref())?;
     std::fs::rename(&new_path, &path).map_err(io_error("rename to", &path))?;
     sync_directory(directory).map_err(io_error("sync", directory))?;
     identity.write(directory)?;
     Ok((database, identity))
-}
-
-fn member(identity: &Identity, internal_address: &str) -> Member {
-    Member { directory_id: identity.directory_id, address: internal_address.to_owned() }
 }
 
 /// Holds the identity file against the database, and writes it anew where a crash at the first start left none.

@@ -3,11 +3,12 @@
 use crate::cluster_id::ClusterId;
 use crate::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use crate::controller::{
-    AlterOp, ConfigAlteration, ConfigChange, NewPartitions, NewTopic, TopicToDelete, allocate_producer_ids,
-    bootstrap_records, create_partitions, create_topics, delete_topics, incremental_alter_configs, register_broker,
+    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, Heartbeat, NewPartitions, NewTopic, TopicToDelete, Wish,
+    allocate_producer_ids, bootstrap_records, create_partitions, create_topics, delete_topics, fence, heartbeat,
+    incremental_alter_configs, join, register_broker, remove_node,
 };
 use crate::image::MetadataImage;
-use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord};
+use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, NodeBinding};
 use proptest::prelude::*;
 use protocol::newtypes::{BrokerId, TopicId};
 use uuid::Uuid;
@@ -15,7 +16,11 @@ use uuid::Uuid;
 /// One request to the controller. Many are refused, as in life; those give no records.
 #[derive(Clone, Debug)]
 pub enum Request {
+    Join { node: i32, directory: u128 },
     Register { broker: i32, incarnation: u128 },
+    Heartbeat { broker: i32, unfenced: bool },
+    Fence { broker: i32 },
+    Remove { node: i32 },
     CreateTopic { name: usize, partitions: i32, replication_factor: i16, retention: bool },
     AddPartitions { name: usize, total: i32 },
     DeleteTopic { name: usize },
@@ -30,7 +35,11 @@ const NAMES: [&str; 5] = ["a", "b.c", "b_c", "orders", "__consumer_offsets"];
 pub fn request() -> impl Strategy<Value = Request> {
     let name = 0..NAMES.len();
     prop_oneof![
+        1 => (1..=3_i32, 0..2_u128).prop_map(|(node, directory)| Request::Join { node, directory }),
         1 => (1..=3_i32, 0..4_u128).prop_map(|(broker, incarnation)| Request::Register { broker, incarnation }),
+        2 => (1..=3_i32, any::<bool>()).prop_map(|(broker, unfenced)| Request::Heartbeat { broker, unfenced }),
+        1 => (1..=3_i32).prop_map(|broker| Request::Fence { broker }),
+        1 => (1..=3_i32).prop_map(|node| Request::Remove { node }),
         4 => (name.clone(), 1..5_i32, 1..=2_i16, any::<bool>()).prop_map(
             |(name, partitions, replication_factor, retention)| Request::CreateTopic {
                 name,
@@ -53,7 +62,20 @@ impl Request {
         let static_config = StaticConfig::default();
         let name_of = |name: &usize| NAMES[*name].to_owned();
         match self {
-            Request::Register { broker, incarnation } => register_broker(image, registration(*broker, *incarnation)),
+            Request::Join { node, directory } => join(image, &binding(*node, *directory)).unwrap_or_default(),
+            Request::Register { broker, incarnation } => {
+                let start = match image.node(BrokerId(*broker)) {
+                    Some(bound) => BrokerStart { node: bound.as_ref().clone(), ..start(*broker, *incarnation) },
+                    None => start(*broker, *incarnation),
+                };
+                register_broker(image, &start).map(|(records, _)| records).unwrap_or_default()
+            }
+            Request::Heartbeat { broker, unfenced } => {
+                let wish = if *unfenced { Wish::Unfenced } else { Wish::Fenced };
+                beat(image, *broker, wish)
+            }
+            Request::Fence { broker } => fence(image, BrokerId(*broker)),
+            Request::Remove { node } => remove_node(image, BrokerId(*node)).unwrap_or_default(),
             Request::CreateTopic { name, partitions, replication_factor, retention } => {
                 let topic = NewTopic {
                     name: name_of(name),
@@ -102,14 +124,34 @@ fn change(name: &str, value: Option<u32>) -> ConfigChange {
     ConfigChange { name: name.to_owned(), op, value: value.map(|value| value.to_string()) }
 }
 
+/// What brokers of clusters with one broker were.
 pub fn registration(broker: i32, incarnation: u128) -> BrokerRegistration {
-    BrokerRegistration {
-        broker: BrokerId(broker),
+    let BrokerStart { node, incarnation, host, port, rack, .. } = start(broker, incarnation);
+    BrokerRegistration { broker: node.node, incarnation, host, port, rack }
+}
+
+pub fn binding(node: i32, directory: u128) -> NodeBinding {
+    let (node, directory_id) = (BrokerId(node), Uuid::from_u128(directory));
+    NodeBinding { node, directory_id, address: format!("localhost:{}", 9090 + node.0) }
+}
+
+pub fn start(broker: i32, incarnation: u128) -> BrokerStart {
+    BrokerStart {
+        node: binding(broker, 0),
         incarnation: Uuid::from_u128(incarnation),
         host: "localhost".to_owned(),
         port: 9092,
         rack: Some(format!("rack{}", broker % 2)),
+        shards: 2,
     }
+}
+
+/// What a broker's heartbeat leads to, when it has applied everything.
+pub fn beat(image: &MetadataImage, broker: i32, wish: Wish) -> Vec<MetadataRecord> {
+    let broker = BrokerId(broker);
+    let Some(known) = image.broker(broker) else { return Vec::new() };
+    let beat = Heartbeat { broker, epoch: known.epoch, applied: image.metadata_offset(), wish };
+    heartbeat(image, &beat).expect("the epoch is the current one").0
 }
 
 pub fn cluster_id() -> ClusterId {
@@ -120,17 +162,39 @@ pub fn bootstrap() -> Vec<MetadataRecord> {
     bootstrap_records(cluster_id(), 1)
 }
 
+/// The batches by which a broker joins, starts and is let in.
+fn arrival(image: &MetadataImage, broker: i32) -> Vec<Vec<MetadataRecord>> {
+    let mut image = image.clone();
+    let mut batches = Vec::new();
+    let mut take = |image: &mut MetadataImage, records: Vec<MetadataRecord>| {
+        *image = image.apply_batch(&records).expect("a decision fits").0;
+        batches.push(records);
+    };
+    let joined = join(&image, &binding(broker, 0)).expect("the id is free");
+    take(&mut image, joined);
+    let registered = register_broker(&image, &start(broker, 0)).expect("it has joined").0;
+    take(&mut image, registered);
+    let unfenced = beat(&image, broker, Wish::Unfenced);
+    take(&mut image, unfenced);
+    batches
+}
+
+/// The image once one more broker is there and let in.
+pub fn with_broker(image: &MetadataImage, broker: i32) -> MetadataImage {
+    image.apply_batch(&arrival(image, broker).concat()).expect("decisions fit").0
+}
+
 /// A new cluster with broker 1.
 pub fn image_with_broker() -> MetadataImage {
-    let mut records = bootstrap();
-    records.push(MetadataRecord::BrokerRegistered(registration(1, 0)));
-    MetadataImage::default().apply_batch(&records).expect("fits").0
+    with_broker(&MetadataImage::default().apply_batch(&bootstrap()).expect("fits").0, 1)
 }
 
 /// The batches of a history from a new cluster on, each decided on what those before it led to.
 pub fn history(requests: &[Request]) -> Vec<Vec<MetadataRecord>> {
-    let mut batches = vec![bootstrap(), vec![MetadataRecord::BrokerRegistered(registration(1, 0))]];
-    let mut image = image_with_broker();
+    let mut batches = vec![bootstrap()];
+    let mut image = MetadataImage::default().apply_batch(&bootstrap()).expect("fits").0;
+    batches.extend(arrival(&image, 1));
+    image = with_broker(&image, 1);
     for request in requests {
         let records = request.decide(&image);
         image = image.apply_batch(&records).expect("what was decided on an image applies to it").0;

@@ -1,8 +1,9 @@
 //! Distinct types for the numbers that must never be mixed up.
 //!
-//! Each is a plain integer on the wire. Arithmetic is deliberately limited to what makes sense for the quantity: an
+//! Each is a plain integer on the wire, and serialized as that. Arithmetic is deliberately limited to what makes sense for the quantity: an
 //! [`Offset`] can be advanced by a record count, but two offsets cannot be added.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Position of a record in a partition's log, counted in records from 0 (Kafka: `INT64` offsets).
@@ -32,7 +33,7 @@ impl Offset {
 }
 
 /// Generation of a partition's leadership; rises with every election (KIP-101). -1 means unknown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct LeaderEpoch(pub i32);
 
 impl LeaderEpoch {
@@ -41,15 +42,15 @@ impl LeaderEpoch {
 }
 
 /// Index of a partition within its topic, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct PartitionId(pub i32);
 
 /// A broker's node id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct BrokerId(pub i32);
 
 /// A topic's identity; a re-created topic of the same name has another (KIP-516).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct TopicId(pub uuid::Uuid);
 
 impl TopicId {
@@ -58,7 +59,7 @@ impl TopicId {
 }
 
 /// Identity of an idempotent or transactional producer (KIP-98). -1 means none.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct ProducerId(pub i64);
 
 impl ProducerId {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueHint};
 
-use crate::config::{CONFIG_VARIABLE, Flags, Key, SET_VARIABLE, SETTINGS, Section};
+use crate::config::{CONFIG_VARIABLE, Flags, HostPort, Key, SET_VARIABLE, SETTINGS, Section};
 
 const CONFIG: &str = "config";
 const SET: &str = "set";
@@ -28,6 +28,8 @@ pub(super) enum Subcommands {
     /// Every flag can also be given as the variable that its help names, or in the TOML file under its name without
     /// the dashes. A flag counts more than a variable, a variable more than the file.
     Serve(SettingArgs),
+    /// Look at the cluster and its metadata quorum, and take nodes out of it.
+    Cluster(ClusterArgs),
     /// Look into logs on disk, reading only; works while the broker runs.
     #[command(subcommand)]
     Wal(WalCommand),
@@ -36,6 +38,41 @@ pub(super) enum Subcommands {
     /// Takes the settings of `serve`, from all the same places, so that what is checked is what would be run. Exits
     /// with status 1 if any check fails.
     Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    /// The internal address of any broker of the cluster.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9093",
+        env = "RINGLOG_INTERNAL_ADDR",
+        global = true
+    )]
+    pub(super) internal_addr: HostPort,
+    /// How long to wait for the controller, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
+    pub(super) timeout: u16,
+    #[command(subcommand)]
+    pub(super) command: ClusterCommand,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Print the cluster's nodes: addresses, broker epochs, who is fenced, who votes, how far each is.
+    Status {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a node that is stopped for good, or whose disk was lost; another directory may have its id then.
+    Remove {
+        /// Its node id.
+        node: i32,
+    },
+    /// Print who votes on metadata, and who leads.
+    Voters,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,7 @@ pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     let mut filter = EnvFilter::builder().parse_lossy(&config.filter);
     // It tells every step of every vote at the level that we tell a start at: only whoever names it wants to read that.
     if !config.filter.contains("openraft") {
-        filter = filter.add_directive("openraft=warn".parse().expect("it is one"));
+        filter = filter.add_directive("openraft=error".parse().expect("it is one"));
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod cluster;
 mod limits;
 pub mod logging;
 mod wal;
@@ -44,6 +45,7 @@ pub fn run() -> Command {
     match cli.command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
+        Some(Subcommands::Cluster(cluster_args)) => Command::Done(cluster::run(&cluster_args)),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
         Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),
         Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify)),

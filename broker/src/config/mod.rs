@@ -51,6 +51,10 @@ pub struct ServeConfig {
     pub internal: Endpoint,
     /// The listener for operators.
     pub http: Endpoint,
+    /// Internal addresses of members of the cluster; empty where none is to be joined.
+    pub join: Vec<HostPort>,
+    /// Odd.
+    pub quorum_voters_max: usize,
     /// How many event loops to run, at least 1; may exceed the CPUs, and then they cannot be pinned.
     pub shards: usize,
     /// The CPUs that threads may be pinned to, ascending.

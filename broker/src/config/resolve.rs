@@ -53,6 +53,12 @@ impl Resolver<'_> {
         let memory = self.memory();
         let logging = self.logging();
         let static_config = self.kafka();
+        let join = match self.layers.given(Key::Join) {
+            Some(_) => self.value(Key::Join, value::addresses),
+            None => Some(Vec::new()),
+        };
+        let quorum_voters_max =
+            self.value(Key::QuorumVotersMax, |text| value::word(text, &["1", "3", "5"], &[1, 3, 5]));
         if let (Some(memory), Some(static_config)) = (&memory, &static_config) {
             self.check_request_fits(memory, static_config);
         }
@@ -67,6 +73,8 @@ impl Resolver<'_> {
             kafka,
             internal,
             http,
+            join: join?,
+            quorum_voters_max: quorum_voters_max?,
             shards: shards?,
             cpus: machine.cpus,
             memory: memory?,

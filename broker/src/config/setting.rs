@@ -14,6 +14,8 @@ pub enum Key {
     AdvertisedKafkaAddr,
     InternalAddr,
     AdvertisedInternalAddr,
+    Join,
+    QuorumVotersMax,
     HttpAddr,
     AdvertisedHttpAddr,
     Shards,
@@ -166,6 +168,27 @@ pub const SETTINGS: &[Setting] = &[
         summary: "Event loops, each with its own partitions and connections",
         detail: "Available cores are those that CPU affinity and the control group's quota allow. With more shards than \
                  cores the shards are not pinned to cores. From 1 to 1024.",
+    },
+    Setting {
+        key: Key::Join,
+        section: Section::Node,
+        name: "join",
+        value_name: "HOST:PORT,…",
+        unit: "",
+        default: DefaultValue::Derived("none: an empty data directory becomes a cluster of its own"),
+        summary: "Internal addresses of members of the cluster to join; any will do",
+        detail: "Needed with an empty data directory only; with it the broker never forms a cluster by itself. Later starts \
+                 know the cluster, and ask at these addresses too where the members that they know have moved.",
+    },
+    Setting {
+        key: Key::QuorumVotersMax,
+        section: Section::Node,
+        name: "quorum-voters-max",
+        value_name: "N",
+        unit: "brokers per cluster",
+        default: DefaultValue::Text("3"),
+        summary: "Brokers that vote on metadata at most: 1, 3 or 5",
+        detail: "The others follow. It should be the same on every broker: the one that leads goes by its own.",
     },
     Setting {
         key: Key::KafkaAddr,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::host_port::HostPortError;
+use super::host_port::{HostPort, HostPortError};
 use super::nearest::nearest;
 
 /// Why a text is no value of its setting. Messages continue a sentence that has named the text.
@@ -78,6 +78,11 @@ fn in_range(number: u64, range: RangeInclusive<u64>) -> Result<u64, ValueError> 
     } else {
         Err(ValueError::OutOfRange { minimum: *range.start(), maximum: *range.end() })
     }
+}
+
+/// One or more addresses to connect to, separated by commas.
+pub(super) fn addresses(text: &str) -> Result<Vec<HostPort>, ValueError> {
+    text.split(',').map(|address| address.trim().parse().map_err(ValueError::from)).collect()
 }
 
 /// A path; it need not exist.

@@ -4,12 +4,13 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
-use metadata::controller::{AlterConfigsError, ConfigReplacement};
+use metadata::controller::ConfigReplacement;
 use metadata::record::ConfigResource;
 
 use super::Context;
 use super::config_resource::{self, Altered};
-use crate::metadata_core::{Answers, MetadataRequest, RequestFailed};
+use crate::metadata_core::RequestFailed;
+use crate::metadata_core::request::{AlterConfigs, Answers};
 
 pub async fn handle(context: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let validate_only = request.validate_only;
@@ -18,11 +19,7 @@ pub async fn handle(context: &Context, request: AlterConfigsRequest) -> AlterCon
         .iter()
         .map(|resource| (resource.resource_type, resource.resource_name.to_string(), replacement(resource)));
     let altered = answer(parsed.collect(), |replacements| {
-        context.shard().metadata().ask(move |reply| MetadataRequest::AlterConfigs {
-            replacements,
-            validate_only,
-            reply,
-        })
+        context.shard().metadata().ask(AlterConfigs { replacements, validate_only })
     })
     .await;
     let responses = altered
@@ -56,7 +53,7 @@ type Parsed<A> = (i8, String, Result<A, (ResponseError, String)>);
 /// Carries out the alterations that could be understood and answers every resource, those that could not be first.
 pub async fn answer<A, F>(parsed: Vec<Parsed<A>>, alter: impl FnOnce(Vec<A>) -> F) -> Vec<Altered>
 where
-    F: Future<Output = Result<Answers<ConfigResource, (), AlterConfigsError>, RequestFailed>>,
+    F: Future<Output = Result<Answers<ConfigResource, ()>, RequestFailed>>,
 {
     let mut altered = Vec::with_capacity(parsed.len());
     let mut asked = Vec::new();
@@ -73,7 +70,7 @@ where
     match alter(alterations).await {
         Ok(answers) => altered.extend(answers.into_iter().map(|(resource, answer)| {
             let (resource_type, resource_name) = config_resource::to_wire(&resource);
-            let error = answer.err().map(|error| (config_resource::error_code(&error), error.to_string()));
+            let error = answer.err().map(|refusal| (refusal.error(), refusal.message));
             Altered { resource_type, resource_name, error }
         })),
         Err(failed) => altered.extend(asked.into_iter().map(|(resource_type, resource_name)| Altered {

@@ -1,7 +1,6 @@
 //! The resources of the config APIs: topics and brokers, by Kafka's numbers.
 
 use kafka_protocol::ResponseError;
-use metadata::controller::AlterConfigsError;
 use metadata::record::ConfigResource;
 use protocol::BrokerId;
 
@@ -38,25 +37,6 @@ pub fn to_wire(resource: &ConfigResource) -> (i8, String) {
         ConfigResource::Topic(name) => (TYPE_TOPIC, name.clone()),
         ConfigResource::Broker(id) => (TYPE_BROKER, id.to_string()),
         ConfigResource::BrokerDefault => (TYPE_BROKER, String::new()),
-    }
-}
-
-pub fn error_code(error: &AlterConfigsError) -> ResponseError {
-    match error {
-        AlterConfigsError::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
-        AlterConfigsError::TopicWithoutName
-        | AlterConfigsError::UnknownBroker { .. }
-        | AlterConfigsError::DuplicateResource
-        | AlterConfigsError::DuplicateConfig
-        | AlterConfigsError::NullValue { .. }
-        | AlterConfigsError::UnknownOperation { .. }
-        | AlterConfigsError::ReadOnly { .. }
-        | AlterConfigsError::InvalidBrokerConfig(_) => ResponseError::InvalidRequest,
-        AlterConfigsError::TooManyConfigs { .. } => ResponseError::PolicyViolation,
-        AlterConfigsError::NotAList { .. }
-        | AlterConfigsError::InvalidTopicConfig(_)
-        | AlterConfigsError::ClusterMinInsyncReplicasRemoved
-        | AlterConfigsError::BrokerMinInsyncReplicas => ResponseError::InvalidConfig,
     }
 }
 

@@ -3,11 +3,11 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
 use kafka_protocol::messages::{CreatePartitionsRequest, TopicName};
-use metadata::controller::{CreatePartitionsError, NewPartitions};
+use metadata::controller::NewPartitions;
 use protocol::BrokerId;
 
 use super::Context;
-use crate::metadata_core::MetadataRequest;
+use crate::metadata_core::request::CreatePartitions;
 
 pub async fn handle(context: &Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let topics: Vec<NewPartitions> = request
@@ -22,11 +22,7 @@ pub async fn handle(context: &Context, request: CreatePartitionsRequest) -> Crea
         })
         .collect();
     let validate_only = request.validate_only;
-    let answers = context
-        .shard()
-        .metadata()
-        .ask(|reply| MetadataRequest::CreatePartitions { topics, validate_only, reply })
-        .await;
+    let answers = context.shard().metadata().ask(CreatePartitions { topics, validate_only }).await;
     let results = match answers {
         Ok(answers) => answers
             .into_iter()
@@ -34,7 +30,7 @@ pub async fn handle(context: &Context, request: CreatePartitionsRequest) -> Crea
                 let result = CreatePartitionsTopicResult::default().with_name(TopicName(name.into()));
                 match answer {
                     Ok(_) => result,
-                    Err(error) => failed(result, error_code(&error), error.to_string()),
+                    Err(refusal) => failed(result, refusal.error(), refusal.message),
                 }
             })
             .collect(),
@@ -52,17 +48,4 @@ pub async fn handle(context: &Context, request: CreatePartitionsRequest) -> Crea
 
 fn failed(result: CreatePartitionsTopicResult, error: ResponseError, message: String) -> CreatePartitionsTopicResult {
     result.with_error_code(error.code()).with_error_message(Some(message.into()))
-}
-
-fn error_code(error: &CreatePartitionsError) -> ResponseError {
-    match error {
-        CreatePartitionsError::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
-        CreatePartitionsError::DuplicateName => ResponseError::InvalidRequest,
-        CreatePartitionsError::NothingToAdd { .. } | CreatePartitionsError::NotAnIncrease { .. } => {
-            ResponseError::InvalidPartitions
-        }
-        CreatePartitionsError::TooFewBrokers(_) => ResponseError::InvalidReplicationFactor,
-        CreatePartitionsError::InvalidAssignment(_) => ResponseError::InvalidReplicaAssignment,
-        CreatePartitionsError::TooManyPartitions => ResponseError::PolicyViolation,
-    }
 }

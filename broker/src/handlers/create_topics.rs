@@ -7,11 +7,11 @@ use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
 use metadata::config::{ConfigLayers, Described, describe};
-use metadata::controller::{CreateTopicsError, CreatedTopic, NewTopic};
+use metadata::controller::{CreatedTopic, NewTopic};
 use protocol::{BrokerId, PartitionId};
 
 use super::Context;
-use crate::metadata_core::MetadataRequest;
+use crate::metadata_core::request::CreateTopics;
 
 /// First version whose answer describes the created topic (KIP-525).
 const VERSION_DESCRIBES: i16 = 5;
@@ -23,8 +23,7 @@ pub async fn handle(context: &Context, request: CreateTopicsRequest) -> CreateTo
     let topics: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let validate_only = request.validate_only;
-    let answers =
-        context.shard().metadata().ask(|reply| MetadataRequest::CreateTopics { topics, validate_only, reply }).await;
+    let answers = context.shard().metadata().ask(CreateTopics { topics, validate_only }).await;
     let results = match answers {
         Ok(answers) => {
             let layers = context.shard().config_layers();
@@ -34,7 +33,7 @@ pub async fn handle(context: &Context, request: CreateTopicsRequest) -> CreateTo
                     let result = CreatableTopicResult::default().with_name(TopicName(name.into()));
                     match answer {
                         Ok(created) => created_result(result, &created, version, &layers, validate_only),
-                        Err(error) => failed(result, error_code(&error), error.to_string(), version),
+                        Err(refusal) => failed(result, refusal.error(), refusal.message, version),
                     }
                 })
                 .collect()
@@ -103,25 +102,5 @@ fn failed(result: CreatableTopicResult, error: ResponseError, message: String, v
         result.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(Vec::new()))
     } else {
         result
-    }
-}
-
-pub fn error_code(error: &CreateTopicsError) -> ResponseError {
-    match error {
-        CreateTopicsError::InvalidName(_) | CreateTopicsError::NameCollision { .. } => {
-            ResponseError::InvalidTopicException
-        }
-        CreateTopicsError::TopicExists { .. } => ResponseError::TopicAlreadyExists,
-        CreateTopicsError::ReservedName
-        | CreateTopicsError::DuplicateName
-        | CreateTopicsError::AssignmentAndReplicationFactor
-        | CreateTopicsError::AssignmentAndPartitions => ResponseError::InvalidRequest,
-        CreateTopicsError::InvalidPartitions => ResponseError::InvalidPartitions,
-        CreateTopicsError::InvalidReplicationFactor | CreateTopicsError::TooFewBrokers(_) => {
-            ResponseError::InvalidReplicationFactor
-        }
-        CreateTopicsError::InvalidAssignment(_) => ResponseError::InvalidReplicaAssignment,
-        CreateTopicsError::InvalidConfig(_) | CreateTopicsError::NullConfig { .. } => ResponseError::InvalidConfig,
-        CreateTopicsError::TooManyPartitions | CreateTopicsError::TooManyRecords => ResponseError::PolicyViolation,
     }
 }

@@ -3,11 +3,11 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use kafka_protocol::messages::{DeleteTopicsRequest, TopicName};
-use metadata::controller::{DeleteTopicsError, TopicToDelete};
+use metadata::controller::TopicToDelete;
 use protocol::TopicId;
 
 use super::Context;
-use crate::metadata_core::MetadataRequest;
+use crate::metadata_core::request::DeleteTopics;
 
 /// First version with `error_message` (KIP-599).
 const VERSION_MESSAGES: i16 = 5;
@@ -29,15 +29,13 @@ pub async fn handle(context: &Context, request: DeleteTopicsRequest) -> DeleteTo
         by_name.map(|name| TopicToDelete { name: Some(name.to_string()), id: TopicId::ZERO }).collect()
     };
     let asked = topics.clone();
-    let answers = context.shard().metadata().ask(|reply| MetadataRequest::DeleteTopics { topics, reply }).await;
+    let answers = context.shard().metadata().ask(DeleteTopics { topics }).await;
     let results = match answers {
         Ok(answers) => answers
             .into_iter()
             .map(|(topic, answer)| match answer {
                 Ok(deleted) => named(version, Some(deleted.name), deleted.id),
-                Err(error) => {
-                    failed(version, named(version, topic.name, topic.id), error_code(&error), error.to_string())
-                }
+                Err(refusal) => failed(version, named(version, topic.name, topic.id), refusal.error(), refusal.message),
             })
             .collect(),
         Err(error) => asked
@@ -56,16 +54,4 @@ fn named(version: i16, name: Option<String>, id: TopicId) -> DeletableTopicResul
 fn failed(version: i16, result: DeletableTopicResult, error: ResponseError, message: String) -> DeletableTopicResult {
     let result = result.with_error_code(error.code());
     if version >= VERSION_MESSAGES { result.with_error_message(Some(message.into())) } else { result }
-}
-
-fn error_code(error: &DeleteTopicsError) -> ResponseError {
-    match error {
-        DeleteTopicsError::UnknownName { .. } => ResponseError::UnknownTopicOrPartition,
-        DeleteTopicsError::UnknownId { .. } => ResponseError::UnknownTopicId,
-        DeleteTopicsError::NameAndId
-        | DeleteTopicsError::NeitherNameNorId
-        | DeleteTopicsError::DuplicateName
-        | DeleteTopicsError::DuplicateId => ResponseError::InvalidRequest,
-        DeleteTopicsError::Disabled => ResponseError::TopicDeletionDisabled,
-    }
 }

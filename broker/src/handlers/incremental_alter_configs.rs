@@ -9,7 +9,8 @@ use metadata::controller::{AlterOp, ConfigAlteration, ConfigChange};
 use super::Context;
 use super::alter_configs::answer;
 use super::config_resource::{self, Altered};
-use crate::metadata_core::MetadataRequest;
+use crate::metadata_core::refusal::Refusal;
+use crate::metadata_core::request::IncrementalAlterConfigs;
 
 pub async fn handle(context: &Context, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
     let validate_only = request.validate_only;
@@ -18,11 +19,7 @@ pub async fn handle(context: &Context, request: IncrementalAlterConfigsRequest) 
         .iter()
         .map(|resource| (resource.resource_type, resource.resource_name.to_string(), alteration(resource)));
     let altered = answer(parsed.collect(), |alterations| {
-        context.shard().metadata().ask(move |reply| MetadataRequest::IncrementalAlterConfigs {
-            alterations,
-            validate_only,
-            reply,
-        })
+        context.shard().metadata().ask(IncrementalAlterConfigs { alterations, validate_only })
     })
     .await;
     let responses = altered
@@ -43,7 +40,8 @@ pub async fn handle(context: &Context, request: IncrementalAlterConfigsRequest) 
 fn alteration(resource: &AlterConfigsResource) -> Result<ConfigAlteration, (ResponseError, String)> {
     let changes = resource.configs.iter().map(|config| {
         let op = AlterOp::from_wire(config.config_operation)
-            .map_err(|error| (config_resource::error_code(&error), error.to_string()))?;
+            .map_err(Refusal::from)
+            .map_err(|refusal| (refusal.error(), refusal.message))?;
         Ok(ConfigChange { name: config.name.to_string(), op, value: config.value.as_ref().map(ToString::to_string) })
     });
     Ok(ConfigAlteration {

@@ -10,7 +10,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use super::Context;
-use crate::metadata_core::{MetadataRequest, RequestFailed};
+use crate::metadata_core::RequestFailed;
+use crate::metadata_core::request::AllocateProducerIds;
 use crate::shard::Shard;
 use crate::shard::event::LocalEvent;
 
@@ -49,7 +50,7 @@ async fn next_id(shard: &Shard) -> Result<i64, RequestFailed> {
             continue;
         }
         let _refill = Refill(ids);
-        let block = shard.metadata().ask(|reply| MetadataRequest::AllocateProducerIds { reply }).await?;
+        let block = shard.metadata().ask(AllocateProducerIds).await?.map_err(RequestFailed::Refused)?;
         ids.next.set(block.first.0);
         ids.left.set(block.length);
     }

@@ -10,7 +10,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use metadata::image::MetadataImage;
+use protocol::BrokerId;
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::acceptor::Claimed;
 use crate::metrics::{self, ShardMetrics};
@@ -19,10 +22,14 @@ use crate::metrics::{self, ShardMetrics};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Readiness {
-    /// Logs are being recovered; the Kafka port is closed.
-    Recovering = 0,
-    Ready = 1,
-    Stopping = 2,
+    /// The cluster's controller is yet to register this broker; the Kafka port is closed.
+    Joining = 0,
+    /// Logs are being recovered, or the controller is yet to let this broker in; the Kafka port is closed.
+    Recovering = 1,
+    Ready = 2,
+    /// The controller has fenced this broker: it did not hear of it in time. Clients are sent elsewhere.
+    Fenced = 3,
+    Stopping = 4,
 }
 
 /// The readiness as every thread sees it.
@@ -40,10 +47,28 @@ impl Health {
         self.state.store(readiness as u8, Ordering::Release);
     }
 
+    /// Ready from now on whenever the controller lets this broker serve, until it stops.
+    pub fn follow(&self, mut images: watch::Receiver<MetadataImage>, broker: BrokerId) {
+        self.set(Readiness::Ready);
+        let health = self.clone();
+        tokio::spawn(async move {
+            while images.changed().await.is_ok() {
+                let (from, to) = match images.borrow_and_update().is_unfenced(broker) {
+                    true => (Readiness::Fenced, Readiness::Ready),
+                    false => (Readiness::Ready, Readiness::Fenced),
+                };
+                let (from, to) = (from as u8, to as u8);
+                let _ = health.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        });
+    }
+
     fn answer(&self) -> (StatusCode, &'static str) {
         match self.state.load(Ordering::Acquire) {
-            0 => (StatusCode::SERVICE_UNAVAILABLE, "logs are being recovered"),
-            1 => (StatusCode::OK, "ready"),
+            0 => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the controller"),
+            1 => (StatusCode::SERVICE_UNAVAILABLE, "logs are being recovered"),
+            2 => (StatusCode::OK, "ready"),
+            3 => (StatusCode::SERVICE_UNAVAILABLE, "fenced by the controller"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         }
     }

@@ -1,57 +1,68 @@
-//! The metadata core: the one thread that changes the cluster's metadata, and what shards ask of it.
+//! The metadata core: the one thread that takes part in the metadata quorum, and what shards ask of it.
 //!
-//! A change runs in order: decide on the current image (pure, [`metadata::controller`]), have the quorum agree on the records
-//! ([`metadata::raft`]), publish image and deltas to every shard, wait until all have applied them, answer. So whoever gets an
-//! answer finds the change in effect on every shard: a created topic can be written to, a deleted one is gone.
+//! - [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
+//! - [`publisher`]: images and deltas to every shard, in order; [`presence`]: this broker's registration and heartbeats.
+//!
+//! A change runs like this: a shard's request goes to the controller, which decides (pure, [`metadata::controller`]) and has
+//! the quorum agree on the records; every node applies them and tells its shards; the broker that was asked answers once its
+//! own shards have applied them. So whoever gets an answer finds the change in effect there: a created topic can be written
+//! to, a deleted one is gone.
 //!
 //! Record data never comes here, and shards never see the quorum.
 
+pub mod controller;
 pub mod http;
+mod presence;
+mod publisher;
+pub mod refusal;
+pub mod request;
+pub mod router;
 
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::Sender;
 use futures_channel::oneshot;
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
-use metadata::config::BrokerConfig;
-use metadata::controller::{
-    self, AlterConfigsError, ConfigAlteration, ConfigReplacement, CreatePartitionsError, CreateTopicsError,
-    CreatedTopic, DeleteTopicsError, DeletedTopic, NewPartitions, NewTopic, ProducerIdBlock, TopicToDelete,
-};
-use metadata::delta::MetadataDelta;
+use metadata::controller::{BrokerStart, Wish};
 use metadata::image::MetadataImage;
-use metadata::raft::{Alone, Command, Node, NodeStopped, Opened, Outcome, ProposeError, Published};
-use metadata::record::{BrokerRegistration, ConfigResource, MetadataRecord};
+use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
+use metadata::record::NodeBinding;
 use metadata::store::DataDirectory;
-use protocol::TopicId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::config::HostPort;
+use crate::acceptor::Claimed;
+use crate::internal::links::{Caller, Links};
+use crate::internal::listener::{self, Answering};
 use crate::settings::Settings;
 use crate::shard::message::ShardCommand;
+use controller::{Controller, Done};
+use presence::Reporting;
+use publisher::Publisher;
+use refusal::Refusal;
+use request::{Ask, Request};
+use router::Router;
 
-/// What each part of a request is answered.
-pub type Answers<K, T, E> = Vec<(K, Result<T, E>)>;
+/// How long a client's request may take to reach the controller and to be applied here. Clients wait longer.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a stop waits to be known to the others.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a request was not carried out at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFailed {
-    /// Kafka: `KAFKA_STORAGE_ERROR`.
+    /// The controller refused all of it; Kafka's error is the refusal's.
     #[error("{0}")]
-    NoSpace(String),
-    /// Kafka: `UNKNOWN_SERVER_ERROR`.
-    #[error("{0}")]
-    Misfit(String),
-    /// Kafka: `UNKNOWN_SERVER_ERROR`.
-    #[error("producer ids are exhausted")]
-    ProducerIdsExhausted,
-    /// Kafka: `NOT_CONTROLLER`.
+    Refused(Refusal),
+    /// Kafka: `NOT_CONTROLLER`, on which clients try again.
     #[error("{0}")]
     NotController(String),
-    /// Kafka: `COORDINATOR_NOT_AVAILABLE` or whatever the API retries on.
+    /// Kafka: `REQUEST_TIMED_OUT`.
+    #[error("the change was made, and this broker has not applied it within {REQUEST_PATIENCE:?}")]
+    NotApplied,
+    /// Kafka: `REQUEST_TIMED_OUT`.
     #[error("the broker is shutting down")]
     Stopping,
 }
@@ -60,66 +71,38 @@ impl RequestFailed {
     /// The error that a client is told.
     pub fn code(&self) -> ResponseError {
         match self {
-            RequestFailed::NoSpace(_) => ResponseError::KafkaStorageError,
-            RequestFailed::Misfit(_) | RequestFailed::ProducerIdsExhausted => ResponseError::UnknownServerError,
+            RequestFailed::Refused(refusal) => refusal.error(),
             RequestFailed::NotController(_) => ResponseError::NotController,
-            RequestFailed::Stopping => ResponseError::RequestTimedOut,
+            RequestFailed::NotApplied | RequestFailed::Stopping => ResponseError::RequestTimedOut,
         }
     }
 }
 
-type Reply<T> = oneshot::Sender<Result<T, RequestFailed>>;
-
-/// What shards ask of the metadata core.
-pub enum MetadataRequest {
-    CreateTopics {
-        topics: Vec<NewTopic>,
-        validate_only: bool,
-        reply: Reply<Answers<String, CreatedTopic, CreateTopicsError>>,
-    },
-    CreatePartitions {
-        topics: Vec<NewPartitions>,
-        validate_only: bool,
-        reply: Reply<Answers<String, i32, CreatePartitionsError>>,
-    },
-    DeleteTopics {
-        topics: Vec<TopicToDelete>,
-        reply: Reply<Answers<TopicToDelete, DeletedTopic, DeleteTopicsError>>,
-    },
-    IncrementalAlterConfigs {
-        alterations: Vec<ConfigAlteration>,
-        validate_only: bool,
-        reply: Reply<Answers<ConfigResource, (), AlterConfigsError>>,
-    },
-    AlterConfigs {
-        replacements: Vec<ConfigReplacement>,
-        validate_only: bool,
-        reply: Reply<Answers<ConfigResource, (), AlterConfigsError>>,
-    },
-    AllocateProducerIds {
-        reply: Reply<ProducerIdBlock>,
-    },
+/// What a shard asks.
+pub struct ShardRequest {
+    request: Request,
+    reply: oneshot::Sender<Result<Vec<u8>, RequestFailed>>,
 }
 
 /// A shard's way to the metadata core. The queue is bounded by what feeds it: requests in flight on connections.
 #[derive(Clone)]
 pub struct MetadataClient {
-    requests: mpsc::UnboundedSender<MetadataRequest>,
+    requests: mpsc::UnboundedSender<ShardRequest>,
 }
 
 impl MetadataClient {
-    pub fn new() -> (MetadataClient, mpsc::UnboundedReceiver<MetadataRequest>) {
+    pub fn new() -> (MetadataClient, mpsc::UnboundedReceiver<ShardRequest>) {
         let (requests, receiver) = mpsc::unbounded_channel();
         (MetadataClient { requests }, receiver)
     }
 
-    /// Sends the request that `make` builds around a reply channel, and waits for the reply.
-    pub async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> MetadataRequest) -> Result<T, RequestFailed> {
+    /// Has the controller carry out a request; resolves when all shards of this broker have applied what it changed.
+    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, RequestFailed> {
         let (reply, answer) = oneshot::channel();
-        if self.requests.send(make(reply)).is_err() {
+        if self.requests.send(ShardRequest { request: request.into(), reply }).is_err() {
             return Err(RequestFailed::Stopping);
         }
-        answer.await.unwrap_or(Err(RequestFailed::Stopping))
+        router::decode::<R>(&answer.await.unwrap_or(Err(RequestFailed::Stopping))?)
     }
 }
 
@@ -128,218 +111,231 @@ impl MetadataClient {
 pub enum CoreError {
     #[error(transparent)]
     Stopped(#[from] NodeStopped),
-    #[error("this process could not be registered: {0}")]
-    Registration(RequestFailed),
+    #[error("this broker has no place in the cluster: {0}")]
+    Refused(String),
+    #[error("cannot listen for other brokers: {0}")]
+    Listen(io::Error),
 }
 
-/// The state of the metadata core.
+/// This process as it is announced to the others.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    /// `HOST:PORT` for other brokers.
+    pub internal_address: String,
+    pub host: String,
+    pub port: u16,
+    pub shards: u32,
+}
+
+/// The running metadata core.
 pub struct MetadataCore {
-    directory: DataDirectory,
     node: Node,
-    /// Images in force, as the quorum's log leads to them.
-    published: mpsc::UnboundedReceiver<Published>,
-    image: MetadataImage,
+    router: Router,
     settings: Arc<Settings>,
-    broker_config: BrokerConfig,
-    shards: Vec<Sender<ShardCommand>>,
+    start: BrokerStart,
+    published: Option<mpsc::UnboundedReceiver<Published>>,
+    /// The image that was in force before anything that comes through `published`.
+    first_image: MetadataImage,
+    wish: watch::Sender<Wish>,
+    failed: (mpsc::UnboundedSender<CoreError>, mpsc::UnboundedReceiver<CoreError>),
 }
 
 impl MetadataCore {
-    /// Starts this node's part in the quorum. The image is current when this returns.
+    /// Starts this node's part in the quorum and answers other nodes from now on.
     pub async fn start(
         directory: DataDirectory,
         opened: Opened,
         published: mpsc::UnboundedReceiver<Published>,
         settings: Arc<Settings>,
-        shards: Vec<Sender<ShardCommand>>,
+        announced: Announced,
+        claimed: Claimed,
     ) -> Result<MetadataCore, CoreError> {
-        let image = opened.state_machine.image().clone();
-        let broker_config = image.broker_config(settings.broker, settings.static_config());
-        let mut node = Node::start(settings.broker, opened, Alone).await?;
-        node.lead_alone().await?;
-        let mut core = MetadataCore { directory, node, published, image, settings, broker_config, shards };
-        core.take_published();
-        Ok(core)
-    }
-
-    pub fn image(&self) -> &MetadataImage {
-        &self.image
-    }
-
-    pub fn broker_config(&self) -> &BrokerConfig {
-        &self.broker_config
-    }
-
-    /// Registers this process, before any shard runs: a new incarnation, and a new epoch for whatever it leads. On a full disk
-    /// too, since reads must go on over a restart.
-    pub async fn register(&mut self, advertised: &HostPort) -> Result<(), CoreError> {
-        let registration = BrokerRegistration {
-            broker: self.settings.broker,
-            incarnation: Uuid::new_v4(),
-            host: advertised.host.to_string(),
-            port: advertised.port,
-            rack: self.broker_config.rack.clone(),
+        let identity = directory.identity().clone();
+        let cluster_id = identity.cluster_id.0;
+        let me = NodeBinding {
+            node: identity.node_id,
+            directory_id: identity.directory_id,
+            address: announced.internal_address,
         };
-        match self.propose(controller::register_broker(&self.image, registration)).await? {
-            Ok(Outcome::Applied { .. }) => {
-                self.take_published();
-                Ok(())
+        let first_image = opened.state_machine.image().clone();
+        let images = opened.state_machine.images();
+        let caller = Caller { cluster_id: Some(cluster_id), node: Some(me.clone()) };
+        let links = Links::new(caller, move || images.borrow().metadata_offset());
+        let node = Node::start(settings.broker, opened, links.clone()).await?;
+        let raft = node.handle().clone();
+        let (jobs, controller_jobs) = mpsc::unbounded_channel();
+        let router = Router::new(settings.broker, raft.clone(), jobs, links.clone(), settings.seeds.clone());
+        let (gone, controller_gone) = mpsc::unbounded_channel();
+        let answering =
+            Answering { cluster_id, me: me.clone(), raft: raft.clone(), router: router.clone(), links, gone };
+        listener::serve(claimed, answering).map_err(CoreError::Listen)?;
+        let failed = mpsc::unbounded_channel();
+        let directory = Arc::new(directory);
+        let controller = Controller::new(raft.clone(), directory, settings.clone(), controller_jobs, controller_gone);
+        let report = failed.0.clone();
+        tokio::spawn(async move {
+            if let Err(stopped) = controller.run().await {
+                let _ = report.send(stopped.into());
             }
-            Ok(Outcome::Stale { .. } | Outcome::Nothing | Outcome::Misfit(_)) => {
-                unreachable!("nobody else proposes before this")
+        });
+        let (report, watched) = (failed.0.clone(), raft.clone());
+        tokio::spawn(async move {
+            let _ = report.send(watched.stopped().await.into());
+        });
+        if raft.votes_alone() {
+            raft.elect().await?;
+        }
+        let report = failed.0.clone();
+        let seeds = settings.seeds.clone();
+        tokio::spawn(async move {
+            if let Err(foreign) = presence::check_seeds(&seeds, cluster_id).await {
+                let _ = report.send(foreign);
             }
-            Err(failed) => Err(CoreError::Registration(failed)),
+        });
+        let config = first_image.broker_config(settings.broker, settings.static_config());
+        let start = BrokerStart {
+            node: me,
+            incarnation: Uuid::new_v4(),
+            host: announced.host,
+            port: announced.port,
+            rack: config.rack,
+            shards: announced.shards,
+        };
+        let wish = watch::Sender::new(Wish::Fenced);
+        Ok(MetadataCore { node, router, settings, start, published: Some(published), first_image, wish, failed })
+    }
+
+    fn raft(&self) -> &Handle {
+        self.node.handle()
+    }
+
+    /// Makes this process a broker of the cluster, fenced, and catches up with what the cluster knew then: its broker epoch.
+    pub async fn arrive(&mut self) -> Result<u64, CoreError> {
+        let (raft, router, start) = (self.raft().clone(), self.router.clone(), self.start.clone());
+        let mut images = raft.images();
+        let arrived = async {
+            let (epoch, metadata_offset) = presence::arrive(&raft, &router, &start).await?;
+            // Its sender lives as long as Raft, and Raft's end is told below.
+            let _ = images.wait_for(|image| image.metadata_offset() >= metadata_offset).await;
+            Ok(epoch)
+        };
+        tokio::select! {
+            arrived = arrived => arrived,
+            failed = self.failed() => Err(failed),
         }
     }
 
-    /// Has the quorum agree on records that were decided on the current image. A misfit is a failure here.
-    async fn propose(&self, records: Vec<MetadataRecord>) -> Result<Result<Outcome, RequestFailed>, CoreError> {
-        let command = Command { decided_at: self.image.metadata_offset(), records: records.into() };
-        Ok(match self.node.propose(command).await {
-            Ok(Outcome::Misfit(error)) => {
-                tracing::error!(%error, "metadata change refused: it was decided wrongly");
-                Err(RequestFailed::Misfit(error.to_string()))
-            }
-            Ok(outcome) => Ok(outcome),
-            Err(error @ ProposeError::NotLeader { .. }) => Err(RequestFailed::NotController(error.to_string())),
-            Err(ProposeError::Stopped(stopped)) => return Err(stopped.into()),
-        })
-    }
-
-    /// Serves requests, one after the other, until `stop` is dropped: when all shards have gone.
-    pub async fn run(
-        mut self,
-        mut requests: mpsc::UnboundedReceiver<MetadataRequest>,
-        mut stop: tokio::sync::oneshot::Receiver<Infallible>,
-    ) -> Result<(), CoreError> {
-        loop {
-            tokio::select! {
-                Some(request) = requests.recv() => self.serve(request).await?,
-                _ = &mut stop => break,
-                Some(published) = self.published.recv() => self.publish(published).await,
-                stopped = self.node.stopped() => return Err(stopped.into()),
-            }
-        }
-        self.node.shutdown().await;
-        Ok(())
-    }
-
-    async fn serve(&mut self, request: MetadataRequest) -> Result<(), CoreError> {
-        let settings = self.settings.clone();
-        let static_config = settings.static_config();
-        match request {
-            MetadataRequest::CreateTopics { topics, validate_only, reply } => {
-                let next_id = || TopicId(Uuid::new_v4());
-                let decide = |image: &_, config: &_| controller::create_topics(image, config, &topics, next_id);
-                self.change(decide, validate_only, reply).await
-            }
-            MetadataRequest::CreatePartitions { topics, validate_only, reply } => {
-                let decide = |image: &_, _: &_| controller::create_partitions(image, &topics);
-                self.change(decide, validate_only, reply).await
-            }
-            MetadataRequest::DeleteTopics { topics, reply } => {
-                let decide = |image: &_, config: &BrokerConfig| {
-                    controller::delete_topics(image, config.delete_topic_enable, &topics)
-                };
-                self.change(decide, false, reply).await
-            }
-            MetadataRequest::IncrementalAlterConfigs { alterations, validate_only, reply } => {
-                let decide =
-                    |image: &_, _: &_| controller::incremental_alter_configs(image, static_config, &alterations);
-                self.change(decide, validate_only, reply).await
-            }
-            MetadataRequest::AlterConfigs { replacements, validate_only, reply } => {
-                let decide = |image: &_, _: &_| controller::alter_configs(image, static_config, &replacements);
-                self.change(decide, validate_only, reply).await
-            }
-            MetadataRequest::AllocateProducerIds { reply } => {
-                let decide = |image: &_, _: &_| match controller::allocate_producer_ids(image) {
-                    Ok((record, block)) => (vec![record], Ok(block)),
-                    Err(_) => (Vec::new(), Err(RequestFailed::ProducerIdsExhausted)),
-                };
-                let outcome = self.agree(decide, false).await?;
-                // The client may have gone.
-                let _ = reply.send(outcome.and_then(|block| block));
-                Ok(())
-            }
-        }
-    }
-
-    /// Has a decision's records agreed on and made known to all shards, then gives its answer.
-    async fn change<T>(
+    /// Begins to tell shards of changes, and to send heartbeats; gives what shards start with.
+    pub fn publish(
         &mut self,
-        decide: impl FnMut(&MetadataImage, &BrokerConfig) -> (Vec<MetadataRecord>, T),
-        validate_only: bool,
-        reply: Reply<T>,
-    ) -> Result<(), CoreError> {
-        let outcome = self.agree(decide, validate_only).await?;
-        // The client may have gone.
-        let _ = reply.send(outcome);
-        Ok(())
+        epoch: u64,
+        shards: Vec<Sender<ShardCommand>>,
+        requests: mpsc::UnboundedReceiver<ShardRequest>,
+    ) -> Publishing {
+        let published = self.published.take().expect("published once");
+        let publisher = Publisher::new(published, self.first_image.clone(), shards);
+        let (image, applied) = (publisher.image().clone(), publisher.applied());
+        let reporting = Reporting {
+            raft: self.raft().clone(),
+            router: self.router.clone(),
+            settings: self.settings.clone(),
+            epoch,
+            applied: applied.clone(),
+            wish: self.wish.subscribe(),
+        };
+        let report = self.failed.0.clone();
+        tokio::spawn(async move {
+            let _ = report.send(reporting.run().await);
+        });
+        tokio::spawn(serve_shards(self.router.clone(), applied.clone(), requests));
+        Publishing { image, applied, publisher }
     }
 
-    async fn agree<T>(
-        &mut self,
-        mut decide: impl FnMut(&MetadataImage, &BrokerConfig) -> (Vec<MetadataRecord>, T),
-        validate_only: bool,
-    ) -> Result<Result<T, RequestFailed>, CoreError> {
-        loop {
-            let (records, answer) = decide(&self.image, &self.broker_config);
-            if validate_only || records.is_empty() {
-                return Ok(Ok(answer));
-            }
-            if let Err(error) = self.directory.check_free_space() {
-                tracing::error!(%error, "metadata change refused");
-                return Ok(Err(RequestFailed::NoSpace(error.to_string())));
-            }
-            match self.propose(records).await? {
-                Ok(Outcome::Applied { metadata_offset }) => {
-                    self.catch_up(metadata_offset).await?;
-                    return Ok(Ok(answer));
-                }
-                // Decided anew on what others have changed meanwhile.
-                Ok(Outcome::Stale { metadata_offset }) => self.catch_up(metadata_offset).await?,
-                Ok(Outcome::Nothing | Outcome::Misfit(_)) => unreachable!("a command that fits has another outcome"),
-                Err(failed) => return Ok(Err(failed)),
-            }
+    /// Has this broker let in, and resolves when it and its shards know that it is: clients may come then.
+    pub async fn serve(&mut self, mut applied: watch::Receiver<u64>) -> Result<(), CoreError> {
+        self.wish.send_replace(Wish::Unfenced);
+        let mut images = self.raft().images();
+        let broker = self.settings.broker;
+        let served = async {
+            let offset = match images.wait_for(|image| image.is_unfenced(broker)).await {
+                Ok(image) => image.metadata_offset(),
+                Err(_) => return,
+            };
+            let _ = applied.wait_for(|applied| *applied >= offset).await;
+        };
+        tokio::select! {
+            () = served => Ok(()),
+            failed = self.failed() => Err(failed),
         }
     }
 
-    /// Publishes what is in force until that is at least the image of this metadata offset.
-    async fn catch_up(&mut self, metadata_offset: u64) -> Result<(), CoreError> {
-        while self.image.metadata_offset() < metadata_offset {
-            tokio::select! {
-                Some(published) = self.published.recv() => self.publish(published).await,
-                stopped = self.node.stopped() => return Err(stopped.into()),
-            }
-        }
-        Ok(())
+    /// Images in force, to be watched.
+    pub fn images(&self) -> watch::Receiver<MetadataImage> {
+        self.raft().images()
     }
 
-    /// Takes over what is in force while there are no shards to be told.
-    fn take_published(&mut self) {
-        while let Ok(Published { image, .. }) = self.published.try_recv() {
-            self.take_over(image);
-        }
-    }
-
-    fn take_over(&mut self, image: MetadataImage) {
-        self.broker_config = image.broker_config(self.settings.broker, self.settings.static_config());
-        self.image = image;
-    }
-
-    async fn publish(&mut self, Published { image, deltas }: Published) {
-        self.take_over(image);
-        if deltas.is_empty() {
+    /// Has this broker fenced, so that others lead what they can before it stops, and waits a little until it is. A broker
+    /// that has no others goes on to the end.
+    pub async fn leave(&self) {
+        let broker = self.settings.broker;
+        let image = self.raft().image();
+        if !image.unfenced_brokers().any(|other| other.broker != broker) {
             return;
         }
-        let deltas: Arc<[MetadataDelta]> = deltas.into();
-        let applied = self.shards.iter().map(|shard| {
-            let (applied, done) = oneshot::channel();
-            // A shard that has ended applies nothing, and nobody asks it any more.
-            let _ = shard.try_send(ShardCommand { image: self.image.clone(), deltas: deltas.clone(), applied });
-            done
+        self.wish.send_replace(Wish::Fenced);
+        let mut images = self.raft().images();
+        let fenced = images.wait_for(|image| !image.is_unfenced(broker));
+        if tokio::time::timeout(LEAVE_PATIENCE, fenced).await.is_err() {
+            tracing::warn!(?LEAVE_PATIENCE, "stopping without the controller's knowledge");
+        }
+    }
+
+    /// Resolves when the core cannot go on.
+    pub async fn failed(&mut self) -> CoreError {
+        self.failed.1.recv().await.expect("a sender is kept here")
+    }
+
+    /// Ends in order: what was acknowledged is on disk anyway.
+    pub async fn stop(self) {
+        self.node.shutdown().await;
+    }
+}
+
+/// What shards start with, and what tells them of changes when it is run.
+pub struct Publishing {
+    pub image: MetadataImage,
+    /// Metadata offset that all shards have applied.
+    pub applied: watch::Receiver<u64>,
+    publisher: Publisher,
+}
+
+impl Publishing {
+    /// To be called once the shards have started: what they are told is theirs to apply in order.
+    pub fn begin(self) {
+        tokio::spawn(self.publisher.run());
+    }
+}
+
+/// Carries shards' requests to the controller, all at once.
+async fn serve_shards(
+    router: Router,
+    applied: watch::Receiver<u64>,
+    mut requests: mpsc::UnboundedReceiver<ShardRequest>,
+) {
+    while let Some(ShardRequest { request, reply }) = requests.recv().await {
+        let (router, mut applied) = (router.clone(), applied.clone());
+        tokio::spawn(async move {
+            let outcome = async {
+                let Done { metadata_offset, answer } = router.carry(request, REQUEST_PATIENCE).await?;
+                let caught_up = applied.wait_for(|applied| *applied >= metadata_offset);
+                match tokio::time::timeout(REQUEST_PATIENCE, caught_up).await {
+                    Ok(Ok(_)) => Ok(answer),
+                    Ok(Err(_)) => Err(RequestFailed::Stopping),
+                    Err(_) => Err(RequestFailed::NotApplied),
+                }
+            };
+            // The client may have gone.
+            let _ = reply.send(outcome.await);
         });
-        join_all(applied).await;
     }
 }

@@ -104,7 +104,8 @@ impl Shard {
                 }
                 MetadataDelta::TopicCreated { .. }
                 | MetadataDelta::PartitionChanged { .. }
-                | MetadataDelta::BrokerRegistered(_) => {}
+                | MetadataDelta::BrokerChanged(_)
+                | MetadataDelta::BrokerRemoved(_) => {}
             }
         }
     }

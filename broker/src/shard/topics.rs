@@ -5,21 +5,12 @@ use std::rc::Rc;
 
 use kafka_protocol::ResponseError;
 use metadata::config::ConfigLayers;
-use metadata::controller::{CreateTopicsError, NewTopic};
+use metadata::controller::NewTopic;
 
 use super::Shard;
-use crate::handlers::create_topics::error_code;
 use crate::handlers::topic_access::OFFSETS_TOPIC;
-use crate::metadata_core::{MetadataRequest, RequestFailed};
-
-/// The topic of committed offsets could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum OffsetsTopicError {
-    #[error(transparent)]
-    Request(#[from] RequestFailed),
-    #[error(transparent)]
-    Create(#[from] CreateTopicsError),
-}
+use crate::metadata_core::RequestFailed;
+use crate::metadata_core::request::CreateTopics;
 
 impl Shard {
     /// Where this broker's configs come from, as of now.
@@ -30,8 +21,7 @@ impl Shard {
     /// Creates the topics with the broker's defaults; returns those that could not be, and why.
     pub async fn auto_create_topics(self: &Rc<Self>, names: Vec<String>) -> HashMap<String, ResponseError> {
         let topics = names.iter().map(|name| self.new_topic(name)).collect();
-        let answers =
-            self.metadata().ask(|reply| MetadataRequest::CreateTopics { topics, validate_only: false, reply }).await;
+        let answers = self.metadata().ask(CreateTopics { topics, validate_only: false }).await;
         match answers {
             Ok(answers) => answers
                 .into_iter()
@@ -41,8 +31,8 @@ impl Shard {
                         None
                     }
                     // Another request was faster.
-                    Err(CreateTopicsError::TopicExists { .. }) => None,
-                    Err(error) => Some((name, error_code(&error))),
+                    Err(refusal) if refusal.is(ResponseError::TopicAlreadyExists) => None,
+                    Err(refusal) => Some((name, refusal.error())),
                 })
                 .collect(),
             Err(error) => names.into_iter().map(|name| (name, error.code())).collect(),
@@ -50,17 +40,17 @@ impl Shard {
     }
 
     /// Creates the topic of committed offsets unless it is there.
-    pub async fn ensure_offsets_topic(self: &Rc<Self>) -> Result<(), OffsetsTopicError> {
+    pub async fn ensure_offsets_topic(self: &Rc<Self>) -> Result<(), RequestFailed> {
         if self.image().topic(OFFSETS_TOPIC).is_some() {
             return Ok(());
         }
         let topics = vec![self.new_topic(OFFSETS_TOPIC)];
-        let answers =
-            self.metadata().ask(|reply| MetadataRequest::CreateTopics { topics, validate_only: false, reply }).await?;
+        let answers = self.metadata().ask(CreateTopics { topics, validate_only: false }).await?;
         for (_, answer) in answers {
             match answer {
-                Ok(_) | Err(CreateTopicsError::TopicExists { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+                Err(refusal) if refusal.is(ResponseError::TopicAlreadyExists) => {}
+                Err(refusal) => return Err(RequestFailed::Refused(refusal)),
             }
         }
         Ok(())
@@ -77,7 +67,7 @@ impl Shard {
             };
         }
         // As many replicas as there are brokers, up to what is asked for: a small cluster must be able to have groups.
-        let brokers = i16::try_from(self.image().brokers().count()).unwrap_or(i16::MAX);
+        let brokers = i16::try_from(self.image().unfenced_brokers().count()).unwrap_or(i16::MAX);
         let set = |name: &str, value: String| (name.to_owned(), Some(value));
         NewTopic {
             name: name.to_owned(),

@@ -22,6 +22,8 @@ pub struct BrokerConfig {
     pub default_replication_factor: i16,
     pub rack: Option<String>,
 
+    pub broker_heartbeat_interval_ms: i32,
+    pub broker_session_timeout_ms: i32,
     pub connections_max_idle_ms: i64,
     pub max_connections: i32,
     pub max_connections_per_ip: i32,
@@ -67,6 +69,8 @@ impl BrokerConfig {
             num_partitions: read.int("num.partitions"),
             default_replication_factor: read.short("default.replication.factor"),
             rack: read.text("broker.rack"),
+            broker_heartbeat_interval_ms: read.int("broker.heartbeat.interval.ms"),
+            broker_session_timeout_ms: read.int("broker.session.timeout.ms"),
             connections_max_idle_ms: read.long("connections.max.idle.ms"),
             max_connections: read.int("max.connections"),
             max_connections_per_ip: read.int("max.connections.per.ip"),

@@ -32,13 +32,11 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .doc("Whether leadership returns to a partition's first replica by itself."),
     broker("broker.heartbeat.interval.ms", Int, "2000")
         .check(AtLeast(1))
-        .kept_only()
         .doc("Milliseconds between a broker's reports to the controller."),
     broker("broker.id", Int, "-1").flag("--node-id").doc("This broker's id; the same as node.id."),
     unset("broker.rack", String).doc("Rack (or zone) of this broker, for spreading replicas and for reading nearby."),
     broker("broker.session.timeout.ms", Int, "9000")
         .check(AtLeast(1))
-        .kept_only()
         .doc("Milliseconds of silence after which the controller fences a broker."),
     broker("compression.gzip.level", Int, "-1")
         .check(BetweenOr(1, 9, -1))

@@ -5,6 +5,7 @@ use super::describe::{ConfigSource, ConfigSynonym};
 use super::error::ConfigError;
 use super::value::{self, ConfigValue};
 use super::{BrokerConfig, definition};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 ///
 /// Holds what was given, in wire form; values were checked before they came here, but by the version of this program
 /// that accepted them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigOverrides(Arc<BTreeMap<String, String>>);
 
 impl ConfigOverrides {

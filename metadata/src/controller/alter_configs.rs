@@ -11,6 +11,7 @@ use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
 use crate::shown::shown;
 use protocol::newtypes::BrokerId;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Configs that one resource may have: far more than there are, for names that are kept though nobody knows them.
@@ -19,7 +20,7 @@ const CONFIGS_PER_RESOURCE_MAX: usize = 1000;
 const SHOWN_NAMES_MAX: usize = 20;
 
 /// What to do with one config; the numbers are IncrementalAlterConfigs' `ConfigOperation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(i8)]
 pub enum AlterOp {
     Set = 0,
@@ -56,7 +57,7 @@ impl AlterOp {
 }
 
 /// One config of an IncrementalAlterConfigs request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     pub name: String,
     pub op: AlterOp,
@@ -64,14 +65,14 @@ pub struct ConfigChange {
 }
 
 /// One resource of an IncrementalAlterConfigs request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigAlteration {
     pub resource: ConfigResource,
     pub changes: Vec<ConfigChange>,
 }
 
 /// One resource of an AlterConfigs request: all the configs it shall have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigReplacement {
     pub resource: ConfigResource,
     pub configs: Vec<(String, Option<String>)>,

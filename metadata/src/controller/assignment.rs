@@ -6,6 +6,7 @@
 use crate::image::{MetadataImage, PartitionImage};
 use protocol::newtypes::{BrokerId, LeaderEpoch};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Why replicas cannot be placed as wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,17 +28,26 @@ pub enum AssignmentError {
     NotConsecutive,
     #[error("Attempted to add {added} additional partition(s), but only {given} assignment(s) were specified.")]
     WrongCount { added: usize, given: usize },
+    #[error(
+        "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled \
+         shutdown."
+    )]
+    AllFenced { partition: i32 },
 }
 
-/// More replicas were asked for than there are brokers.
+/// Replicas cannot be placed on the brokers that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} cannot be reached \
-     because only {registered} broker(s) are registered or some brokers have all their log directories cordoned."
-)]
-pub struct TooFewBrokers {
-    pub wanted: i16,
-    pub registered: usize,
+pub enum TooFewBrokers {
+    #[error(
+        "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} cannot be reached \
+         because only {registered} broker(s) are registered or some brokers have all their log directories cordoned."
+    )]
+    Registered { wanted: i16, registered: usize },
+    #[error(
+        "Unable to replicate the partition {wanted} time(s): All brokers are currently fenced or have all their log \
+         directories cordoned."
+    )]
+    AllFenced { wanted: i16 },
 }
 
 /// Checks one partition's replicas as somebody wants them; `expected` is the count of partitions before.
@@ -69,15 +79,25 @@ pub(super) fn check_manual(
     }
 }
 
-/// The state of a new partition with these replicas: all in sync, the first leads.
-pub(super) fn new_partition(replicas: &[BrokerId]) -> PartitionImage {
-    PartitionImage {
-        replicas: replicas.into(),
-        isr: replicas.into(),
-        leader: replicas.first().copied(),
-        leader_epoch: LeaderEpoch(0),
-        partition_epoch: 0,
-    }
+/// The state of a new partition with these replicas: those that are not fenced are in sync, and the first of them leads.
+/// `None` if there is none. A replica that is fenced and comes back has to catch up like any other.
+pub(super) fn new_partition(image: &MetadataImage, replicas: &[BrokerId]) -> Option<PartitionImage> {
+    let replicas: Arc<[BrokerId]> = replicas.into();
+    let isr: Arc<[BrokerId]> = match replicas.iter().all(|replica| image.is_unfenced(*replica)) {
+        true => Arc::clone(&replicas),
+        false => replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect(),
+    };
+    let leader = Some(*isr.first()?);
+    Some(PartitionImage { replicas, isr, leader, leader_epoch: LeaderEpoch(0), partition_epoch: 0, reassignment: None })
+}
+
+/// As [`new_partition`], for replicas that somebody wants.
+pub(super) fn assigned_partition(
+    image: &MetadataImage,
+    partition: i32,
+    replicas: &[BrokerId],
+) -> Result<PartitionImage, AssignmentError> {
+    new_partition(image, replicas).ok_or(AssignmentError::AllFenced { partition })
 }
 
 /// Places partitions one after another, remembering what it has placed.
@@ -88,6 +108,7 @@ pub(super) struct Placer<'a> {
 
 struct Load<'a> {
     broker: BrokerId,
+    fenced: bool,
     rack: Option<&'a str>,
     leaders: usize,
     replicas: usize,
@@ -98,7 +119,7 @@ impl<'a> Placer<'a> {
     pub fn new(image: &'a MetadataImage) -> Placer<'a> {
         let mut brokers: Vec<Load<'a>> = image
             .brokers()
-            .map(|b| Load { broker: b.broker, rack: b.rack.as_deref(), leaders: 0, replicas: 0 })
+            .map(|b| Load { broker: b.broker, fenced: b.is_fenced(), rack: b.rack.as_deref(), leaders: 0, replicas: 0 })
             .collect();
         for (_, partition) in image.topics().flat_map(|topic| topic.partitions()) {
             for (at, broker) in partition.replicas.iter().enumerate() {
@@ -111,12 +132,16 @@ impl<'a> Placer<'a> {
         Placer { brokers }
     }
 
-    /// Replicas for one more partition, its preferred leader first.
+    /// Replicas for one more partition, its preferred leader first. Fenced brokers get some only where there are not enough
+    /// others, as in Kafka, and never lead.
     pub fn place(&mut self, replication_factor: i16) -> Result<Vec<BrokerId>, TooFewBrokers> {
-        let too_few = TooFewBrokers { wanted: replication_factor, registered: self.brokers.len() };
+        let too_few = TooFewBrokers::Registered { wanted: replication_factor, registered: self.brokers.len() };
         let wanted = usize::try_from(replication_factor).map_err(|_| too_few)?;
         if wanted == 0 || wanted > self.brokers.len() {
             return Err(too_few);
+        }
+        if self.brokers.iter().all(|load| load.fenced) {
+            return Err(TooFewBrokers::AllFenced { wanted: replication_factor });
         }
         let mut chosen: Vec<usize> = Vec::with_capacity(wanted);
         for replica in 0..wanted {
@@ -128,7 +153,7 @@ impl<'a> Placer<'a> {
                 .min_by_key(|at| {
                     let load = &self.brokers[*at];
                     let leaders = if replica == 0 { load.leaders } else { 0 };
-                    (racks_used(load), leaders, load.replicas, load.broker)
+                    (load.fenced, racks_used(load), leaders, load.replicas, load.broker)
                 })
                 .expect("fewer chosen than there are brokers");
             chosen.push(next);

@@ -1,14 +1,15 @@
 //! CreatePartitions: more partitions for a topic that exists.
 
-use super::assignment::{AssignmentError, Placer, TooFewBrokers, check_manual, new_partition};
+use super::assignment::{AssignmentError, Placer, TooFewBrokers, assigned_partition, check_manual};
 use super::{Decision, PARTITIONS_PER_REQUEST_MAX, repeated};
 use crate::image::{MetadataImage, TopicImage};
 use crate::record::MetadataRecord;
 use protocol::newtypes::{BrokerId, PartitionId};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// One topic of a CreatePartitions request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPartitions {
     pub topic: String,
     /// Partitions that the topic shall have in all.
@@ -106,9 +107,9 @@ fn add_partitions(
         None => (0..added).map(|_| placer.place(replication_factor)).collect::<Result<_, _>>()?,
     };
     let to_record = |(id, replicas): (i32, &Vec<BrokerId>)| {
-        MetadataRecord::PartitionChanged(new_partition(replicas).to_record(topic.id, PartitionId(id)))
+        Ok(assigned_partition(image, id, replicas)?.to_record(topic.id, PartitionId(id)))
     };
-    Ok((count..).zip(&replicas).map(to_record).collect())
+    (count..).zip(&replicas).map(to_record).collect()
 }
 
 /// As many replicas as the topic's first partition has.

@@ -1,6 +1,6 @@
 //! CreateTopics, and topics that are created because a client asked for them.
 
-use super::assignment::{AssignmentError, Placer, TooFewBrokers, check_manual, new_partition};
+use super::assignment::{AssignmentError, Placer, TooFewBrokers, assigned_partition, check_manual};
 use super::topic_name::{CLUSTER_METADATA_TOPIC, TopicNameError, check_topic_name};
 use super::{Decision, PARTITIONS_PER_REQUEST_MAX, RECORDS_PER_REQUEST_MAX, repeated};
 use crate::config::{self, BrokerConfig, ConfigError, ConfigOverrides, Scope};
@@ -8,10 +8,11 @@ use crate::image::{MetadataImage, PartitionImage};
 use crate::record::{ConfigResource, MetadataRecord};
 use crate::shown::shown;
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One topic of a CreateTopics request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTopic {
     pub name: String,
     /// -1 for `num.partitions`, and where `assignments` say it.
@@ -25,7 +26,7 @@ pub struct NewTopic {
 }
 
 /// What was created, or would be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     pub topic_id: TopicId,
     pub num_partitions: i32,
@@ -169,7 +170,7 @@ fn plan(
     }
     let configs = check_configs(broker, &topic.configs)?;
     let partitions = if topic.assignments.is_empty() {
-        placed_partitions(broker, topic, placer)?
+        placed_partitions(image, broker, topic, placer)?
     } else {
         assigned_partitions(image, topic)?
     };
@@ -196,6 +197,7 @@ fn check_configs(
 }
 
 fn placed_partitions(
+    image: &MetadataImage,
     broker: &BrokerConfig,
     topic: &NewTopic,
     placer: &mut Placer<'_>,
@@ -212,9 +214,8 @@ fn placed_partitions(
         -1 => broker.default_replication_factor,
         wanted => wanted,
     };
-    let placed: Result<Vec<_>, TooFewBrokers> =
-        (0..count).map(|_| placer.place(factor).map(|replicas| new_partition(&replicas))).collect();
-    Ok(placed?)
+    let place = |partition| Ok(assigned_partition(image, partition, &placer.place(factor)?)?);
+    (0..count).map(place).collect()
 }
 
 fn assigned_partitions(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<PartitionImage>, CreateTopicsError> {
@@ -232,7 +233,7 @@ fn assigned_partitions(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Pa
         }
         check_manual(image, replicas, replica_count)?;
         replica_count = Some(replicas.len());
-        by_partition.insert(*partition, new_partition(replicas));
+        by_partition.insert(*partition, assigned_partition(image, partition.0, replicas)?);
     }
     if by_partition.keys().zip(0..).any(|(partition, expected)| partition.0 != expected) {
         return Err(AssignmentError::NotConsecutive.into());
@@ -257,9 +258,7 @@ impl Plan {
             name: name.to_owned(),
             value: Some(value.to_owned()),
         });
-        let partitions = (0..)
-            .zip(&self.partitions)
-            .map(|(id, state)| MetadataRecord::PartitionChanged(state.to_record(topic_id, PartitionId(id))));
+        let partitions = (0..).zip(&self.partitions).map(|(id, state)| state.to_record(topic_id, PartitionId(id)));
         // Configs come before partitions: a shard opens a partition with the configs it has then.
         std::iter::once(created).chain(configs).chain(partitions).collect()
     }

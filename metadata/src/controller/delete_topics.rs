@@ -4,17 +4,18 @@ use super::{Decision, repeated};
 use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 use protocol::newtypes::TopicId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// One topic of a DeleteTopics request: exactly one of the two is to be given, [`TopicId::ZERO`] being none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TopicToDelete {
     pub name: Option<String>,
     pub id: TopicId,
 }
 
 /// What was deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedTopic {
     pub name: String,
     pub id: TopicId,

@@ -3,12 +3,13 @@
 use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 use protocol::newtypes::ProducerId;
+use serde::{Deserialize, Serialize};
 
 /// Ids in a block, as in Kafka. What a broker has not used of a block when it ends is lost, and nobody misses it.
 pub const PRODUCER_ID_BLOCK_LENGTH: i64 = 1000;
 
 /// Ids that are given to one broker and to no other, ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     pub first: ProducerId,
     /// Ids in the block.

@@ -4,10 +4,12 @@ use super::*;
 use crate::config::{BrokerConfig, ConfigLayers, ConfigOverrides, StaticConfig};
 use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
-use crate::testing::{image_with_broker, registration};
+use crate::testing::{image_with_broker, with_broker};
 use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
 use std::collections::BTreeMap;
 use uuid::Uuid;
+
+mod cluster;
 
 fn config(settings: &[(&'static str, &'static str)]) -> BrokerConfig {
     let static_config = StaticConfig::parse(settings.iter().copied()).unwrap();
@@ -55,8 +57,7 @@ fn image() -> MetadataImage {
 }
 
 fn image_with_brokers(count: i32) -> MetadataImage {
-    (2..=count)
-        .fold(image_with_broker(), |image, broker| applied(&image, &register_broker(&image, registration(broker, 0))))
+    (2..=count).fold(image_with_broker(), |image, broker| with_broker(&image, broker))
 }
 
 #[test]
@@ -595,20 +596,4 @@ fn producer_ids_are_never_given_twice() {
     let near_the_end = ProducerId(i64::MAX - 999);
     let image = applied(&image, &[MetadataRecord::ProducerIdsAllocated { next: near_the_end }]);
     assert_eq!(allocate_producer_ids(&image), Err(ProducerIdsExhausted { next: near_the_end }));
-}
-
-#[test]
-fn a_new_process_of_a_broker_leads_at_new_epochs() {
-    let image = image_with_brokers(2);
-    let image = applied(&image, &create(&image, &[topic("t", 4, 1)]).0);
-    let same = register_broker(&image, registration(1, 0));
-    assert_eq!(same.len(), 1, "another address of the same process changes no leadership");
-    let after = applied(&image, &register_broker(&image, registration(1, 9)));
-    for (partition, state) in after.topic("t").unwrap().partitions() {
-        let before = image.partition("t", partition).unwrap();
-        let raised = i32::from(state.leader == Some(BrokerId(1)));
-        assert_eq!(state.leader_epoch.0, before.leader_epoch.0 + raised);
-        assert_eq!(state.partition_epoch, before.partition_epoch + raised);
-        assert_eq!((&state.replicas, &state.isr, state.leader), (&before.replicas, &before.isr, before.leader));
-    }
 }

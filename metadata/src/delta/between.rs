@@ -47,9 +47,12 @@ pub(super) fn between(before: &MetadataImage, after: &MetadataImage) -> Vec<Meta
             value,
         }));
     }
-    for registration in after.brokers() {
-        if before.broker(registration.broker) != Some(registration) {
-            deltas.push(MetadataDelta::BrokerRegistered(Arc::clone(registration)));
+    for gone in before.brokers().filter(|broker| after.broker(broker.broker).is_none()) {
+        deltas.push(MetadataDelta::BrokerRemoved(gone.broker));
+    }
+    for broker in after.brokers() {
+        if before.broker(broker.broker) != Some(broker) {
+            deltas.push(MetadataDelta::BrokerChanged(Arc::clone(broker)));
         }
     }
     deltas
@@ -89,7 +92,7 @@ fn changes_between(before: &ConfigOverrides, after: &ConfigOverrides) -> Vec<(St
 mod tests {
     use super::*;
     use crate::image::PartitionImage;
-    use crate::record::{BrokerRegistration, MetadataRecord};
+    use crate::record::{BrokerState, MetadataRecord};
     use crate::testing::{history, request};
     use proptest::prelude::*;
     use protocol::newtypes::{BrokerId, PartitionId, TopicId};
@@ -102,7 +105,7 @@ mod tests {
         partitions: BTreeMap<(TopicId, PartitionId), PartitionImage>,
         topic_configs: BTreeMap<(TopicId, String), String>,
         broker_configs: BTreeMap<(Option<BrokerId>, String), String>,
-        brokers: BTreeMap<BrokerId, BrokerRegistration>,
+        brokers: BTreeMap<BrokerId, BrokerState>,
     }
 
     fn set<K: Ord>(map: &mut BTreeMap<K, String>, key: K, value: &Option<String>) {
@@ -136,8 +139,11 @@ mod tests {
                 MetadataDelta::BrokerConfigChanged { broker, name, value } => {
                     set(&mut self.broker_configs, (*broker, name.clone()), value);
                 }
-                MetadataDelta::BrokerRegistered(registration) => {
-                    self.brokers.insert(registration.broker, registration.as_ref().clone());
+                MetadataDelta::BrokerChanged(state) => {
+                    self.brokers.insert(state.broker, state.as_ref().clone());
+                }
+                MetadataDelta::BrokerRemoved(broker) => {
+                    assert!(self.brokers.remove(broker).is_some(), "a broker that was not there");
                 }
             }
         }

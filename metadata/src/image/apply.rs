@@ -3,10 +3,10 @@
 //! Records were decided against the very image they are applied to, so a record that does not fit means that the log is
 //! damaged or that a decision was wrong. Both are errors here, and the image before stays as it was.
 
-use super::{MetadataImage, PartitionImage, TopicImage, metric_name};
+use super::{MetadataImage, PartitionImage, Reassignment, TopicImage, metric_name};
 use crate::delta::MetadataDelta;
-use crate::record::{ConfigResource, MetadataRecord, PartitionRecord};
-use protocol::newtypes::{PartitionId, ProducerId, TopicId};
+use crate::record::{BrokerState, ConfigResource, MetadataRecord, NodeBinding};
+use protocol::newtypes::{BrokerId, PartitionId, ProducerId, TopicId};
 use std::sync::Arc;
 
 /// A record does not fit the image.
@@ -37,6 +37,12 @@ pub enum Misfit {
     EpochWentBack { topic_id: TopicId, partition: PartitionId, field: &'static str, before: i32, after: i32 },
     #[error("producer ids up to {before} are given away, and the record says {after}")]
     ProducerIdsWentBack { before: ProducerId, after: ProducerId },
+    #[error("node {node} belongs to directory {bound}, and the record says {found}")]
+    OtherDirectory { node: BrokerId, bound: uuid::Uuid, found: uuid::Uuid },
+    #[error("there is no node {node}")]
+    NoSuchNode { node: BrokerId },
+    #[error("broker {broker} goes back from epoch {before} to {after}")]
+    BrokerEpochWentBack { broker: BrokerId, before: u64, after: u64 },
 }
 
 impl MetadataImage {
@@ -77,10 +83,17 @@ impl MetadataImage {
             MetadataRecord::ClusterCreated { .. } if self.cluster_id.is_some() => return Err(Misfit::ClusterExists),
             MetadataRecord::ClusterCreated { cluster_id } => self.cluster_id = Some(*cluster_id),
             MetadataRecord::BrokerRegistered(registration) => {
-                self.brokers.insert_mut(registration.broker, Arc::new(registration.clone()));
+                self.brokers.insert_mut(registration.broker, Arc::new(BrokerState::from(registration)));
             }
             MetadataRecord::TopicCreated { topic_id, name } => self.create_topic(*topic_id, name)?,
-            MetadataRecord::PartitionChanged(change) => self.change_partition(change)?,
+            MetadataRecord::PartitionChanged(change) => {
+                self.change_partition(change.topic_id, change.partition, PartitionImage::from(change))?;
+            }
+            MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
+                let moving = Reassignment { adding: adding.clone(), removing: removing.clone() };
+                let state = PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(change) };
+                self.change_partition(change.topic_id, change.partition, state)?;
+            }
             MetadataRecord::TopicDeleted { topic_id } => self.delete_topic(*topic_id)?,
             MetadataRecord::ConfigChanged { resource, name, value } => {
                 self.change_config(resource, name, value.as_deref())?;
@@ -89,7 +102,42 @@ impl MetadataImage {
                 return Err(Misfit::ProducerIdsWentBack { before: self.next_producer_id, after: *next });
             }
             MetadataRecord::ProducerIdsAllocated { next } => self.next_producer_id = *next,
+            MetadataRecord::NodeBound(binding) => self.bind_node(binding)?,
+            MetadataRecord::NodeRemoved { node } => {
+                if !self.nodes.remove_mut(node) {
+                    return Err(Misfit::NoSuchNode { node: *node });
+                }
+                self.brokers.remove_mut(node);
+            }
+            MetadataRecord::BrokerChanged(state) => self.change_broker(state)?,
         }
+        Ok(())
+    }
+
+    fn bind_node(&mut self, binding: &NodeBinding) -> Result<(), Misfit> {
+        match self.nodes.get(&binding.node) {
+            Some(known) if known.directory_id != binding.directory_id => {
+                let (node, bound, found) = (binding.node, known.directory_id, binding.directory_id);
+                Err(Misfit::OtherDirectory { node, bound, found })
+            }
+            _ => {
+                self.nodes.insert_mut(binding.node, Arc::new(binding.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn change_broker(&mut self, state: &BrokerState) -> Result<(), Misfit> {
+        let broker = state.broker;
+        if !self.nodes.contains_key(&broker) {
+            return Err(Misfit::NoSuchNode { node: broker });
+        }
+        if let Some(before) = self.brokers.get(&broker)
+            && before.epoch > state.epoch
+        {
+            return Err(Misfit::BrokerEpochWentBack { broker, before: before.epoch, after: state.epoch });
+        }
+        self.brokers.insert_mut(broker, Arc::new(state.clone()));
         Ok(())
     }
 
@@ -107,13 +155,16 @@ impl MetadataImage {
         Ok(())
     }
 
-    fn change_partition(&mut self, change: &PartitionRecord) -> Result<(), Misfit> {
-        let (topic_id, partition) = (change.topic_id, change.partition);
+    fn change_partition(
+        &mut self,
+        topic_id: TopicId,
+        partition: PartitionId,
+        state: PartitionImage,
+    ) -> Result<(), Misfit> {
         let Some(topic) = self.topics.get_mut(&topic_id) else {
             return Err(Misfit::NoSuchTopicId { topic_id });
         };
         let expected = topic.partition_count();
-        let state = PartitionImage::from(change);
         match topic.partition(partition) {
             Some(before) => {
                 before.check_epochs_against(&state, topic_id, partition)?;

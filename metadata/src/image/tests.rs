@@ -3,7 +3,7 @@
 use super::apply::Misfit;
 use super::*;
 use crate::delta::MetadataDelta;
-use crate::testing::{history, image_with_broker, registration, request};
+use crate::testing::{binding, history, image_with_broker, request};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -26,9 +26,7 @@ fn record_of(delta: &MetadataDelta) -> MetadataRecord {
         MetadataDelta::TopicCreated { topic_id, topic } => {
             MetadataRecord::TopicCreated { topic_id, name: topic.to_string() }
         }
-        MetadataDelta::PartitionChanged { topic_id, partition, state, .. } => {
-            MetadataRecord::PartitionChanged(state.to_record(topic_id, partition))
-        }
+        MetadataDelta::PartitionChanged { topic_id, partition, state, .. } => state.to_record(topic_id, partition),
         MetadataDelta::TopicDeleted { topic_id, .. } => MetadataRecord::TopicDeleted { topic_id },
         MetadataDelta::TopicConfigChanged { topic, name, value, .. } => {
             MetadataRecord::ConfigChanged { resource: ConfigResource::Topic(topic.to_string()), name, value }
@@ -37,9 +35,8 @@ fn record_of(delta: &MetadataDelta) -> MetadataRecord {
             let resource = broker.map_or(ConfigResource::BrokerDefault, ConfigResource::Broker);
             MetadataRecord::ConfigChanged { resource, name, value }
         }
-        MetadataDelta::BrokerRegistered(registration) => {
-            MetadataRecord::BrokerRegistered(registration.as_ref().clone())
-        }
+        MetadataDelta::BrokerChanged(state) => MetadataRecord::BrokerChanged(state.as_ref().clone()),
+        MetadataDelta::BrokerRemoved(node) => MetadataRecord::NodeRemoved { node },
     }
 }
 
@@ -48,6 +45,7 @@ fn shards_view(image: &MetadataImage) -> MetadataImage {
     let mut view = content(image);
     view.cluster_id = None;
     view.next_producer_id = ProducerId::default();
+    view.nodes = Default::default();
     view
 }
 
@@ -83,6 +81,8 @@ proptest! {
         let (newer, deltas) = older.apply_batch(&newer_batches.concat()).unwrap();
         let mut by_deltas = older.clone();
         for delta in &deltas {
+            // Nodes have no deltas, and shards do not ask whether a broker is one.
+            by_deltas.nodes = (1..=3).map(|id| (BrokerId(id), Arc::new(binding(id, 0)))).collect();
             by_deltas = by_deltas.apply(&record_of(delta)).unwrap();
         }
         prop_assert_eq!(shards_view(&by_deltas), shards_view(&newer));
@@ -250,10 +250,13 @@ fn configs_resolve_through_the_image() {
 #[test]
 fn a_broker_is_found_by_id_and_replaced_by_its_next_process() {
     let image = image_with_broker();
-    let mut moved = registration(1, 5);
-    moved.port = 9999;
-    let image = image.apply(&MetadataRecord::BrokerRegistered(moved.clone())).unwrap();
+    let before = image.broker(BrokerId(1)).unwrap();
+    let next = BrokerState { port: 9999, epoch: before.epoch + 1, ..before.as_ref().clone() };
+    let image = image.apply(&MetadataRecord::BrokerChanged(next.clone())).unwrap();
     assert_eq!(image.brokers().count(), 1);
-    assert_eq!(**image.broker(BrokerId(1)).unwrap(), moved);
+    assert_eq!(**image.broker(BrokerId(1)).unwrap(), next);
+    let misfit = Misfit::BrokerEpochWentBack { broker: BrokerId(1), before: next.epoch, after: next.epoch - 1 };
+    let older = BrokerState { epoch: next.epoch - 1, ..next };
+    assert_eq!(image.apply(&MetadataRecord::BrokerChanged(older)).unwrap_err().reason, misfit);
     assert_eq!(image.broker(BrokerId(2)), None);
 }

@@ -1,10 +1,15 @@
 //! This node's part in the group: openraft started, asked and stopped.
 
 use super::peers::{Peers, Transport};
-use super::{Command, Member, MetadataRaft, Opened, Outcome, WriterThread, broker_id, raft_id, wire};
-use openraft::error::{ClientWriteError, Fatal, RaftError};
-use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
+use super::{Command, LogId, Member, MetadataRaft, Opened, Outcome, WriterThread, broker_id, raft_id, wire};
+use crate::controller::{MembershipChange, Quorum};
+use crate::image::MetadataImage;
+use crate::record::NodeBinding;
+use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
+use openraft::{ChangeMembers, Config, Raft, RaftMetrics, SnapshotPolicy};
 use protocol::newtypes::BrokerId;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -17,6 +22,8 @@ const ELECTION_TIMEOUT_MS: std::ops::Range<u64> = 600..1000;
 const SNAPSHOT_ENTRIES: u64 = 2000;
 /// Entries kept behind a snapshot for members that are a little late.
 const KEPT_ENTRIES: u64 = 500;
+/// A member that is no further behind may vote.
+const CAUGHT_UP_ENTRIES: u64 = 100;
 
 /// Raft cannot go on: the process must end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,16 +44,46 @@ pub enum ProposeError {
     /// Nothing was written by this attempt, or it is not known whether it was.
     #[error("node {} leads the metadata quorum, this one does not", leader.map_or("another".to_owned(), |id| id.to_string()))]
     NotLeader { leader: Option<BrokerId> },
+    /// Another change is under way, or the members are others than when it was decided.
+    #[error("the membership is not changed now: {0}")]
+    Membership(String),
     #[error(transparent)]
     Stopped(#[from] NodeStopped),
 }
 
 /// A running member of the group.
 pub struct Node {
+    handle: Handle,
+    thread: WriterThread,
+}
+
+/// What a member is asked through. `Clone` is cheap.
+#[derive(Clone)]
+pub struct Handle {
     raft: Raft<MetadataRaft>,
     metrics: watch::Receiver<RaftMetrics<u64, Member>>,
-    thread: WriterThread,
+    images: watch::Receiver<MetadataImage>,
     id: u64,
+}
+
+/// The quorum as one member sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    pub leader: Option<BrokerId>,
+    /// Raft's term: Kafka's leader epoch of the metadata log.
+    pub term: u64,
+    /// Entries that this member has applied.
+    pub applied: u64,
+    pub members: Vec<MemberStatus>,
+}
+
+/// One member, as the member that answers sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    pub node: NodeBinding,
+    pub is_voter: bool,
+    /// Entries of the log that it is known to have; known to the leader, and by each member of itself.
+    pub log_end: Option<u64>,
 }
 
 impl Node {
@@ -55,40 +92,171 @@ impl Node {
         let Opened { log, state_machine, thread } = opened;
         let id = raft_id(broker);
         let config = Arc::new(config(SNAPSHOT_ENTRIES, KEPT_ENTRIES));
+        let images = state_machine.images();
         let raft = Raft::new(id, config, Peers(transport), log, state_machine).await?;
-        Ok(Node { metrics: raft.metrics(), raft, thread, id })
+        Ok(Node { handle: Handle { metrics: raft.metrics(), raft, images, id }, thread })
     }
 
-    /// Makes the only voter of a group its leader at once, and waits until it has applied all that was committed before.
-    pub async fn lead_alone(&mut self) -> Result<(), NodeStopped> {
-        self.raft.trigger().elect().await?;
-        let id = self.id;
-        let led = self.metrics.wait_for(|metrics| metrics.current_leader == Some(id) || metrics.running_state.is_err());
-        if let Err(closed) = led.await.map(|_| ()) {
-            return Err(NodeStopped { reason: closed.to_string() });
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends in order: what was acknowledged is on disk anyway. All handles must be gone by then, or go soon.
+    pub async fn shutdown(self) {
+        let Node { handle, thread } = self;
+        if let Err(error) = handle.raft.shutdown().await {
+            tracing::warn!(%error, "the metadata quorum's node did not stop in order");
         }
-        loop {
-            match self.raft.ensure_linearizable().await {
-                Ok(_) => return Ok(()),
-                Err(RaftError::Fatal(fatal)) => return Err(fatal.into()),
-                // Its first entry is on its way.
-                Err(RaftError::APIError(_)) => tokio::task::yield_now().await,
+        drop(handle);
+        // Its last write is done within a disk's time.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+impl Handle {
+    /// Makes the only voter of a group its leader at once, rather than after an election timeout.
+    pub async fn elect(&self) -> Result<(), NodeStopped> {
+        Ok(self.raft.trigger().elect().await?)
+    }
+
+    /// The image in force here.
+    #[must_use]
+    pub fn image(&self) -> MetadataImage {
+        self.images.borrow().clone()
+    }
+
+    /// The image in force, to be watched.
+    #[must_use]
+    pub fn images(&self) -> watch::Receiver<MetadataImage> {
+        self.images.clone()
+    }
+
+    /// Who leads, as far as this member knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<BrokerId> {
+        self.metrics.borrow().current_leader.and_then(broker_id)
+    }
+
+    /// The term in which this member leads, if it does.
+    #[must_use]
+    pub fn leads_in_term(&self) -> Option<u64> {
+        let metrics = self.metrics.borrow();
+        (metrics.current_leader == Some(self.id) && metrics.state.is_leader()).then_some(metrics.current_term)
+    }
+
+    /// Whether this member takes part in a group at all: it has formed one, or was taken into one.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.metrics.borrow().membership_config.membership().get_node(&self.id).is_some()
+    }
+
+    /// Whether nobody but this member votes.
+    #[must_use]
+    pub fn votes_alone(&self) -> bool {
+        self.metrics.borrow().membership_config.membership().voter_ids().eq([self.id])
+    }
+
+    /// Resolves when something about this member or the group has changed; at once if it has since the last time.
+    pub async fn changed(&mut self) {
+        if self.metrics.changed().await.is_err() {
+            // Raft has ended, which `stopped` tells.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Where the other members are, as the membership has it.
+    #[must_use]
+    pub fn members(&self) -> BTreeMap<BrokerId, Member> {
+        let metrics = self.metrics.borrow();
+        let nodes = metrics.membership_config.nodes();
+        nodes.filter_map(|(id, member)| Some((broker_id(*id)?, member.clone()))).collect()
+    }
+
+    /// The quorum as its leader sees it; `None` where another leads.
+    #[must_use]
+    pub fn quorum(&self) -> Option<Quorum> {
+        self.leads_in_term()?;
+        let metrics = self.metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let brokers = |ids: &BTreeSet<u64>| ids.iter().filter_map(|id| broker_id(*id)).collect::<BTreeSet<BrokerId>>();
+        let mut configs = membership.get_joint_config().iter().rev().map(brokers);
+        let last = metrics.last_log_index.unwrap_or(0);
+        let replication = metrics.replication.as_ref()?;
+        let is_close = |id: &LogId| last.saturating_sub(id.index) <= CAUGHT_UP_ENTRIES;
+        let caught_up = replication.iter().filter(|(_, matched)| matched.as_ref().is_some_and(is_close));
+        Some(Quorum {
+            leader: broker_id(self.id)?,
+            voters: configs.next()?,
+            outgoing_voters: configs.next(),
+            members: membership
+                .nodes()
+                .filter_map(|(id, member)| Some((broker_id(*id)?, binding(*id, member)?)))
+                .collect(),
+            caught_up: caught_up.filter_map(|(id, _)| broker_id(*id)).collect(),
+        })
+    }
+
+    /// What is known of the quorum here.
+    #[must_use]
+    pub fn status(&self) -> QuorumStatus {
+        let metrics = self.metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let log_end = |id: &u64| {
+            let replication = metrics.replication.as_ref();
+            match replication.and_then(|replication| replication.get(id)) {
+                Some(matched) => Some(entries(matched.map(|id| id.index))),
+                None => (*id == self.id).then_some(entries(metrics.last_log_index)),
             }
+        };
+        let members = membership.nodes().filter_map(|(id, member)| {
+            let node = binding(*id, member)?;
+            Some(MemberStatus { node, is_voter: voters.contains(id), log_end: log_end(id) })
+        });
+        QuorumStatus {
+            leader: metrics.current_leader.and_then(broker_id),
+            term: metrics.current_term,
+            applied: entries(metrics.last_applied.map(|id| id.index)),
+            members: members.collect(),
         }
     }
 
     /// Has the group agree on a command, and gives what became of it once this node has applied it.
     pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
-        match self.raft.client_write(command).await {
-            Ok(written) => Ok(written.data),
-            Err(RaftError::Fatal(fatal)) => Err(NodeStopped::from(fatal).into()),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+        self.raft.client_write(command).await.map(|written| written.data).map_err(|error| self.not_written(error))
+    }
+
+    /// Makes sure that this member leads and has applied whatever any leader before it had agreed on.
+    pub async fn ensure_current(&self) -> Result<(), ProposeError> {
+        match self.raft.ensure_linearizable().await {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(fatal)) => Err(self.fatal(fatal)),
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
                 Err(ProposeError::NotLeader { leader: to.leader_id.and_then(broker_id) })
             }
-            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
-                unreachable!("a command changes no membership: {error}")
+            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(ProposeError::NotLeader { leader: None })
             }
         }
+    }
+
+    /// Changes who takes part; resolves when the group has agreed, which it may never if too many are away.
+    pub async fn change_membership(&self, change: MembershipChange) -> Result<(), ProposeError> {
+        let ids = |nodes: BTreeSet<BrokerId>| nodes.into_iter().map(raft_id).collect::<BTreeSet<u64>>();
+        let node = |node: NodeBinding| {
+            let member = Member { directory_id: node.directory_id, address: node.address };
+            BTreeMap::from([(raft_id(node.node), member)])
+        };
+        let change = match change {
+            MembershipChange::SetVoters(voters) => ChangeMembers::ReplaceAllVoters(ids(voters)),
+            MembershipChange::RemoveLearners(nodes) => ChangeMembers::RemoveNodes(ids(nodes)),
+            MembershipChange::AddLearner(added) => ChangeMembers::AddNodes(node(added)),
+            // Safe since the directory is the same: only where it is reached changes.
+            MembershipChange::SetAddress(moved) => ChangeMembers::SetNodes(node(moved)),
+        };
+        self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| self.not_written(error))
     }
 
     /// Answers what another member asked, by [`Transport`].
@@ -96,23 +264,37 @@ impl Node {
         wire::answer(&self.raft, question).await
     }
 
+    /// openraft calls it fatal, too, when a leader was replaced while it was asked.
+    fn fatal(&self, fatal: Fatal<u64>) -> ProposeError {
+        match self.metrics.borrow().running_state {
+            Ok(()) => ProposeError::NotLeader { leader: None },
+            Err(_) => NodeStopped::from(fatal).into(),
+        }
+    }
+
+    fn not_written(&self, error: RaftError<u64, ClientWriteError<u64, Member>>) -> ProposeError {
+        match error {
+            RaftError::Fatal(fatal) => self.fatal(fatal),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+                ProposeError::NotLeader { leader: to.leader_id.and_then(broker_id) }
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                ProposeError::Membership(error.to_string())
+            }
+        }
+    }
+
     /// Resolves when Raft cannot go on.
-    pub async fn stopped(&mut self) -> NodeStopped {
-        let stopped = self.metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
+    pub async fn stopped(&self) -> NodeStopped {
+        let mut metrics = self.metrics.clone();
+        let stopped = metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
         let reason = stopped.ok().and_then(|metrics| Some(metrics.running_state.as_ref().err()?.to_string()));
         NodeStopped { reason: reason.unwrap_or_else(|| "its task ended".to_owned()) }
     }
+}
 
-    /// Ends in order: what was acknowledged is on disk anyway.
-    pub async fn shutdown(self) {
-        let Node { raft, metrics, thread, .. } = self;
-        if let Err(error) = raft.shutdown().await {
-            tracing::warn!(%error, "the metadata quorum's node did not stop in order");
-        }
-        drop((raft, metrics));
-        // Its last write is done within a disk's time.
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    }
+fn binding(id: u64, member: &Member) -> Option<NodeBinding> {
+    Some(NodeBinding { node: broker_id(id)?, directory_id: member.directory_id, address: member.address.clone() })
 }
 
 /// How members behave, all alike; `snapshot_entries` and `kept_entries` as the constants of that name.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A snapshot's bytes. `Clone` is cheap.
 pub type SnapshotBytes = Arc<[u8]>;
 
-const HEAD: Format = Format { what: "metadata snapshot", version: 1 };
+const HEAD: Format = Format { what: "metadata snapshot", version: 1, oldest: 1 };
 /// Records per section: some 100 KiB.
 const SECTION_RECORDS: usize = 1000;
 const LENGTH_BYTES: usize = 4;

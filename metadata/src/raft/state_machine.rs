@@ -13,7 +13,7 @@ use crate::image::MetadataImage;
 use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{AnyError, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// An image that is in force, and how it came from the one before.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub struct StateMachine {
     current: Current,
     writer: Writer,
     published: mpsc::UnboundedSender<Published>,
+    /// The image in force, for whoever needs no more than that.
+    images: watch::Sender<MetadataImage>,
 }
 
 /// Makes a snapshot of the state as it was when this was made.
@@ -57,7 +59,14 @@ impl StateMachine {
                 (State { image, last_applied: None, membership: StoredMembership::default() }, None)
             }
         };
-        StateMachine { state, current: Arc::new(Mutex::new(current)), writer, published }
+        let images = watch::Sender::new(state.image.clone());
+        StateMachine { state, current: Arc::new(Mutex::new(current)), writer, published, images }
+    }
+
+    /// The image in force, now and later.
+    #[must_use]
+    pub fn images(&self) -> watch::Receiver<MetadataImage> {
+        self.images.subscribe()
     }
 
     /// The image that the node's snapshot holds.
@@ -94,6 +103,7 @@ impl StateMachine {
     }
 
     fn publish(&self, deltas: Vec<MetadataDelta>) {
+        self.images.send_replace(self.state.image.clone());
         // Without a listener the node is stopping.
         let _ = self.published.send(Published { image: self.state.image.clone(), deltas });
     }

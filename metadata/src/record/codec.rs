@@ -9,8 +9,8 @@ use crate::checked::Format;
 pub use crate::checked::CodecError;
 
 /// Format of what this program writes, and the newest it reads.
-pub const VERSION: u8 = 1;
-const RECORD_BATCH: Format = Format { what: "record batch", version: VERSION };
+pub const VERSION: u8 = 2;
+const RECORD_BATCH: Format = Format { what: "record batch", version: VERSION, oldest: 1 };
 
 /// The bytes of a batch.
 #[must_use]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! stored_as_number {
     ($($module:ident: $newtype:ident($number:ty)),* $(,)?) => {$(
-        pub(super) mod $module {
+        pub(crate) mod $module {
             use super::*;
             pub fn serialize<S: Serializer>(value: &$newtype, to: S) -> Result<S::Ok, S::Error> { value.0.serialize(to) }
             pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$newtype, D::Error> {
@@ -23,7 +23,7 @@ stored_as_number!(
     producer_id: ProducerId(i64),
 );
 
-pub(super) mod broker_ids {
+pub(crate) mod broker_ids {
     use super::*;
 
     pub fn serialize<S: Serializer>(ids: &[BrokerId], to: S) -> Result<S::Ok, S::Error> {
@@ -35,7 +35,7 @@ pub(super) mod broker_ids {
     }
 }
 
-pub(super) mod optional_broker_id {
+pub(crate) mod optional_broker_id {
     use super::*;
 
     pub fn serialize<S: Serializer>(id: &Option<BrokerId>, to: S) -> Result<S::Ok, S::Error> {
@@ -59,7 +59,7 @@ pub(crate) mod uuid {
     }
 }
 
-pub(super) mod topic_id {
+pub(crate) mod topic_id {
     use super::*;
 
     pub fn serialize<S: Serializer>(id: &TopicId, to: S) -> Result<S::Ok, S::Error> {
@@ -71,7 +71,7 @@ pub(super) mod topic_id {
     }
 }
 
-pub(super) mod cluster_id {
+pub(crate) mod cluster_id {
     use super::*;
 
     pub fn serialize<S: Serializer>(id: &ClusterId, to: S) -> Result<S::Ok, S::Error> {

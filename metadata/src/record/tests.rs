@@ -2,11 +2,12 @@
 
 use super::codec::{CodecError, VERSION, decode, encode};
 use super::*;
-use crate::testing::{history, registration, request};
+use crate::testing::{history, registration, request, start};
 use proptest::prelude::*;
 
 const WHAT: &str = "record batch";
 
+/// Of the kinds that version 1 knew.
 fn one_of_each() -> Vec<MetadataRecord> {
     let topic_id = TopicId(Uuid::from_u128(7));
     let config = |resource, value: Option<&str>| MetadataRecord::ConfigChanged {
@@ -39,19 +40,59 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What version 1 wrote must be read for ever: a change here needs a new version and a reader for the old one.
+/// Of the kinds that came with version 2.
+fn one_of_each_of_version_2() -> Vec<MetadataRecord> {
+    let partition = PartitionRecord {
+        topic_id: TopicId(Uuid::from_u128(7)),
+        partition: PartitionId(200),
+        replicas: vec![BrokerId(300), BrokerId(1)],
+        isr: vec![BrokerId(300)],
+        leader: None,
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: 6,
+    };
+    let start = start(300, 2);
+    vec![
+        MetadataRecord::NodeBound(start.node),
+        MetadataRecord::NodeRemoved { node: BrokerId(300) },
+        MetadataRecord::BrokerChanged(BrokerState {
+            broker: BrokerId(300),
+            incarnation: start.incarnation,
+            epoch: 1000,
+            host: start.host,
+            port: start.port,
+            rack: start.rack,
+            shards: start.shards,
+            fenced_at: Some(2000),
+        }),
+        MetadataRecord::PartitionReassigning { partition, adding: vec![BrokerId(1)], removing: vec![BrokerId(300)] },
+    ]
+}
+
+/// What a version wrote must be read for ever: a change here needs a new version and a reader for the old one.
 #[test]
-fn version_1_is_these_bytes() {
-    assert_eq!(hex(&encode(&one_of_each())), include_str!("tests/version-1.hex").trim());
+fn versions_are_these_bytes() {
+    let read = |hex: &str| {
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        decode(&bytes).unwrap()
+    };
+    assert_eq!(read(include_str!("tests/version-1.hex").trim()), one_of_each());
+    let all = [one_of_each(), one_of_each_of_version_2()].concat();
+    assert_eq!(hex(&encode(&all)), include_str!("tests/version-2.hex").trim());
+    assert_eq!(read(include_str!("tests/version-2.hex").trim()), all);
 }
 
 #[test]
 fn an_unknown_version_is_named() {
     let mut bytes = encode(&one_of_each());
     bytes[0] = VERSION + 1;
-    assert_eq!(decode(&bytes), Err(CodecError::UnknownVersion { what: WHAT, found: VERSION + 1, newest: VERSION }));
+    assert_eq!(
+        decode(&bytes),
+        Err(CodecError::UnknownVersion { what: WHAT, found: VERSION + 1, oldest: 1, newest: VERSION })
+    );
     let text = decode(&bytes).unwrap_err().to_string();
-    assert_eq!(text, "record batch has format version 2, this program reads versions 1 to 1: use a newer one");
+    assert_eq!(text, "record batch has format version 3, this program reads versions 1 to 2");
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub(super) enum Found {
     SingleNode(Database, Identity),
 }
 
-/// Makes a new database whose Raft group begins with this state.
-pub(super) fn create(path: &Path, identity: &Identity, state: &State) -> Result<Database, DatabaseError> {
+/// Makes a new database whose Raft group begins with this state; without one it is to be taken into a group.
+pub(super) fn create(path: &Path, identity: &Identity, state: Option<&State>) -> Result<Database, DatabaseError> {
     let database = builder().create(path).map_err(failed(path))?;
     initialize(&database, path, identity, state)?;
     Ok(database)
@@ -72,7 +72,7 @@ pub(super) fn initialize(
     database: &Database,
     path: &Path,
     identity: &Identity,
-    state: &State,
+    state: Option<&State>,
 ) -> Result<(), DatabaseError> {
     change(database, path, |transaction| {
         let mut meta = transaction.open_table(META)?;
@@ -81,7 +81,10 @@ pub(super) fn initialize(
         meta.insert(NODE_ID_KEY, identity.node_id.0 as u32 as u128)?;
         meta.insert(DIRECTORY_ID_KEY, identity.directory_id.as_u128())?;
         create_tables(transaction)?;
-        put_snapshot(transaction, &state.encode())
+        match state {
+            Some(state) => put_snapshot(transaction, &state.encode()),
+            None => Ok(()),
+        }
     })
 }
 

@@ -19,7 +19,7 @@ const ADDRESS: &str = "localhost:9093";
 type Open = Result<(DataDirectory, Opened), OpenError>;
 
 fn open_as(directory: &Path, node: BrokerId, bootstrap: &[MetadataRecord]) -> Open {
-    DataDirectory::open(directory, node, ADDRESS, bootstrap, mpsc::unbounded_channel().0)
+    DataDirectory::open(directory, node, ADDRESS, Beginning::Form(bootstrap), mpsc::unbounded_channel().0)
 }
 
 /// Closes what was opened.
@@ -57,7 +57,8 @@ fn an_empty_directory_becomes_a_cluster_and_stays_it() {
     let directory = parent.path().join("new/data");
     let (identity, image) = look(&directory);
     assert_eq!(image.cluster_id(), Some(cluster_id()));
-    assert_eq!(image.metadata_offset(), bootstrap().len() as u64);
+    assert_eq!(image.metadata_offset(), bootstrap().len() as u64 + 1, "and the node itself");
+    assert_eq!(image.node(NODE).unwrap().directory_id, identity.directory_id);
     let other_cluster = crate::controller::bootstrap_records(ClusterId(Uuid::from_u128(9)), 2);
     let again = open_as(&directory, NODE, &other_cluster).unwrap();
     assert_eq!(*again.1.state_machine.image(), image, "a directory begins once");
@@ -140,7 +141,8 @@ fn damage_of_the_format_before_raft_is_named() {
         log.insert(99, last.as_slice())?;
         Ok(())
     });
-    assert_eq!(gap, "metadata PATH is damaged: expected records from offset 3, found offset 99");
+    let end = history(&[]).concat().len();
+    assert_eq!(gap, format!("metadata PATH is damaged: expected records from offset {end}, found offset 99"));
     let flipped = damaged(&|transaction| {
         transaction.open_table(single_node::SNAPSHOT)?.insert(0, &[1_u8, 0, 0, 0, 0, 9][..])?;
         Ok(())

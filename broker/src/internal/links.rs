@@ -1,0 +1,248 @@
+//! Connections to other nodes, made when something is asked and kept for what is asked next.
+//!
+//! One connection carries many questions at once. A question that gets no answer in time is given up by whoever asked; a
+//! connection that breaks fails all of its questions, and the next one makes a new connection. Retrying is the asker's.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use metadata::raft::{Member, Transport, TransportError};
+use metadata::record::NodeBinding;
+use protocol::BrokerId;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::frame::{self, Frames};
+use super::handshake::{self, HandshakeError, Hello, Purpose, Welcome};
+
+/// How long a connection may take to come about.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// A connection whose bytes are not acknowledged by the other machine for so long is given up: what was sent into a cut link
+/// would otherwise be sent again ever more rarely, also when the link is back.
+const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(2);
+/// A connection that nobody used for so long is closed.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A question that was not answered. Whether it was carried out is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("{address}: {source}")]
+    Handshake { address: String, source: HandshakeError },
+    #[error("{address}: the connection broke: {reason}")]
+    Broken { address: String, reason: String },
+    #[error("{address}: no answer within {patience:?}")]
+    TimedOut { address: String, patience: Duration },
+}
+
+/// The node that asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub cluster_id: Option<Uuid>,
+    /// `None` of operators' tools.
+    pub node: Option<NodeBinding>,
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Callee {
+    pub purpose: Purpose,
+    /// `None` for whoever is at the address.
+    pub node: Option<(BrokerId, Uuid)>,
+    /// `HOST:PORT`.
+    pub address: String,
+}
+
+/// All connections that this node has made. `Clone` is cheap.
+#[derive(Clone)]
+pub struct Links(Arc<Shared>);
+
+struct Shared {
+    caller: Caller,
+    /// Of the image, which the handshake tells.
+    metadata_offset: Box<dyn Fn() -> u64 + Send + Sync>,
+    links: Mutex<HashMap<Callee, mpsc::UnboundedSender<Question>>>,
+    /// Where nodes that called said that they are: newer than what the membership says, when all were moved at once.
+    heard_of: Mutex<HashMap<BrokerId, String>>,
+}
+
+struct Question {
+    message: Vec<u8>,
+    answer: oneshot::Sender<Result<Vec<u8>, LinkError>>,
+}
+
+impl Links {
+    pub fn new(caller: Caller, metadata_offset: impl Fn() -> u64 + Send + Sync + 'static) -> Links {
+        Links(Arc::new(Shared {
+            caller,
+            metadata_offset: Box::new(metadata_offset),
+            links: Mutex::default(),
+            heard_of: Mutex::default(),
+        }))
+    }
+
+    /// A node has called and said where it is.
+    pub fn heard_of(&self, node: &NodeBinding) {
+        lock(&self.0.heard_of).insert(node.node, node.address.clone());
+    }
+
+    /// Where a node said that it is, when it last called.
+    pub fn address_of(&self, node: BrokerId) -> Option<String> {
+        lock(&self.0.heard_of).get(&node).cloned()
+    }
+
+    /// Asks, and waits for the answer for `patience`.
+    pub async fn ask(&self, callee: &Callee, message: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(callee, Question { message, answer });
+        let address = || callee.address.clone();
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(LinkError::Broken { address: address(), reason: "this node is stopping".to_owned() }),
+            Err(_) => Err(LinkError::TimedOut { address: address(), patience }),
+        }
+    }
+
+    fn send(&self, callee: &Callee, mut question: Question) {
+        let mut links = lock(&self.0.links);
+        if let Some(link) = links.get(callee) {
+            match link.send(question) {
+                Ok(()) => return,
+                // It had nothing to do for long and has ended.
+                Err(mpsc::error::SendError(returned)) => question = returned,
+            }
+        }
+        let (link, questions) = mpsc::unbounded_channel();
+        link.send(question).expect("its other end is here");
+        links.insert(callee.clone(), link);
+        tokio::spawn(serve(self.0.clone(), callee.clone(), questions));
+    }
+}
+
+/// Carries one link's questions until nobody asks any more.
+async fn serve(shared: Arc<Shared>, callee: Callee, mut questions: mpsc::UnboundedReceiver<Question>) {
+    while let Ok(Some(first)) = tokio::time::timeout(IDLE_TIME_MAX, questions.recv()).await {
+        if first.answer.is_closed() {
+            continue;
+        }
+        match connect(&shared, &callee).await {
+            Ok(socket) => {
+                if let Err(error) = converse(socket, first, &mut questions, &callee.address).await {
+                    tracing::debug!(address = callee.address, %error, "internal connection ended");
+                }
+            }
+            Err(error) => {
+                tracing::debug!(address = callee.address, %error, "internal connection could not be made");
+                let failed = LinkError::Handshake { address: callee.address.clone(), source: error };
+                // Whoever else waits asks again.
+                let _ = first.answer.send(Err(failed));
+            }
+        }
+    }
+    questions.close();
+    lock(&shared.links).retain(|_, link| !link.is_closed());
+}
+
+async fn connect(shared: &Shared, callee: &Callee) -> Result<TcpStream, HandshakeError> {
+    let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(&callee.address));
+    let mut socket = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX))?;
+    let hello = Hello {
+        purpose: callee.purpose,
+        cluster_id: shared.caller.cluster_id,
+        from: shared.caller.node.clone(),
+        to: callee.node,
+        metadata_offset: (shared.metadata_offset)(),
+    };
+    handshake::call(&mut socket, &hello).await?;
+    Ok(socket)
+}
+
+/// Asks whoever is at an address which cluster and node it is.
+pub async fn welcome(address: &str) -> Result<Welcome, HandshakeError> {
+    let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address));
+    let mut socket = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let purpose = Purpose::Controller;
+    let hello = Hello { purpose, cluster_id: None, from: None, to: None, metadata_offset: 0 };
+    handshake::call(&mut socket, &hello).await
+}
+
+/// Whether nothing listens at an address: the process that did has ended.
+pub async fn is_refused(address: &str) -> bool {
+    let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await;
+    matches!(connecting, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Questions and answers on one connection, until it breaks or is idle.
+async fn converse(
+    mut socket: TcpStream,
+    first: Question,
+    questions: &mut mpsc::UnboundedReceiver<Question>,
+    address: &str,
+) -> Result<(), LinkError> {
+    let (read, mut write) = socket.split();
+    let mut answers = Frames::new(read);
+    let mut waiting: HashMap<u64, oneshot::Sender<Result<Vec<u8>, LinkError>>> = HashMap::new();
+    let mut next = Some(first);
+    let mut id = 0_u64;
+    let reason = loop {
+        if let Some(Question { message, answer }) = next.take() {
+            id += 1;
+            let written = match frame::encode(id, &message) {
+                Ok(frame) => write.write_all(&frame).await,
+                Err(error) => Err(error),
+            };
+            waiting.retain(|_, answer| !answer.is_closed());
+            waiting.insert(id, answer);
+            if let Err(error) = written {
+                break error.to_string();
+            }
+        }
+        tokio::select! {
+            question = questions.recv() => match question {
+                Some(question) if question.answer.is_closed() => {}
+                Some(question) => next = Some(question),
+                None => return Ok(()),
+            },
+            answer = answers.next() => match answer {
+                Ok(Some(frame)) => {
+                    // Nobody may wait for it any more.
+                    if let Some(answer) = waiting.remove(&frame.id) {
+                        let _ = answer.send(Ok(frame.message.into()));
+                    }
+                }
+                Ok(None) => break "the other end closed it".to_owned(),
+                Err(error) => break error.to_string(),
+            },
+            () = tokio::time::sleep(IDLE_TIME_MAX) => return Ok(()),
+        }
+    };
+    let broken = || LinkError::Broken { address: address.to_owned(), reason: reason.clone() };
+    waiting.into_values().for_each(|answer| drop(answer.send(Err(broken()))));
+    Err(broken())
+}
+
+impl Transport for Links {
+    async fn ask(
+        &self,
+        to: u64,
+        member: &Member,
+        question: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let node = metadata::raft::broker_id(to).map(|id| (id, member.directory_id));
+        let address = node.and_then(|(id, _)| self.address_of(id)).unwrap_or_else(|| member.address.clone());
+        let callee = Callee { purpose: Purpose::Raft, node, address: address.clone() };
+        let answer = Links::ask(self, &callee, question, patience).await;
+        answer.map_err(|error| TransportError { to, address, reason: error.to_string() })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics with the lock")
+}

@@ -1,0 +1,138 @@
+//! The answering end of internal connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metadata::raft::Handle;
+use metadata::record::NodeBinding;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
+
+use super::frame::{self, Frames};
+use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
+use super::links::Links;
+use crate::acceptor::Claimed;
+use crate::metadata_core::router::Router;
+
+/// Internal connections held at once: some for every broker of a large cluster. Further ones are closed.
+const CONNECTIONS_MAX: usize = 4096;
+/// Questions of one connection that are being answered; beyond it the connection is not read.
+const QUESTIONS_MAX: usize = 256;
+/// Pause after an `accept` that failed for want of descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What answering takes.
+#[derive(Clone)]
+pub struct Answering {
+    pub cluster_id: Uuid,
+    pub me: NodeBinding,
+    pub raft: Handle,
+    pub router: Router,
+    pub links: Links,
+    /// Told when a node's connection to the controller ended, as it does when its process dies.
+    pub gone: mpsc::UnboundedSender<NodeBinding>,
+}
+
+/// Starts to answer on the current runtime.
+pub fn serve(claimed: Claimed, answering: Answering) -> io::Result<()> {
+    let listener = claimed.listen()?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    tokio::spawn(async move {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let (socket, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "an internal connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = connections.clone().try_acquire_owned() else {
+                tracing::warn!(%peer, CONNECTIONS_MAX, "too many internal connections: this one is closed");
+                continue;
+            };
+            let answering = answering.clone();
+            tokio::spawn(async move {
+                answering.connection(socket, peer).await;
+                drop(permit);
+            });
+        }
+    });
+    Ok(())
+}
+
+impl Answering {
+    async fn connection(self, mut socket: TcpStream, peer: SocketAddr) {
+        let hello = match handshake::answer(&mut socket, |hello| self.judge(hello)).await {
+            Ok(hello) => hello,
+            Err(error) => {
+                tracing::warn!(%peer, %error, "an internal connection was refused");
+                return;
+            }
+        };
+        if let Some(from) = &hello.from {
+            self.links.heard_of(from);
+        }
+        if let Err(error) = self.converse(socket, hello.purpose).await {
+            tracing::debug!(%peer, %error, "an internal connection broke");
+        }
+        if let (Purpose::Controller, Some(from)) = (hello.purpose, hello.from) {
+            // Nobody listens when this node stops.
+            let _ = self.gone.send(from);
+        }
+    }
+
+    fn judge(&self, hello: &Hello) -> Result<Welcome, Refused> {
+        let image = self.raft.image();
+        let me =
+            Me { cluster_id: self.cluster_id, node: self.me.node, directory_id: self.me.directory_id, image: &image };
+        let welcome = handshake::judge(hello, me)?;
+        match hello.purpose {
+            Purpose::Raft | Purpose::Controller => Ok(welcome),
+            Purpose::Replication { .. } => Err(Refused::NoReplication),
+        }
+    }
+
+    async fn converse(&self, mut socket: TcpStream, purpose: Purpose) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let (read, mut write) = socket.split();
+        let mut questions = Frames::new(read);
+        let (answer, mut answers) = mpsc::channel::<Vec<u8>>(QUESTIONS_MAX);
+        let reading = async {
+            while let Some(question) = questions.next().await? {
+                // Waits while too many are being answered.
+                let Ok(place) = answer.clone().reserve_owned().await else { break };
+                let this = self.clone();
+                tokio::spawn(async move {
+                    let message = match purpose {
+                        Purpose::Raft => this.raft.answer(&question.message).await,
+                        Purpose::Controller | Purpose::Replication { .. } => {
+                            this.router.answer(&question.message).await
+                        }
+                    };
+                    match frame::encode(question.id, &message) {
+                        Ok(frame) => drop(place.send(frame)),
+                        Err(error) => tracing::error!(%error, "an internal answer could not be sent"),
+                    }
+                });
+            }
+            Ok(())
+        };
+        let writing = async {
+            while let Some(frame) = answers.recv().await {
+                write.write_all(&frame).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = reading => ended,
+            ended = writing => ended,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The controller: the leader of the metadata quorum decides, one decision after the other.
+//!
+//! Every broker runs this; where another leads it only says so. A decision is made on the current image (pure,
+//! [`metadata::controller`]) and proposed to the quorum; if the image has moved on it is made anew. Beside requests it fences
+//! brokers that fell silent or died, and brings the quorum's membership to what the image says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::ResponseError;
+use metadata::controller::{self, Sessions, next_membership_change};
+use metadata::raft::{Command, Handle, NodeStopped, Outcome, ProposeError};
+use metadata::record::{MetadataRecord, NodeBinding};
+use metadata::store::DataDirectory;
+use protocol::BrokerId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::refusal::Refusal;
+use super::request::{Ask, Beat, BrokerLine, Decide, Deciding, DescribeBrokers, DescribeQuorum, Request};
+use crate::internal::links;
+use crate::settings::Settings;
+
+/// How often sessions and membership are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A request and where its reply goes.
+pub struct Job {
+    pub request: Request,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The controller's reply to a request.
+pub type Reply = Result<Done, NotDone>;
+
+/// A request was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// An image of this offset shows what it changed.
+    pub metadata_offset: u64,
+    /// [`Ask::Answer`] of the request, encoded.
+    pub answer: Vec<u8>,
+}
+
+/// A request was not carried out here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotDone {
+    /// Another leads: its id and internal address, if they are known. Whether the request was carried out is not known.
+    NotController { leader: Option<(BrokerId, String)> },
+    /// All of it is refused.
+    Refused(Refusal),
+}
+
+pub struct Controller {
+    pub raft: Handle,
+    pub directory: Arc<DataDirectory>,
+    pub settings: Arc<Settings>,
+    pub jobs: mpsc::UnboundedReceiver<Job>,
+    /// Nodes whose connection ended.
+    pub gone: mpsc::UnboundedReceiver<NodeBinding>,
+    /// Nodes whose process is known to have ended.
+    dead: (mpsc::UnboundedSender<BrokerId>, mpsc::UnboundedReceiver<BrokerId>),
+    began: Instant,
+    /// Of the term in which this node leads.
+    sessions: Option<(u64, Sessions)>,
+    changing: Option<JoinHandle<()>>,
+}
+
+impl Controller {
+    pub fn new(
+        raft: Handle,
+        directory: Arc<DataDirectory>,
+        settings: Arc<Settings>,
+        jobs: mpsc::UnboundedReceiver<Job>,
+        gone: mpsc::UnboundedReceiver<NodeBinding>,
+    ) -> Controller {
+        let (dead, began) = (mpsc::unbounded_channel(), Instant::now());
+        Controller { raft, directory, settings, jobs, gone, dead, began, sessions: None, changing: None }
+    }
+
+    /// Serves until nobody can ask any more, or Raft cannot go on.
+    pub async fn run(mut self) -> Result<(), NodeStopped> {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                job = self.jobs.recv() => match job {
+                    Some(Job { request, reply }) => {
+                        let answer = self.serve(request).await?;
+                        // Whoever asked may have given up.
+                        let _ = reply.send(answer);
+                    }
+                    None => return Ok(()),
+                },
+                Some(node) = self.gone.recv() => self.look_for(node),
+                Some(broker) = self.dead.1.recv() => {
+                    tracing::warn!(%broker, "the broker's process has ended");
+                    self.fence(broker).await?;
+                }
+                _ = look.tick() => self.look().await?,
+            }
+        }
+    }
+
+    async fn serve(&mut self, request: Request) -> Result<Reply, NodeStopped> {
+        if self.raft.leads_in_term().is_none() {
+            return Ok(Err(self.not_controller()));
+        }
+        match request {
+            Request::CreateTopics(request) => self.decide(&request).await,
+            Request::CreatePartitions(request) => self.decide(&request).await,
+            Request::DeleteTopics(request) => self.decide(&request).await,
+            Request::IncrementalAlterConfigs(request) => self.decide(&request).await,
+            Request::AlterConfigs(request) => self.decide(&request).await,
+            Request::AllocateProducerIds(request) => self.decide(&request).await,
+            Request::Join(request) => self.decide(&request).await,
+            Request::Register(request) => self.decide(&request).await,
+            Request::Beat(request) => self.beat(&request).await,
+            Request::RemoveNode(request) => self.decide(&request).await,
+            Request::DescribeQuorum(DescribeQuorum) => {
+                Ok(self.current().await?.map(|()| self.done::<DescribeQuorum>(&self.raft.status())))
+            }
+            Request::DescribeBrokers(DescribeBrokers) => {
+                Ok(self.current().await?.map(|()| self.done::<DescribeBrokers>(&self.brokers())))
+            }
+        }
+    }
+
+    async fn beat(&mut self, request: &Beat) -> Result<Reply, NodeStopped> {
+        let now = self.began.elapsed();
+        self.sessions(now).heard(request.0.broker, request.0.epoch, now);
+        let image = self.raft.image();
+        // Nothing is promised by an answer that changes nothing, so it needs no quorum.
+        match controller::heartbeat(&image, &request.0) {
+            Ok((records, fenced)) if records.is_empty() => Ok(Ok(self.done::<Beat>(&Ok(fenced)))),
+            Ok(_) | Err(_) => self.decide(request).await,
+        }
+    }
+
+    /// Decides, has the quorum agree, and answers.
+    async fn decide<R: Decide>(&self, request: &R) -> Result<Reply, NodeStopped> {
+        loop {
+            let image = self.raft.image();
+            let static_config = self.settings.static_config();
+            let config = image.broker_config(self.settings.broker, static_config);
+            let (records, answer) = request.decide(Deciding { image: &image, config: &config, static_config });
+            if records.is_empty() {
+                if let Err(not_done) = self.current().await? {
+                    return Ok(Err(not_done));
+                }
+                if self.raft.image().metadata_offset() == image.metadata_offset() {
+                    return Ok(Ok(self.done::<R>(&answer)));
+                }
+                continue;
+            }
+            if !R::ON_FULL_DISK
+                && let Err(error) = self.directory.check_free_space()
+            {
+                tracing::error!(%error, "metadata change refused");
+                return Ok(Err(NotDone::Refused(Refusal::new(ResponseError::KafkaStorageError, &error))));
+            }
+            match self.propose(image.metadata_offset(), records).await? {
+                Ok(Outcome::Applied { .. }) => return Ok(Ok(self.done::<R>(&answer))),
+                // Decided anew on what was changed meanwhile.
+                Ok(Outcome::Stale { .. }) => {}
+                Ok(Outcome::Misfit(error)) => {
+                    return Ok(Err(NotDone::Refused(Refusal::new(ResponseError::UnknownServerError, &error))));
+                }
+                Ok(Outcome::Nothing) => unreachable!("a command has an outcome"),
+                Err(not_done) => return Ok(Err(not_done)),
+            }
+        }
+    }
+
+    /// Proposes records that were decided at a metadata offset. Given up when another leads: the answer may never come then.
+    async fn propose(
+        &self,
+        decided_at: u64,
+        records: Vec<MetadataRecord>,
+    ) -> Result<Result<Outcome, NotDone>, NodeStopped> {
+        let mut raft = self.raft.clone();
+        let proposed = self.raft.propose(Command { decided_at, records: records.into() });
+        let deposed = async {
+            while raft.leads_in_term().is_some() {
+                raft.changed().await;
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = proposed => outcome,
+            () = deposed => Err(ProposeError::NotLeader { leader: None }),
+        };
+        self.tell(outcome)
+    }
+
+    /// Whether this node leads and has applied all that was agreed on.
+    async fn current(&self) -> Result<Result<(), NotDone>, NodeStopped> {
+        self.tell(self.raft.ensure_current().await)
+    }
+
+    fn tell<T>(&self, outcome: Result<T, ProposeError>) -> Result<Result<T, NotDone>, NodeStopped> {
+        match outcome {
+            Ok(outcome) => Ok(Ok(outcome)),
+            Err(ProposeError::Stopped(stopped)) => Err(stopped),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Membership(_)) => Ok(Err(self.not_controller())),
+        }
+    }
+
+    fn not_controller(&self) -> NotDone {
+        let leader = self.raft.leader().filter(|leader| *leader != self.settings.broker);
+        let address = leader.and_then(|leader| Some((leader, self.raft.members().get(&leader)?.address.clone())));
+        NotDone::NotController { leader: address }
+    }
+
+    fn done<R: Ask>(&self, answer: &R::Answer) -> Done {
+        let answer = postcard::to_allocvec(answer).expect("answers hold nothing that postcard cannot write");
+        Done { metadata_offset: self.raft.image().metadata_offset(), answer }
+    }
+
+    fn brokers(&self) -> Vec<BrokerLine> {
+        let image = self.raft.image();
+        let broker = |id| {
+            let broker = image.broker(id)?;
+            Some((format!("{}:{}", broker.host, broker.port), broker.epoch, broker.is_fenced()))
+        };
+        image.nodes().map(|node| BrokerLine { node: node.as_ref().clone(), broker: broker(node.node) }).collect()
+    }
+
+    /// The sessions as this leader has counted them since it leads.
+    fn sessions(&mut self, now: Duration) -> &mut Sessions {
+        let term = self.raft.leads_in_term().unwrap_or_default();
+        if self.sessions.as_ref().is_none_or(|(of_term, _)| *of_term != term) {
+            self.sessions = Some((term, Sessions::begin(now)));
+        }
+        &mut self.sessions.as_mut().expect("set above").1
+    }
+
+    async fn look(&mut self) -> Result<(), NodeStopped> {
+        if self.raft.leads_in_term().is_none() {
+            return Ok(());
+        }
+        let (image, now) = (self.raft.image(), self.began.elapsed());
+        let config = image.broker_config(self.settings.broker, self.settings.static_config());
+        let timeout = Duration::from_millis(u64::try_from(config.broker_session_timeout_ms).unwrap_or(0));
+        for broker in self.sessions(now).silent(&image, timeout, now) {
+            // It fences itself no more than it lets itself in: a controller is heard by itself.
+            tracing::warn!(%broker, ?timeout, "no heartbeat within the session timeout");
+            self.fence(broker).await?;
+        }
+        self.change_membership();
+        Ok(())
+    }
+
+    async fn fence(&mut self, broker: BrokerId) -> Result<(), NodeStopped> {
+        loop {
+            let image = self.raft.image();
+            let records = controller::fence(&image, broker);
+            if records.is_empty() || self.raft.leads_in_term().is_none() {
+                return Ok(());
+            }
+            match self.propose(image.metadata_offset(), records).await? {
+                Ok(Outcome::Stale { .. }) => {}
+                Ok(_) => {
+                    tracing::warn!(%broker, "broker fenced");
+                    return Ok(());
+                }
+                // The next controller counts anew.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds out whether a node whose connection ended has ended itself. Anything but a refused connection is left to the
+    /// session timeout.
+    fn look_for(&self, node: NodeBinding) {
+        let serving = self.raft.image().broker(node.node).is_some_and(|broker| !broker.is_fenced());
+        if self.raft.leads_in_term().is_none() || !serving {
+            return;
+        }
+        let dead = self.dead.0.clone();
+        tokio::spawn(async move {
+            if links::is_refused(&node.address).await {
+                let _ = dead.send(node.node);
+            }
+        });
+    }
+
+    /// Makes the next change of the membership, one at a time and beside everything else.
+    fn change_membership(&mut self) {
+        if self.changing.as_ref().is_some_and(|changing| !changing.is_finished()) {
+            return;
+        }
+        let Some(quorum) = self.raft.quorum() else { return };
+        let voters_max = self.settings.quorum_voters_max;
+        let Some(change) = next_membership_change(&self.raft.image(), &quorum, voters_max) else { return };
+        let raft = self.raft.clone();
+        self.changing = Some(tokio::spawn(async move {
+            match raft.change_membership(change.clone()).await {
+                Ok(()) => tracing::info!(?change, "membership of the metadata quorum changed"),
+                Err(error) => tracing::debug!(?change, %error, "membership of the metadata quorum not changed"),
+            }
+        }));
+    }
+}

@@ -1,0 +1,130 @@
+//! This broker's place in the cluster: it joins, registers, reports, and learns whether it is fenced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metadata::cluster_id::ClusterId;
+use metadata::controller::{BrokerStart, Heartbeat, Wish};
+use metadata::raft::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::request::{Beat, Join, Register};
+use super::router::Router;
+use super::{CoreError, RequestFailed};
+use crate::internal::links;
+use crate::settings::Settings;
+
+/// How long one attempt to reach the controller takes before it is said that there is none.
+const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes this process a broker of the cluster: joins if its node does not belong yet, and registers. Resolves with the broker
+/// epoch and the metadata offset to be caught up with; tries until it has worked or was refused.
+pub async fn arrive(raft: &Handle, router: &Router, start: &BrokerStart) -> Result<(u64, u64), CoreError> {
+    let node = &start.node;
+    if !raft.is_member() && raft.image().node(node.node).is_none() {
+        let joined = insist(|| router.ask(Join(node.clone()), ATTEMPT_PATIENCE)).await?;
+        joined.0.map_err(CoreError::Refused)?;
+        tracing::info!(node = %node.node, address = node.address, "joined the cluster");
+    }
+    let (registered, metadata_offset) = insist(|| router.ask(Register(start.clone()), ATTEMPT_PATIENCE)).await?;
+    let epoch = registered.map_err(CoreError::Refused)?;
+    tracing::info!(broker = %node.node, epoch, "broker registered");
+    Ok((epoch, metadata_offset))
+}
+
+/// Refuses to be of one cluster where another is to be joined, which a data directory from elsewhere would lead to unnoticed.
+/// Members that cannot be asked say nothing: a start needs none of those that were given.
+pub async fn check_seeds(seeds: &[String], cluster_id: Uuid) -> Result<(), CoreError> {
+    for address in seeds {
+        match links::welcome(address).await {
+            Ok(welcome) if welcome.cluster_id != cluster_id => {
+                return Err(CoreError::Refused(format!(
+                    "the data directory belongs to cluster {}, and {address} that is to be joined is node {} of cluster {}",
+                    ClusterId(cluster_id),
+                    welcome.node,
+                    ClusterId(welcome.cluster_id),
+                )));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(address, %error, "a member that was given could not be asked"),
+        }
+    }
+    Ok(())
+}
+
+async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, CoreError>
+where
+    F: Future<Output = Result<T, RequestFailed>>,
+{
+    loop {
+        match attempt().await {
+            Ok(answer) => return Ok(answer),
+            Err(error @ RequestFailed::NotController(_)) => tracing::warn!(%error, "waiting for the controller"),
+            Err(error) => return Err(CoreError::Refused(error.to_string())),
+        }
+    }
+}
+
+/// What a broker reports.
+pub struct Reporting {
+    pub raft: Handle,
+    pub router: Router,
+    pub settings: Arc<Settings>,
+    pub epoch: u64,
+    /// Metadata offset that all shards have applied.
+    pub applied: watch::Receiver<u64>,
+    pub wish: watch::Receiver<Wish>,
+}
+
+impl Reporting {
+    /// Sends heartbeats, and at once whatever may change what the controller answers. Ends only when this process has no
+    /// place in the cluster any more.
+    pub async fn run(mut self) -> CoreError {
+        loop {
+            let began = Instant::now();
+            let beat = Heartbeat {
+                broker: self.settings.broker,
+                epoch: self.epoch,
+                applied: *self.applied.borrow_and_update(),
+                wish: *self.wish.borrow_and_update(),
+            };
+            let config = self.raft.image().broker_config(self.settings.broker, self.settings.static_config());
+            let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(1).max(1));
+            let patience = millis(config.broker_session_timeout_ms);
+            let wants_in = beat.wish == Wish::Unfenced;
+            match self.router.ask(Beat(beat), patience).await {
+                Ok((Ok(fenced), _)) => {
+                    let next = began + millis(config.broker_heartbeat_interval_ms);
+                    self.wait(next, fenced && wants_in).await;
+                }
+                Ok((Err(reason), _)) => return CoreError::Refused(reason),
+                Err(error) => tracing::warn!(%error, "no heartbeat has reached the controller"),
+            }
+        }
+    }
+
+    /// Waits until the next heartbeat is due, by the clock or because something has changed.
+    async fn wait(&mut self, next: Instant, until_applied: bool) {
+        let broker = self.settings.broker;
+        let mut images = self.raft.images();
+        let was_unfenced = images.borrow_and_update().is_unfenced(broker);
+        let fenced_meanwhile = async {
+            // A broker that others have fenced says at once that it is there.
+            let _ = images.wait_for(|image| was_unfenced && !image.is_unfenced(broker)).await;
+        };
+        let applied = async {
+            match until_applied {
+                true => drop(self.applied.changed().await),
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {}
+            changed = self.wish.changed() => if changed.is_err() { tokio::time::sleep_until(next).await },
+            () = applied => {}
+            () = fenced_meanwhile => {}
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a client is told when a part of its request is refused: Kafka's error code, and why.
+
+use std::fmt;
+
+use kafka_protocol::ResponseError;
+use metadata::controller::{
+    AlterConfigsError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, RemoveError,
+};
+use serde::{Deserialize, Serialize};
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Of Kafka's protocol.
+    pub code: i16,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(error: ResponseError, why: &impl fmt::Display) -> Refusal {
+        Refusal { code: error.code(), message: why.to_string() }
+    }
+
+    pub fn is(&self, error: ResponseError) -> bool {
+        self.code == error.code()
+    }
+
+    /// The error of that code.
+    pub fn error(&self) -> ResponseError {
+        ResponseError::try_from_code(self.code).unwrap_or(ResponseError::UnknownServerError)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<CreateTopicsError> for Refusal {
+    fn from(error: CreateTopicsError) -> Refusal {
+        let code = match &error {
+            CreateTopicsError::InvalidName(_) | CreateTopicsError::NameCollision { .. } => {
+                ResponseError::InvalidTopicException
+            }
+            CreateTopicsError::TopicExists { .. } => ResponseError::TopicAlreadyExists,
+            CreateTopicsError::ReservedName
+            | CreateTopicsError::DuplicateName
+            | CreateTopicsError::AssignmentAndReplicationFactor
+            | CreateTopicsError::AssignmentAndPartitions => ResponseError::InvalidRequest,
+            CreateTopicsError::InvalidPartitions => ResponseError::InvalidPartitions,
+            CreateTopicsError::InvalidReplicationFactor | CreateTopicsError::TooFewBrokers(_) => {
+                ResponseError::InvalidReplicationFactor
+            }
+            CreateTopicsError::InvalidAssignment(_) => ResponseError::InvalidReplicaAssignment,
+            CreateTopicsError::InvalidConfig(_) | CreateTopicsError::NullConfig { .. } => ResponseError::InvalidConfig,
+            CreateTopicsError::TooManyPartitions | CreateTopicsError::TooManyRecords => ResponseError::PolicyViolation,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<CreatePartitionsError> for Refusal {
+    fn from(error: CreatePartitionsError) -> Refusal {
+        let code = match &error {
+            CreatePartitionsError::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
+            CreatePartitionsError::DuplicateName => ResponseError::InvalidRequest,
+            CreatePartitionsError::NothingToAdd { .. } | CreatePartitionsError::NotAnIncrease { .. } => {
+                ResponseError::InvalidPartitions
+            }
+            CreatePartitionsError::TooFewBrokers(_) => ResponseError::InvalidReplicationFactor,
+            CreatePartitionsError::InvalidAssignment(_) => ResponseError::InvalidReplicaAssignment,
+            CreatePartitionsError::TooManyPartitions => ResponseError::PolicyViolation,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<DeleteTopicsError> for Refusal {
+    fn from(error: DeleteTopicsError) -> Refusal {
+        let code = match &error {
+            DeleteTopicsError::UnknownName { .. } => ResponseError::UnknownTopicOrPartition,
+            DeleteTopicsError::UnknownId { .. } => ResponseError::UnknownTopicId,
+            DeleteTopicsError::NameAndId
+            | DeleteTopicsError::NeitherNameNorId
+            | DeleteTopicsError::DuplicateName
+            | DeleteTopicsError::DuplicateId => ResponseError::InvalidRequest,
+            DeleteTopicsError::Disabled => ResponseError::TopicDeletionDisabled,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<AlterConfigsError> for Refusal {
+    fn from(error: AlterConfigsError) -> Refusal {
+        let code = match &error {
+            AlterConfigsError::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
+            AlterConfigsError::TopicWithoutName
+            | AlterConfigsError::UnknownBroker { .. }
+            | AlterConfigsError::DuplicateResource
+            | AlterConfigsError::DuplicateConfig
+            | AlterConfigsError::NullValue { .. }
+            | AlterConfigsError::UnknownOperation { .. }
+            | AlterConfigsError::ReadOnly { .. }
+            | AlterConfigsError::InvalidBrokerConfig(_) => ResponseError::InvalidRequest,
+            AlterConfigsError::TooManyConfigs { .. } => ResponseError::PolicyViolation,
+            AlterConfigsError::NotAList { .. }
+            | AlterConfigsError::InvalidTopicConfig(_)
+            | AlterConfigsError::ClusterMinInsyncReplicasRemoved
+            | AlterConfigsError::BrokerMinInsyncReplicas => ResponseError::InvalidConfig,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<RemoveError> for Refusal {
+    fn from(error: RemoveError) -> Refusal {
+        let code = match &error {
+            RemoveError::Unknown { .. } => ResponseError::BrokerIdNotRegistered,
+            RemoveError::Alive { .. } => ResponseError::InvalidRequest,
+        };
+        Refusal::new(code, &error)
+    }
+}
