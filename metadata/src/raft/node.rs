@@ -94,7 +94,7 @@ impl Node {
         let config = Arc::new(config(SNAPSHOT_ENTRIES, KEPT_ENTRIES));
         let images = state_machine.images();
         let raft = Raft::new(id, config, Peers(transport), log, state_machine).await?;
-        Ok(Node { handle: Handle { metrics: raft.metrics(), raft, images, id }, thread })
+        Ok(Node { handle: Handle::new(raft, images, id), thread })
     }
 
     #[must_use]
@@ -115,6 +115,10 @@ impl Node {
 }
 
 impl Handle {
+    pub(super) fn new(raft: Raft<MetadataRaft>, images: watch::Receiver<MetadataImage>, id: u64) -> Handle {
+        Handle { metrics: raft.metrics(), raft, images, id }
+    }
+
     /// Makes the only voter of a group its leader at once, rather than after an election timeout.
     pub async fn elect(&self) -> Result<(), NodeStopped> {
         Ok(self.raft.trigger().elect().await?)
@@ -282,6 +286,12 @@ impl Handle {
                 ProposeError::Membership(error.to_string())
             }
         }
+    }
+
+    /// Why Raft has ended, if it has.
+    #[cfg(test)]
+    pub fn ended(&self) -> Option<String> {
+        self.metrics.borrow().running_state.as_ref().err().map(ToString::to_string)
     }
 
     /// Resolves when Raft cannot go on.

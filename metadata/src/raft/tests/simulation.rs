@@ -8,9 +8,10 @@
 //! everything has healed: all nodes come to the same image, changes go on, every acknowledged change is in it, and the logs
 //! agree entry by entry.
 //!
-//! Deliberately absent: members that come and go, and the real database (see `crash`) and network.
+//! Deliberately absent: members that come and go (see `joining`), the real database (see `crash`) and network.
 
 mod disk;
+mod joining;
 mod network;
 pub(in crate::raft) mod runtime;
 
@@ -65,6 +66,11 @@ impl Observed {
         if *images.entry(offset).or_insert_with(|| image.clone()) != *image {
             violations.push(format!("node {node} has another image at metadata offset {offset}"));
         }
+    }
+
+    /// The newest image that any node has come to.
+    fn newest(&self) -> Option<MetadataImage> {
+        self.0.lock().unwrap().images.last_key_value().map(|(_, image)| image.clone())
     }
 
     fn assert_sound(&self) {
@@ -129,7 +135,7 @@ impl Cluster {
         let peers = Peers(Link { network: self.network.clone(), from: id });
         // Few entries between snapshots, so that members fall behind them.
         let raft = tasks.run(Raft::new(id, Arc::new(config(15, 4)), peers, log, state_machine)).await.unwrap();
-        self.network.attach(id, raft.clone());
+        self.network.attach(id, member(u128::from(id)).directory_id, raft.clone());
         self.lives.lock().unwrap().insert(id, Arc::new(Life { raft, image, tasks }));
     }
 
@@ -302,24 +308,28 @@ async fn run_group() -> Summary {
     }
 }
 
-fn run_seed(seed: u64) -> Summary {
+fn run_seed(seed: u64, group: impl Future<Output = Summary>) -> Summary {
     eprintln!("RINGLOG_SEED={seed}");
     runtime::seed(seed);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
-    builder.build().unwrap().block_on(run_group())
+    builder.build().unwrap().block_on(group)
+}
+
+/// The one that is asked for, or as many as are.
+fn seeds(default: u64) -> std::ops::RangeInclusive<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match number("RINGLOG_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("RINGLOG_SEEDS").unwrap_or(default),
+    }
 }
 
 #[test]
 fn acknowledged_changes_survive_whatever_happens() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seeds = match number("RINGLOG_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=number("RINGLOG_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
     let (mut acknowledged, mut seeds_run) = (0, 0);
-    for seed in seeds {
-        acknowledged += run_seed(seed).acknowledged.len();
+    for seed in seeds(SEEDS_DEFAULT) {
+        acknowledged += run_seed(seed, run_group()).acknowledged.len();
         seeds_run += 1;
     }
     // Trouble that lets nothing happen would prove nothing.
@@ -328,6 +338,7 @@ fn acknowledged_changes_survive_whatever_happens() {
 
 #[test]
 fn a_seed_comes_again_exactly() {
-    assert_eq!(run_seed(11), run_seed(11));
-    assert_ne!(run_seed(11), run_seed(12));
+    let run = |seed| run_seed(seed, run_group());
+    assert_eq!(run(11), run(11));
+    assert_ne!(run(11), run(12));
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 /// The network. Clones are of one.
 #[derive(Clone, Default)]
@@ -15,7 +16,8 @@ pub struct Network(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    nodes: BTreeMap<u64, Raft<MetadataRaft>>,
+    /// And the directories that they run on.
+    nodes: BTreeMap<u64, (Uuid, Raft<MetadataRaft>)>,
     /// Messages from the first to the second do not arrive.
     cut: BTreeSet<(u64, u64)>,
     /// Of a hundred messages.
@@ -26,8 +28,8 @@ struct State {
 }
 
 impl Network {
-    pub fn attach(&self, id: u64, raft: Raft<MetadataRaft>) {
-        self.0.lock().unwrap().nodes.insert(id, raft);
+    pub fn attach(&self, id: u64, directory_id: Uuid, raft: Raft<MetadataRaft>) {
+        self.0.lock().unwrap().nodes.insert(id, (directory_id, raft));
     }
 
     pub fn detach(&self, id: u64) {
@@ -59,11 +61,15 @@ impl Network {
     }
 
     /// A question's way, its answer, and the answer's way back.
-    async fn round_trip(&self, from: u64, to: u64, question: &[u8]) -> Option<Vec<u8>> {
+    async fn round_trip(&self, from: u64, to: u64, directory_id: Uuid, question: &[u8]) -> Option<Vec<u8>> {
         if !self.travel(from, to).await {
             return None;
         }
-        let target = self.0.lock().unwrap().nodes.get(&to).cloned()?;
+        let (found, target) = self.0.lock().unwrap().nodes.get(&to).cloned()?;
+        // The handshake of the real network.
+        if found != directory_id {
+            return None;
+        }
         let answer = wire::answer(&target, question).await;
         self.travel(to, from).await.then_some(answer)
     }
@@ -89,8 +95,9 @@ impl Transport for Link {
         let repeated = happens(self.network.0.lock().unwrap().repeated);
         for said in [Some(said), None].into_iter().take(1 + usize::from(repeated)) {
             let (network, from, question) = (self.network.clone(), self.from, question.clone());
+            let directory_id = member.directory_id;
             tokio::spawn(async move {
-                if let Some(answer) = network.round_trip(from, to, &question).await
+                if let Some(answer) = network.round_trip(from, to, directory_id, &question).await
                     && let Some(said) = said
                 {
                     let _ = said.send(answer);
