@@ -132,7 +132,7 @@ impl Drop for Broker {
     }
 }
 
-fn field(line: &str, name: &str) -> String {
+pub fn field(line: &str, name: &str) -> String {
     let at = line.find(name).unwrap_or_else(|| panic!("no {name} in {line}")) + name.len();
     line[at..].split_whitespace().next().unwrap().to_owned()
 }

@@ -1,5 +1,6 @@
 //! Tests of real broker processes.
 
+mod cluster;
 mod harness;
 mod journal;
 mod life;
