@@ -87,11 +87,19 @@ impl LeaderState {
         self.advance()
     }
 
-    /// The ISR is another now. Gives the high watermark if it rose, as it can when a slow member left.
+    /// Replicas or ISR are others now. Gives the high watermark if it rose, as it can when a slow member left the ISR. Of a
+    /// replica that stays, what it has on disk stays known.
     ///
     /// # Panics
     /// As [`LeaderState::new`].
-    pub fn on_isr(&mut self, isr: &[BrokerId]) -> Option<Offset> {
+    pub fn on_assignment(&mut self, replicas: &[BrokerId], isr: &[BrokerId]) -> Option<Offset> {
+        let known = std::mem::take(&mut self.replicas);
+        let durable_end = |id: &BrokerId| {
+            known.iter().find(|replica| replica.id == *id).map_or(Offset::ZERO, |replica| replica.durable_end)
+        };
+        let replicas = replicas.iter();
+        self.replicas =
+            replicas.map(|id| ReplicaState { id: *id, durable_end: durable_end(id), in_sync: false }).collect();
         self.set_isr(isr);
         self.advance()
     }
@@ -110,6 +118,12 @@ impl LeaderState {
         for replica in &mut self.replicas {
             replica.in_sync = isr.contains(&replica.id);
         }
+    }
+
+    /// Whether the high watermark waits for this leader alone.
+    #[must_use]
+    pub fn is_alone_in_sync(&self) -> bool {
+        self.replicas.iter().all(|replica| !replica.in_sync || replica.id == self.leader)
     }
 
     fn isr_size(&self) -> usize {
@@ -142,6 +156,7 @@ mod tests {
     const LEADER: BrokerId = BrokerId(1);
     const SECOND: BrokerId = BrokerId(2);
     const THIRD: BrokerId = BrokerId(3);
+    const ALL: [BrokerId; 3] = [LEADER, SECOND, THIRD];
 
     fn state(isr: &[BrokerId], min_insync_replicas: i32) -> LeaderState {
         LeaderState::new(LEADER, &[LEADER, SECOND, THIRD], isr, min_insync_replicas, Offset(5))
@@ -180,11 +195,26 @@ mod tests {
     fn a_smaller_isr_releases_and_a_larger_one_takes_nothing_back() {
         let mut state = state(&[LEADER, SECOND], 1);
         state.on_durable(LEADER, Offset(10));
-        assert_eq!(state.on_isr(&[LEADER]), Some(Offset(10)));
-        assert_eq!(state.on_isr(&[LEADER, THIRD]), None);
+        assert!(!state.is_alone_in_sync());
+        assert_eq!(state.on_assignment(&ALL, &[LEADER]), Some(Offset(10)));
+        assert!(state.is_alone_in_sync());
+        assert_eq!(state.on_assignment(&ALL, &[LEADER, THIRD]), None);
         assert_eq!(state.high_watermark(), Offset(10));
         assert_eq!(state.on_durable(THIRD, Offset(6)), None);
         assert_eq!(state.high_watermark(), Offset(10));
+    }
+
+    #[test]
+    fn a_replica_that_stays_keeps_its_end_and_a_new_one_starts_with_none() {
+        let mut state = state(&[LEADER, SECOND], 1);
+        state.on_durable(LEADER, Offset(10));
+        state.on_durable(SECOND, Offset(8));
+        let fourth = BrokerId(4);
+        assert_eq!(state.on_assignment(&[LEADER, fourth, SECOND], &[LEADER, SECOND]), None);
+        assert_eq!(state.on_durable(SECOND, Offset(9)), Some(Offset(9)));
+        assert_eq!(state.on_durable(THIRD, Offset(10)), None, "no replica any more");
+        assert_eq!(state.on_assignment(&[LEADER, fourth], &[LEADER, fourth]), None, "the new one has said nothing");
+        assert_eq!(state.on_durable(fourth, Offset(10)), Some(Offset(10)));
     }
 
     #[test]
@@ -227,7 +257,7 @@ mod tests {
                     }
                     Event::Isr(new) => {
                         isr = new;
-                        state.on_isr(&isr)
+                        state.on_assignment(&ALL, &isr)
                     }
                     Event::MinInsync(new) => {
                         min_insync = new;
