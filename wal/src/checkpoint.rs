@@ -93,8 +93,7 @@ impl CheckpointFile {
         };
         let bytes = file.read_at(0, SLOTS * BLOCK_BYTES).await?;
         file.close().await?;
-        let newest = bytes.chunks_exact(BLOCK_BYTES).filter_map(decode).max_by_key(|(sequence, _)| *sequence);
-        Ok(Some(match newest {
+        Ok(Some(match newest_slot(&bytes) {
             Some((sequence, checkpoint)) => Ok((CheckpointFile { path, sequence }, checkpoint)),
             None => Err(path),
         }))
@@ -112,6 +111,34 @@ impl CheckpointFile {
         self.sequence = sequence;
         file.close().await
     }
+}
+
+/// Why it cannot be told whose log a directory holds.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("{} cannot be read: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// No slot is good.
+    #[error("{} is damaged", path.display())]
+    Damaged { path: PathBuf },
+}
+
+/// Whose log `dir` holds, without opening it; `None` if it holds none. For looks at directories while no log is open in
+/// them; it blocks.
+pub fn read_identity(dir: &Path) -> Result<Option<LogIdentity>, IdentityError> {
+    let path = dir.join(CHECKPOINT_FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(IdentityError::Io { path, source }),
+    };
+    let newest = newest_slot(&bytes);
+    newest.map(|(_, checkpoint)| Some(checkpoint.identity)).ok_or(IdentityError::Damaged { path })
+}
+
+fn newest_slot(bytes: &[u8]) -> Option<(u64, Checkpoint)> {
+    let slots = bytes.chunks_exact(BLOCK_BYTES).take(SLOTS);
+    slots.filter_map(decode).max_by_key(|(sequence, _)| *sequence)
 }
 
 fn slot_at(sequence: u64) -> usize {
@@ -186,6 +213,26 @@ mod tests {
             settled: LogPosition { segment_base: Offset(10), position: 4096, offset: Offset(20) },
             clean_end: Some(LogPosition { segment_base: Offset(10), position: 8000, offset: Offset(25) }),
         }
+    }
+
+    #[test]
+    fn the_identity_is_read_from_the_newest_good_slot() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_identity(dir.path()).unwrap(), None, "no log");
+        let earlier = LogIdentity { topic_id: TopicId(Uuid::from_u128(8)), partition: PartitionId(0) };
+        let mut slots =
+            [encode(&Checkpoint { identity: earlier, ..checkpoint() }, 4), encode(&checkpoint(), 5)].concat();
+        let file = dir.path().join(CHECKPOINT_FILE);
+        std::fs::write(&file, &slots).unwrap();
+        assert_eq!(read_identity(dir.path()).unwrap(), Some(checkpoint().identity));
+        slots[BLOCK_BYTES + 50] ^= 1;
+        std::fs::write(&file, &slots).unwrap();
+        assert_eq!(read_identity(dir.path()).unwrap(), Some(earlier));
+        slots[50] ^= 1;
+        std::fs::write(&file, &slots).unwrap();
+        assert!(matches!(read_identity(dir.path()), Err(IdentityError::Damaged { .. })));
+        std::fs::write(&file, b"").unwrap();
+        assert!(matches!(read_identity(dir.path()), Err(IdentityError::Damaged { .. })));
     }
 
     #[test]

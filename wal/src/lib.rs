@@ -34,6 +34,7 @@ mod sync;
 mod tail_cache;
 mod write_back;
 
+pub use checkpoint::{IdentityError, read_identity};
 pub use file::{IoError, IoOp, Storage, StorageFile};
 pub use jobs::LogClosed;
 pub use log::{

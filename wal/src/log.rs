@@ -39,7 +39,7 @@ mod maintenance;
 mod state;
 
 pub use maintenance::{AdvanceStartError, CloseError, DeleteError, TruncateError, remove_deleted};
-pub(crate) use maintenance::{create_segment, read_tail};
+pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
 
 /// Whose log it is. Seeds every checksum, so that bytes of another partition never pass for this one's.

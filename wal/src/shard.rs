@@ -13,6 +13,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::file::{IoError, IoOp, Storage};
+use crate::frame::Incarnation;
 use crate::gather::GatherRoom;
 use crate::inline_commit::InlineCommits;
 use crate::jobs::JobQueue;
@@ -124,6 +125,8 @@ pub(crate) struct ShardInner<S: Storage> {
     stopping: Cell<bool>,
     logs: RefCell<Vec<Weak<LogInner<S>>>>,
     next_segment_uid: Cell<u64>,
+    /// The highest of the logs deleted so far.
+    deleted_incarnation: Cell<Incarnation>,
     open_sealed: RefCell<VecDeque<Weak<Segment<S>>>>,
     loaded_indexes: RefCell<VecDeque<(Weak<Segment<S>>, usize)>>,
     loaded_indexes_bytes: Cell<usize>,
@@ -162,6 +165,7 @@ impl<S: Storage> ShardWal<S> {
                 stopping: Cell::new(false),
                 logs: RefCell::default(),
                 next_segment_uid: Cell::new(0),
+                deleted_incarnation: Cell::new(Incarnation(0)),
                 open_sealed: RefCell::default(),
                 loaded_indexes: RefCell::default(),
                 loaded_indexes_bytes: Cell::new(0),
@@ -228,6 +232,16 @@ impl<S: Storage> ShardInner<S> {
     pub(crate) fn next_segment_uid(&self) -> u64 {
         self.next_segment_uid.set(self.next_segment_uid.get() + 1);
         self.next_segment_uid.get()
+    }
+
+    /// What a log that begins anew must stay above: the journal may still have frames of one that was deleted and had the
+    /// same identity, and they must not pass for the new one's.
+    pub(crate) fn deleted_incarnation(&self) -> Incarnation {
+        self.deleted_incarnation.get()
+    }
+
+    pub(crate) fn note_deleted(&self, incarnation: Incarnation) {
+        self.deleted_incarnation.set(self.deleted_incarnation.get().max(incarnation));
     }
 
     /// Notes an error after which nothing may be acknowledged; the commit loop ends with the first.

@@ -138,3 +138,43 @@ fn a_failed_write_back_ends_the_shard() {
         }
     }
 }
+
+/// A partition that leaves and comes back begins empty, whatever the journal still has of its first life.
+#[test]
+fn a_deleted_log_that_begins_anew_gets_nothing_of_the_old_one() {
+    let storage = SimStorage::new(11, FlushScope::Device, Path::new(ROOT));
+    let root = Path::new(ROOT);
+    let stored = run_sim(&storage, async {
+        let (shard, logs) = journaled_shard(&storage).await;
+        let work = async {
+            for _ in 0..20 {
+                commit_to_all(&logs).await;
+            }
+            logs[0].delete().await.unwrap();
+            let (anew, _) = Log::open(&shard, &dir(root, 0), identity(0), config(), START_MS).await.unwrap();
+            assert!(anew.incarnation() > logs[0].incarnation(), "{:?}", anew.incarnation());
+            let mut bytes = batch(&BatchSpec { fill: 7, ..BatchSpec::plain(1, 700, START_MS) });
+            append(&anew, &mut bytes, 0, START_MS).await.unwrap();
+            anew.wait_ackable(anew.log_end_offset()).await.unwrap();
+            storage.cut_power();
+            bytes
+        };
+        with_shard(&shard, work).await.0
+    });
+    // The loops may not have ended before the cut was seen; what was stored is known then all the same.
+    let stored = stored.unwrap_or_else(|| {
+        let mut bytes = batch(&BatchSpec { fill: 7, ..BatchSpec::plain(1, 700, START_MS) });
+        protocol::record_batch::stamp(&mut bytes, protocol::Offset::ZERO, LeaderEpoch(0));
+        bytes
+    });
+    let storage = storage.restart();
+    run_sim(&storage, async {
+        let report = wal::journal::replay(&storage, &root.join("journal"), &storage, root).await.unwrap();
+        assert!(report.stale_entries > 0 && report.unplaced_entries == 0, "{report:?}");
+        let shard = ShardWal::new(storage.clone(), root.to_owned(), shard_config());
+        let (log, _) = Log::open(&shard, &dir(root, 0), identity(0), config(), START_MS).await.unwrap();
+        let found = with_shard(&shard, common::read_all(&log, protocol::Offset::ZERO, 1 << 20)).await.0;
+        assert_eq!(found, [stored]);
+    })
+    .unwrap();
+}

@@ -11,7 +11,8 @@
 //!   memory, so the journal's size bounds that memory, and a full journal makes commits go to the segments: slower.
 //! - An entry counts only if its frames carry the incarnation that their log's checkpoint has. Opening and truncating a
 //!   log raise that, after everything durable is in the segments; so no entry ever undoes a truncation, comes back for a
-//!   topic that was deleted and created again, or needs to be removed for either.
+//!   topic that was deleted and created again, or needs to be removed for either. The same holds for a log that is deleted
+//!   and begins anew under its old identity: it begins above every incarnation that was deleted.
 //! - Within an incarnation a log is only appended to, so an entry that was written back already is replayed to the same
 //!   bytes: replaying twice, or more than needed, changes nothing.
 //! - [`replay`] is to be finished for all journals, whatever shards they are of, before any log is opened.

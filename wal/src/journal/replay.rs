@@ -20,7 +20,7 @@ use super::{KEPT_SUFFIX, REGION_SUFFIX};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::{self, FrameDamage, FrameSeed, Incarnation};
-use crate::log::LogIdentity;
+use crate::log::{DELETED_SUFFIX, LogIdentity};
 use crate::segment::{NameKind, file_name, parse_file_name};
 use crate::sidecar::STAGED_SUFFIX;
 
@@ -273,7 +273,9 @@ struct Partitions {
 impl Partitions {
     async fn find<S: Storage>(storage: &S, root: &Path) -> Result<Partitions, ReplayError> {
         let mut partitions = Partitions { by_identity: HashMap::new(), some_unreadable: false };
-        let dirs: Vec<PathBuf> = storage.list_dir(root).await?.into_iter().map(|name| root.join(name)).collect();
+        // What a deletion has not finished removing is nobody's, and may have the identity of a log that began anew.
+        let names = storage.list_dir(root).await?.into_iter().filter(|name| !name.ends_with(DELETED_SUFFIX));
+        let dirs: Vec<PathBuf> = names.map(|name| root.join(name)).collect();
         for dirs in dirs.chunks(SEGMENTS_IN_FLIGHT) {
             for (dir, loaded) in dirs.iter().zip(join_all(dirs.iter().map(|dir| load(storage, dir))).await) {
                 match loaded {

@@ -28,7 +28,7 @@ use crate::state_snapshot;
 const EXTEND_BYTES_MIN: u64 = 32 << 10;
 const EXTEND_BYTES_MAX: u64 = 16 << 20;
 /// Ending of the directory of a deleted partition.
-const DELETED_SUFFIX: &str = ".deleted";
+pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
 /// Why the log start offset could not be raised.
 #[derive(Debug, thiserror::Error)]
@@ -475,9 +475,10 @@ impl<S: Storage> LogInner<S> {
     pub(super) async fn delete(self: Rc<Self>) -> Result<(), DeleteError> {
         let log = self.clone();
         let work = async move {
-            let _structure = log.structure.lock().await;
+            let structure = log.structure.lock().await;
             log.check_open()?;
             let _block = log.block_appends();
+            log.shard.note_deleted(structure.checkpoint.incarnation);
             // What waits for a commit is dropped; what is being written must come to its end first.
             log.end();
             log.progress.wait_for(|| (log.state.borrow().is_quiet() || log.check_fatal().is_err()).then_some(())).await;

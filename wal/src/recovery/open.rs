@@ -49,7 +49,7 @@ pub(crate) async fn open<S: Storage>(
         Some(Ok((file, checkpoint))) => (file, checkpoint, false),
         Some(Err(path)) => return Err(OpenError::CheckpointDamaged { path }),
         None => {
-            let (file, checkpoint) = begin_log(storage, dir, identity).await?;
+            let (file, checkpoint) = begin_log(storage, dir, identity, shard.deleted_incarnation()).await?;
             (file, checkpoint, true)
         }
     };
@@ -77,14 +77,14 @@ async fn begin_log<S: Storage>(
     storage: &S,
     dir: &Path,
     identity: LogIdentity,
+    incarnation: Incarnation,
 ) -> Result<(CheckpointFile, Checkpoint), OpenError> {
     let names = storage.list_dir(dir).await?;
     if names.iter().any(|name| matches!(parse_file_name(name), Some((_, NameKind::Log)))) {
         return Err(OpenError::CheckpointMissing { dir: dir.to_owned() });
     }
     let settled = LogPosition { segment_base: Offset::ZERO, position: FIRST_FRAME_POSITION, offset: Offset::ZERO };
-    let checkpoint =
-        Checkpoint { identity, incarnation: Incarnation(0), log_start: Offset::ZERO, settled, clean_end: None };
+    let checkpoint = Checkpoint { identity, incarnation, log_start: Offset::ZERO, settled, clean_end: None };
     let file = CheckpointFile::create(storage, dir, &checkpoint).await?;
     storage.sync_dir(dir).await?;
     Ok((file, checkpoint))
