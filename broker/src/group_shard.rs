@@ -1,8 +1,11 @@
 //! The shell around the group coordinators of one shard.
 //!
-//! A shard runs the coordinator of every `__consumer_offsets` partition that it owns. The coordinators decide and are
-//! pure ([`crate::groups`]); here their effects are carried out: answers sent, records appended to the partition and
-//! reported back once they are committed, deadlines kept.
+//! A shard runs the coordinator of every `__consumer_offsets` partition that it owns and that this broker leads. It begins
+//! with the leadership, by loading what the log has, and ends with it. The coordinators decide and are pure
+//! ([`crate::groups`]); here their effects are carried out: answers sent, records appended to the partition and reported
+//! back once they are committed, deadlines kept.
+
+mod load;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,20 +18,20 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ListGroupsResponse;
 use metadata::config::BrokerConfig;
 use metadata::image::MetadataImage;
-use protocol::record_batch::batches;
-use protocol::records::{BatchBuilder, DECOMPRESSED_BYTES_MAX_DEFAULT, RecordReader};
-use protocol::{Offset, PartitionId, TopicId};
+use protocol::records::BatchBuilder;
+use protocol::{BrokerId, Offset, PartitionId, TopicId};
 use uuid::Uuid;
 
 use crate::clock::now_ms;
 use crate::groups::{
-    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, Loaded, RequestContext,
-    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord,
+    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken,
+    StoreFailure, StoreId, StoreOutcome, StoredRecord,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
-use crate::partition::{Acks, Appending, Partition, Refused, walk_budget};
+use crate::partition::{Acks, AppendAck, Appending, Partition, Refused, Term, walk_budget};
 use crate::shard::Shard;
 use crate::shard::event::LocalEvent;
 
@@ -36,8 +39,6 @@ use crate::shard::event::LocalEvent;
 const PRODUCE_VERSION: i16 = 13;
 /// Records of one store are split into batches of about this size.
 const STORE_BATCH_BYTES: usize = 256 * 1024;
-/// Bytes read at once when a coordinator loads.
-const LOAD_READ_BYTES: usize = 1 << 20;
 
 /// A request for the coordinator of one `__consumer_offsets` partition.
 pub struct GroupForward {
@@ -51,10 +52,29 @@ pub struct GroupForward {
 pub struct GroupShard {
     config: GroupConfig,
     coordinators: RefCell<HashMap<PartitionId, Rc<Coordinator>>>,
+    /// A coordinator has loaded, or failed to.
+    loaded: LocalEvent,
+}
+
+/// How far a coordinator has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Other replicas have yet to get what the log has: nothing may be answered from what is not committed.
+    AwaitsCommit,
+    Loads,
+    Serves,
+    /// Its partition could not be read.
+    Failed,
+    Ended,
 }
 
 struct Coordinator {
     partition: Rc<Partition>,
+    /// Of the partition's leadership that it serves for.
+    term: Term,
+    phase: Cell<Phase>,
+    /// Topics that were deleted before the offsets committed for them were loaded.
+    deleted_topics: RefCell<Vec<(String, TopicId)>>,
     state: RefCell<GroupCoordinator>,
     waiting: RefCell<HashMap<RequestToken, oneshot::Sender<GroupReply>>>,
     next_token: Cell<u64>,
@@ -63,7 +83,6 @@ struct Coordinator {
     /// Set when deadlines may have changed.
     rescheduled: LocalEvent,
     stores: async_channel::Sender<RunningStore>,
-    ended: Cell<bool>,
 }
 
 /// A store on its way to being committed.
@@ -84,59 +103,91 @@ impl GroupShard {
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
             ..GroupConfig::default()
         };
-        GroupShard { config, coordinators: RefCell::default() }
+        GroupShard { config, coordinators: RefCell::default(), loaded: LocalEvent::default() }
     }
 
-    /// Starts the coordinator of an opened `__consumer_offsets` partition: replays its log, then serves.
-    pub async fn start(&self, shard: &Rc<Shard>, partition: Rc<Partition>) {
-        let mut state = GroupCoordinator::new(self.config.clone());
-        if let Err(error) = load(&partition, &mut state).await {
-            tracing::error!(partition = %partition.key.partition, %error,
-                "group coordinator not started: its partition cannot be read");
-            return;
+    /// Starts the coordinator of a `__consumer_offsets` partition that this broker leads now, and ends that of one which it
+    /// does not lead any more.
+    pub fn follow_leadership(&self, shard: &Rc<Shard>, partition: &Rc<Partition>) {
+        let term = partition.term();
+        let running = self.coordinators.borrow().get(&partition.key.partition).cloned();
+        if let Some(running) = running {
+            let is_of_this_log = Rc::ptr_eq(&running.partition, partition);
+            if is_of_this_log && term == Some(running.term) || !is_of_this_log && term.is_none() {
+                return;
+            }
+            self.coordinators.borrow_mut().remove(&partition.key.partition);
+            running.end();
         }
+        if let Some(term) = term
+            && !shard.is_stopping()
+        {
+            self.start(shard, partition.clone(), term);
+        }
+    }
+
+    fn start(&self, shard: &Rc<Shard>, partition: Rc<Partition>, term: Term) {
+        // What is appended from now on is the new coordinator's own.
+        let end = partition.log.log_end_offset();
+        let is_empty = partition.log.log_start_offset() == end;
+        let phase = if partition.high_watermark() < end { Phase::AwaitsCommit } else { Phase::Loads };
         let (stores, store_queue) = async_channel::unbounded();
+        let key = partition.key.partition;
         let coordinator = Rc::new(Coordinator {
-            partition: partition.clone(),
-            state: RefCell::new(state),
+            partition,
+            term,
+            phase: Cell::new(phase),
+            deleted_topics: RefCell::default(),
+            state: RefCell::new(GroupCoordinator::new(self.config.clone())),
             waiting: RefCell::default(),
             next_token: Cell::new(0),
             last_now_ms: Cell::new(0),
             rescheduled: LocalEvent::default(),
             stores,
-            ended: Cell::new(false),
         });
-        let effects = coordinator.state.borrow_mut().activate(coordinator.now_ms());
-        coordinator.carry_out(effects);
-        self.coordinators.borrow_mut().insert(partition.key.partition, coordinator.clone());
-        shard.queues().spawn_control(coordinator.clone().report_stores(store_queue));
-        shard.queues().spawn_control(coordinator.keep_deadlines());
+        self.coordinators.borrow_mut().insert(key, coordinator.clone());
+        if is_empty {
+            coordinator.serve(shard, store_queue);
+        } else {
+            let shard_too = shard.clone();
+            shard.queues().spawn_control(async move { coordinator.load(&shard_too, end, store_queue).await });
+        }
+    }
+
+    /// Resolves when every coordinator serves that has its records committed.
+    pub async fn loaded(&self) {
+        while self.coordinators.borrow().values().any(|coordinator| coordinator.phase.get() == Phase::Loads) {
+            self.loaded.listen().await;
+        }
     }
 
     /// Hands a request to its coordinator; the answer may take as long as a rebalance.
     pub fn serve_forward(&self, shard: &Rc<Shard>, forward: GroupForward) {
         let GroupForward { partition, request, context, answer } = forward;
         let coordinator = self.coordinators.borrow().get(&partition).cloned();
-        match coordinator {
-            Some(coordinator) => coordinator.handle(shard, request, &context, answer),
-            None => {
-                let error = ResponseError::CoordinatorNotAvailable;
-                let _ = answer.send(request.error_reply(context.api_version, error));
+        let refusal = match &coordinator {
+            None => not_coordinating(&shard.image(), shard.broker_id(), partition),
+            Some(coordinator) => match coordinator.phase.get() {
+                Phase::Serves => return coordinator.handle(shard, request, &context, answer),
+                Phase::AwaitsCommit | Phase::Loads => ResponseError::CoordinatorLoadInProgress,
+                Phase::Failed => ResponseError::CoordinatorNotAvailable,
+                Phase::Ended => ResponseError::NotCoordinator,
+            },
+        };
+        let reply = match &request {
+            // Groups that another broker coordinates are that one's to list.
+            GroupRequest::ListGroups(_) if refusal == ResponseError::NotCoordinator => {
+                GroupReply::ListGroups(ListGroupsResponse::default())
             }
-        }
+            request => request.error_reply(context.api_version, refusal),
+        };
+        let _ = answer.send(reply);
     }
 
-    /// Forgets the offsets committed for a deleted topic; the coordinators of `__consumer_offsets` go with it.
+    /// Forgets the offsets committed for a deleted topic. The coordinators of `__consumer_offsets` end with its partitions.
     pub fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
-        if topic == OFFSETS_TOPIC {
-            for (_, coordinator) in self.coordinators.borrow_mut().drain() {
-                coordinator.end();
-            }
-            return;
-        }
         for coordinator in self.coordinators.borrow().values() {
-            let effects = coordinator.state.borrow_mut().topic_deleted(topic, topic_id);
-            coordinator.carry_out(effects);
+            coordinator.topic_deleted(topic, topic_id);
         }
     }
 
@@ -145,6 +196,15 @@ impl GroupShard {
         for (_, coordinator) in self.coordinators.borrow_mut().drain() {
             coordinator.end();
         }
+    }
+}
+
+/// Why no coordinator runs here for a partition of `__consumer_offsets`.
+fn not_coordinating(image: &MetadataImage, broker: BrokerId, partition: PartitionId) -> ResponseError {
+    match image.partition(OFFSETS_TOPIC, partition).and_then(|state| state.leader) {
+        // It should: the partition is offline, or this broker is stopping.
+        Some(leader) if leader == broker => ResponseError::CoordinatorNotAvailable,
+        _ => ResponseError::NotCoordinator,
     }
 }
 
@@ -165,6 +225,59 @@ impl Environment for World {
 }
 
 impl Coordinator {
+    /// Replays the log up to `end`, then serves.
+    async fn load(self: Rc<Self>, shard: &Rc<Shard>, end: Offset, store_queue: async_channel::Receiver<RunningStore>) {
+        while let Some(wait) = self.partition.wait_committed(end, self.term) {
+            // A wait that was cancelled is begun anew as long as this is the leader.
+            let _ = wait.await;
+            if self.phase.get() == Phase::Ended {
+                return;
+            }
+        }
+        self.phase.set(Phase::Loads);
+        let mut state = GroupCoordinator::new(shard.groups().config.clone());
+        let loaded = load::load(&self.partition, end, &mut state).await;
+        if self.phase.get() == Phase::Ended {
+            return;
+        }
+        match loaded {
+            Ok(()) => {
+                *self.state.borrow_mut() = state;
+                self.serve(shard, store_queue);
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.partition.key.partition, %error,
+                    "group coordinator not started: its partition cannot be read");
+                self.phase.set(Phase::Failed);
+            }
+        }
+        shard.groups().loaded.notify();
+    }
+
+    fn serve(self: Rc<Self>, shard: &Rc<Shard>, store_queue: async_channel::Receiver<RunningStore>) {
+        self.phase.set(Phase::Serves);
+        let effects = self.state.borrow_mut().activate(self.now_ms());
+        self.carry_out(effects);
+        for (topic, topic_id) in self.deleted_topics.take() {
+            self.topic_deleted(&topic, topic_id);
+        }
+        shard.queues().spawn_control(self.clone().report_stores(store_queue));
+        shard.queues().spawn_control(self.keep_deadlines());
+    }
+
+    fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
+        match self.phase.get() {
+            Phase::Serves => {
+                let effects = self.state.borrow_mut().topic_deleted(topic, topic_id);
+                self.carry_out(effects);
+            }
+            Phase::AwaitsCommit | Phase::Loads => {
+                self.deleted_topics.borrow_mut().push((topic.to_owned(), topic_id));
+            }
+            Phase::Failed | Phase::Ended => {}
+        }
+    }
+
     fn now_ms(&self) -> i64 {
         let now = now_ms().max(self.last_now_ms.get());
         self.last_now_ms.set(now);
@@ -253,10 +366,10 @@ impl Coordinator {
             };
             match appended {
                 Ok(ack) => {
-                    if let Some(wait) = self.partition.wait_for(Acks::All, ack.end)
-                        && wait.await.is_err()
-                    {
-                        return Err(StoreFailure::Unavailable);
+                    while let Some(wait) = self.partition.wait_for(Acks::All, &ack) {
+                        if wait.await.is_err() {
+                            return Err(self.abandoned(&ack));
+                        }
                     }
                     self.partition.assert_may_acknowledge(ack.end);
                 }
@@ -264,7 +377,9 @@ impl Coordinator {
                     tracing::warn!(error = %refused.message, "group records were not stored");
                     outcome = Err(match refused.error {
                         ResponseError::MessageTooLarge => StoreFailure::TooLarge,
-                        ResponseError::KafkaStorageError => StoreFailure::NotLeader,
+                        ResponseError::KafkaStorageError | ResponseError::NotLeaderOrFollower => {
+                            StoreFailure::NotLeader
+                        }
                         _ => StoreFailure::Unavailable,
                     });
                 }
@@ -273,9 +388,14 @@ impl Coordinator {
         outcome
     }
 
+    /// Why a wait ended before its batch was committed.
+    fn abandoned(&self, ack: &AppendAck) -> StoreFailure {
+        if self.partition.term() == Some(ack.term) { StoreFailure::Unavailable } else { StoreFailure::NotLeader }
+    }
+
     /// Ticks the coordinator when something is due.
     async fn keep_deadlines(self: Rc<Self>) {
-        while !self.ended.get() {
+        while self.phase.get() != Phase::Ended {
             let deadline = self.state.borrow().next_deadline_ms();
             let changed = self.rescheduled.listen();
             match deadline {
@@ -308,58 +428,27 @@ impl Coordinator {
     }
 
     fn end(&self) {
-        self.ended.set(true);
+        self.phase.set(Phase::Ended);
         let effects = self.state.borrow_mut().resign();
         self.carry_out(effects);
         self.stores.close();
     }
 }
 
-/// Why a coordinator could not load.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("the log cannot be read at offset {offset}: {source}")]
-    Read { offset: Offset, source: wal::reader::ReadError },
-    #[error("the batch at offset {offset} cannot be decoded: {reason}")]
-    Batch { offset: Offset, reason: String },
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::assignment::testing::{TOPIC_ID, created};
 
-async fn load(partition: &Partition, state: &mut GroupCoordinator) -> Result<(), LoadError> {
-    let mut offset = partition.log.log_start_offset();
-    let end = partition.high_watermark();
-    while offset < end {
-        let read = partition
-            .log
-            .read(offset, end, LOAD_READ_BYTES, true)
-            .await
-            .map_err(|source| LoadError::Read { offset, source })?;
-        let undecodable = |reason: String| LoadError::Batch { offset, reason };
-        for batch in batches(&read.contiguous()) {
-            let (_, batch) = batch.map_err(|e| undecodable(e.to_string()))?;
-            load_batch(batch, state).map_err(undecodable)?;
-        }
-        if read.next_offset <= offset {
-            break;
-        }
-        offset = read.next_offset;
+    #[test]
+    fn who_does_not_lead_the_partition_says_so() {
+        let partitions: [(&[i32], Option<i32>, i32); 3] =
+            [(&[1, 2], Some(1), 0), (&[1, 2], Some(2), 0), (&[1], None, 0)];
+        let records = created(TOPIC_ID, OFFSETS_TOPIC, &partitions);
+        let image = MetadataImage::default().apply_batch(&records).unwrap().0;
+        let here = BrokerId(1);
+        let errors: Vec<_> = (0..4).map(|at| not_coordinating(&image, here, PartitionId(at))).collect();
+        let not = ResponseError::NotCoordinator;
+        assert_eq!(errors, [ResponseError::CoordinatorNotAvailable, not, not, not]);
     }
-    Ok(())
-}
-
-fn load_batch(batch: &[u8], state: &mut GroupCoordinator) -> Result<(), String> {
-    let mut reader = RecordReader::open(batch, DECOMPRESSED_BYTES_MAX_DEFAULT).map_err(|e| e.to_string())?;
-    while let Some(record) = reader.next_record().map_err(|e| e.to_string())? {
-        let Some(key) = record.key else { continue };
-        // A record of a kind that is not known here (another version's) says nothing about the others.
-        match state.load(key, record.value) {
-            Ok(Loaded::Applied) => {}
-            Ok(Loaded::UnknownType { key_type }) => {
-                tracing::warn!(offset = %record.offset, key_type, "group record of an unknown type skipped");
-            }
-            Err(error) => {
-                tracing::error!(offset = %record.offset, %error, "group record skipped: it cannot be decoded");
-            }
-        }
-    }
-    Ok(())
 }

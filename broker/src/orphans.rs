@@ -1,47 +1,119 @@
-//! Partition directories that no topic claims any more.
+//! Partition directories that nobody claims any more.
 //!
-//! A topic is gone once its deletion is committed to the metadata; the files follow. A crash in between leaves them
-//! behind, so the start looks once, before any log is opened: a partition's directory whose partition the metadata does
-//! not have is removed. A directory that does not look like ours is left alone, with a warning. A deletion that the log
-//! itself had begun is the log's to finish ([`wal::remove_deleted`]).
+//! A topic is gone once its deletion is committed to the metadata, and a replica once it is assigned to others; the files
+//! follow. A crash in between leaves them behind, so the start looks once, before any log is opened. Two things count: the
+//! directory's name, and whose log its checkpoint says it is. A topic that was deleted and created again has its old name
+//! and another id; the old files go, so that the new one's can take their place. A directory that does not look like ours
+//! is left alone, with a warning. A deletion that the log itself had begun is the log's to finish
+//! ([`wal::remove_deleted`]).
+//!
+//! Contract: the image is at least as new as the newest that this broker has opened logs by. By an older one, what it does
+//! not know yet would be removed.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use metadata::image::MetadataImage;
 use protocol::PartitionId;
 
+use crate::partition::PartitionKey;
+
 /// What a partition's directory holds besides its segments.
 const CHECKPOINT_FILE: &str = "checkpoint";
+/// Ending of a directory that is being removed; the log's own deletions use it too.
+const DELETED_SUFFIX: &str = ".deleted";
 
-/// Removes leftovers below `data_dir`; returns how many directories.
+/// Removes leftovers of deleted topics below `data_dir`; returns how many directories.
 pub fn remove(data_dir: &Path, image: &MetadataImage) -> io::Result<usize> {
     let mut removed = 0;
-    for entry in fs::read_dir(data_dir)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let path = entry.path();
-        let Some((topic, partition)) = partition_of(name) else { continue };
-        if image.partition(topic, partition).is_some() {
-            continue;
-        }
+    for (path, topic, partition) in directories(data_dir)? {
+        let named = image.topic(&topic).filter(|topic| topic.partition(partition).is_some());
         if !path.join(CHECKPOINT_FILE).exists() {
-            tracing::warn!(path = %path.display(), "this directory is named like a partition's and is none: left alone");
+            if named.is_none() {
+                tracing::warn!(path = %path.display(), "this directory is named like a partition's and is none: left alone");
+            }
+            continue;
+        }
+        let claimed = match wal::read_identity(&path) {
+            Ok(Some(identity)) => match image.topic_by_id(identity.topic_id) {
+                Some(topic) => topic.partition(identity.partition).is_some(),
+                None => false,
+            },
+            // Whose it is cannot be told: its name counts, and where that is claimed the open says what is wrong.
+            Ok(None) | Err(_) => named.is_some(),
+        };
+        if claimed {
             continue;
         }
         tracing::warn!(path = %path.display(), "removing files of a partition that the metadata does not have: its topic was deleted");
-        fs::remove_dir_all(&path)?;
+        remove_directory(&path)?;
         removed += 1;
     }
-    if removed > 0 {
-        fs::File::open(data_dir)?.sync_all()?;
+    Ok(removed)
+}
+
+/// Removes directories of partitions that are not this broker's any more: those of which `is_elsewhere` says so.
+pub fn remove_unassigned(
+    data_dir: &Path,
+    image: &MetadataImage,
+    is_elsewhere: impl Fn(PartitionKey) -> bool,
+) -> io::Result<usize> {
+    let mut removed = 0;
+    for (path, topic, partition) in directories(data_dir)? {
+        let Some(topic) = image.topic(&topic) else { continue };
+        let key = PartitionKey { topic_id: topic.id, partition };
+        if !is_elsewhere(key) {
+            continue;
+        }
+        match wal::read_identity(&path) {
+            Ok(Some(identity)) if (identity.topic_id, identity.partition) == (key.topic_id, partition) => {}
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "left alone: the partition is not assigned to this broker, but whose files these are is unknown");
+                continue;
+            }
+        }
+        tracing::warn!(path = %path.display(), "removing files of a partition that is no longer assigned to this broker");
+        remove_directory(&path)?;
+        removed += 1;
     }
     Ok(removed)
+}
+
+/// Removes a partition's directory. A crash meanwhile leaves it whole, or under a name that no partition has and that the
+/// next start removes.
+pub fn remove_directory(dir: &Path) -> io::Result<()> {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(DELETED_SUFFIX);
+    let deleted = dir.with_file_name(name);
+    if deleted.exists() {
+        fs::remove_dir_all(&deleted)?;
+    }
+    fs::rename(dir, &deleted)?;
+    if let Some(parent) = dir.parent() {
+        fs::File::open(parent)?.sync_all()?;
+    }
+    fs::remove_dir_all(&deleted)
+}
+
+/// Name of a partition's directory.
+pub fn directory_name(topic: &str, partition: PartitionId) -> String {
+    format!("{topic}-{partition}")
+}
+
+/// The directories below `data_dir` that are named like a partition's.
+fn directories(data_dir: &Path) -> io::Result<Vec<(PathBuf, String, PartitionId)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(data_dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((topic, partition)) = name.to_str().and_then(partition_of) else { continue };
+        if entry.file_type()?.is_dir() {
+            found.push((entry.path(), topic.to_owned(), partition));
+        }
+    }
+    Ok(found)
 }
 
 /// Topic and partition of a directory's name, `<topic>-<partition>`.
@@ -54,7 +126,14 @@ fn partition_of(name: &str) -> Option<(&str, PartitionId)> {
 
 #[cfg(test)]
 mod tests {
+    use glommio::LocalExecutor;
+    use protocol::{BrokerId, TopicId};
+    use wal::log::{Log, LogConfig, LogIdentity};
+    use wal::shard::{ShardWal, ShardWalConfig};
+
     use super::*;
+    use crate::shard::assignment::testing::{TOPIC_ID, image_of};
+    use crate::shard::assignment::{Wanted, wanted};
 
     #[test]
     fn names_are_taken_apart_at_the_last_dash() {
@@ -72,6 +151,31 @@ mod tests {
         }
     }
 
+    /// A partition's directory as a log leaves it.
+    fn log_dir(root: &Path, name: &str, topic_id: TopicId, partition: i32) {
+        let dir = root.join(name);
+        let identity = LogIdentity { topic_id, partition: PartitionId(partition) };
+        LocalExecutor::default().run(async {
+            let storage = crate::storage::open(root).await.unwrap();
+            let wal = ShardWal::new(storage, root.to_owned(), ShardWalConfig::default());
+            Log::open(&wal, &dir, identity, LogConfig::default(), 0).await.unwrap();
+        });
+    }
+
+    fn root() -> tempfile::TempDir {
+        // Logs are opened with O_DIRECT, and a temporary directory may be in memory.
+        tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap()
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        // Opening the storage leaves a hidden file.
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        names
+    }
+
     #[test]
     fn only_what_is_ours_and_unclaimed_goes() {
         let dir = tempfile::tempdir().unwrap();
@@ -86,9 +190,49 @@ mod tests {
             fs::write(dir.path().join(name).join(file), b"x").unwrap();
         }
         assert_eq!(remove(dir.path(), &MetadataImage::default()).unwrap(), 1);
-        let mut left: Vec<_> =
-            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        left.sort();
-        assert_eq!(left, ["foreign-0", "half.deleted", "journal", "other"]);
+        assert_eq!(names(dir.path()), ["foreign-0", "half.deleted", "journal", "other"]);
+    }
+
+    #[test]
+    fn of_two_topics_with_one_name_the_living_keeps_its_files() {
+        let image = image_of(&[1], &[(&[1], Some(1), 0), (&[1], Some(1), 0), (&[1], Some(1), 0)]);
+        let root = root();
+        let dead = TopicId(uuid::Uuid::from_u128(1));
+        log_dir(root.path(), "orders-0", dead, 0);
+        log_dir(root.path(), "orders-1", TOPIC_ID, 1);
+        // Moved by somebody: whose files these are is what counts, and the open will say that they are misplaced.
+        log_dir(root.path(), "payments-0", TOPIC_ID, 0);
+        log_dir(root.path(), "orders-5", TOPIC_ID, 5);
+        fs::create_dir(root.path().join("orders-2")).unwrap();
+        fs::write(root.path().join("orders-2").join(CHECKPOINT_FILE), b"damaged").unwrap();
+        assert_eq!(remove(root.path(), &image).unwrap(), 2);
+        assert_eq!(names(root.path()), ["orders-1", "orders-2", "payments-0"]);
+    }
+
+    #[test]
+    fn what_is_assigned_to_others_goes_and_nothing_else() {
+        let image =
+            image_of(&[1, 2], &[(&[1, 2], Some(2), 0), (&[2], Some(2), 0), (&[2], Some(2), 0), (&[2], Some(2), 0)]);
+        let root = root();
+        log_dir(root.path(), "orders-0", TOPIC_ID, 0);
+        log_dir(root.path(), "orders-1", TOPIC_ID, 1);
+        log_dir(root.path(), "orders-2", TopicId(uuid::Uuid::from_u128(1)), 2);
+        log_dir(root.path(), "others-1", TOPIC_ID, 1);
+        fs::create_dir(root.path().join("orders-3")).unwrap();
+        fs::write(root.path().join("orders-3").join(CHECKPOINT_FILE), b"damaged").unwrap();
+        let is_elsewhere = |key| wanted(&image, BrokerId(1), key) == Wanted::Elsewhere;
+        assert_eq!(remove_unassigned(root.path(), &image, is_elsewhere).unwrap(), 1);
+        assert_eq!(names(root.path()), ["orders-0", "orders-2", "orders-3", "others-1"]);
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_short_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["t-0", "t-0.deleted"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join(CHECKPOINT_FILE), b"x").unwrap();
+        }
+        remove_directory(&dir.path().join("t-0")).unwrap();
+        assert!(names(dir.path()).is_empty());
     }
 }

@@ -35,7 +35,7 @@ pub enum PartitionOpKind {
     EpochEnd { epoch: LeaderEpoch, current_leader_epoch: LeaderEpoch },
     /// DeleteRecords: move the log start; `-1` is the high watermark.
     DeleteRecordsBefore { offset: Offset },
-    /// DescribeLogDirs: bytes on disk.
+    /// DescribeLogDirs: bytes on disk; of followers too.
     SizeBytes,
 }
 
@@ -90,15 +90,18 @@ pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
     let partition = shard.partition(op.key)?;
     match op.kind {
         PartitionOpKind::OffsetForTimestamp { timestamp, current_leader_epoch } => {
-            partition.check_leader_epoch(current_leader_epoch)?;
+            partition.check_leader(current_leader_epoch)?;
             offset_for_timestamp(&partition, timestamp).await
         }
         PartitionOpKind::EpochEnd { epoch, current_leader_epoch } => {
-            partition.check_leader_epoch(current_leader_epoch)?;
+            partition.check_leader(current_leader_epoch)?;
             let (epoch, end_offset) = partition.log.epoch_end_offset(epoch);
             Ok(PartitionOpOutput::EpochEnd { epoch, end_offset })
         }
-        PartitionOpKind::DeleteRecordsBefore { offset } => delete_records(&partition, offset).await,
+        PartitionOpKind::DeleteRecordsBefore { offset } => {
+            partition.check_leader(LeaderEpoch::UNKNOWN)?;
+            delete_records(&partition, offset).await
+        }
         PartitionOpKind::SizeBytes => Ok(PartitionOpOutput::SizeBytes { bytes: partition.log.size_bytes() }),
     }
 }

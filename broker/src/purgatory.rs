@@ -85,11 +85,21 @@ impl Watchers {
 #[derive(Default)]
 pub struct OffsetWaiters {
     waiting: VecDeque<(Offset, oneshot::Sender<()>)>,
+    prune_at: usize,
 }
 
 impl OffsetWaiters {
+    /// Below this many nothing is pruned.
+    const PRUNE_MIN: usize = 64;
+
     /// Resolves once [`OffsetWaiters::reached`] was called with at least `end`; is cancelled when the partition goes.
+    ///
+    /// Waits that were given up are pruned whenever their number may have doubled.
     pub fn wait_for(&mut self, end: Offset) -> oneshot::Receiver<()> {
+        if self.waiting.len() >= self.prune_at.max(Self::PRUNE_MIN) {
+            self.waiting.retain(|(_, sender)| !sender.is_canceled());
+            self.prune_at = self.waiting.len() * 2;
+        }
         let (sender, receiver) = oneshot::channel();
         // Appends come in rising order; only a repeated batch, whose original came before, goes further forward.
         let at = match self.waiting.back() {
@@ -109,6 +119,11 @@ impl OffsetWaiters {
             // A produce whose connection closed no longer listens.
             let _ = sender.send(());
         }
+    }
+
+    /// Resolves all waits, for who waits to look again.
+    pub fn wake_all(&mut self) {
+        self.reached(Offset(i64::MAX));
     }
 
     /// Cancels all waits.
@@ -182,6 +197,18 @@ mod tests {
         waiters.reached(Offset(5));
         assert_eq!(repeated.now_or_never(), Some(Ok(())));
         assert_eq!(later.now_or_never(), None);
+    }
+
+    #[test]
+    fn waits_that_were_given_up_do_not_pile_up() {
+        let mut waiters = OffsetWaiters::default();
+        let kept = waiters.wait_for(Offset(5));
+        for _ in 0..10_000 {
+            drop(waiters.wait_for(Offset(9)));
+        }
+        assert!(waiters.waiting.len() <= 2 * OffsetWaiters::PRUNE_MIN, "{}", waiters.waiting.len());
+        waiters.reached(Offset(5));
+        assert_eq!(kept.now_or_never(), Some(Ok(())));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use protocol::PartitionId;
 
 use super::Context;
-use super::topic_access::partition_key;
+use crate::partition::PartitionKey;
 use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOps};
+use crate::shard::assignment::{Wanted, wanted};
 
 /// "Unknown", where the file system does not tell.
 const UNKNOWN_BYTES: i64 = -1;
@@ -40,8 +41,10 @@ pub async fn handle(context: &Context, request: DescribeLogDirsRequest) -> Descr
         let image = shard.image();
         for (topic, partitions) in &asked {
             for partition in partitions {
-                // As on Kafka, what does not exist is left out.
-                if let Ok(key) = partition_key(&image, topic, *partition) {
+                // As on Kafka, what does not exist or is not here is left out.
+                let Some(topic_id) = image.topic(topic).map(|topic| topic.id) else { continue };
+                let key = PartitionKey { topic_id, partition: *partition };
+                if let Wanted::Here(_) = wanted(&image, shard.broker_id(), key) {
                     ops.push(Ok(PartitionOp { key, kind: PartitionOpKind::SizeBytes }));
                     named.push((topic.clone(), *partition));
                 }

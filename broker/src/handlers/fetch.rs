@@ -16,13 +16,16 @@ use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchRequest;
+use metadata::image::{MetadataImage, TopicImage};
+use metadata::record::BrokerRegistration;
 use protocol::error_code;
-use protocol::fetch_response::{FetchPartition, FetchResponse, FetchTopic};
+use protocol::fetch_response::{FetchPartition, FetchResponse, FetchTopic, NodeEndpoint};
 use protocol::header::RequestHeader;
 use protocol::response::EncodeError;
-use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
+use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::reader::ReadError;
 
+use super::current_leader::NamedLeaders;
 use crate::fetch_session::{
     FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
 };
@@ -35,6 +38,8 @@ use crate::shard::queues::breathe_after;
 
 /// First version that names topics by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
+/// First version that names the current leader to who asked another broker (KIP-951).
+const VERSION_CURRENT_LEADER: i16 = 16;
 /// First version with fetch sessions (KIP-227).
 const VERSION_SESSIONS: i16 = 7;
 /// What a fetch may return even when the shard's budget for responses is spent, so that every consumer gets on.
@@ -81,6 +86,8 @@ pub struct Outcome {
     pub log_start_offset: Offset,
     /// Where the client's log and ours part, if its last epoch tells so (KIP-595).
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Leader and epoch, for who asked the wrong broker.
+    pub current_leader: Option<(BrokerId, LeaderEpoch)>,
     /// Whole record batches, verbatim, one behind the other and cut anywhere.
     pub records: Vec<Bytes>,
     /// Size of `records`, or what it would be in [`ReadMode::Estimate`].
@@ -94,6 +101,7 @@ impl Outcome {
             high_watermark: Offset(-1),
             log_start_offset: Offset(-1),
             diverging: None,
+            current_leader: None,
             records: Vec::new(),
             bytes: 0,
         }
@@ -110,13 +118,21 @@ pub struct Fetched {
     pub session_id: i32,
     /// In the order of the answer; partitions of a topic are adjacent.
     pub partitions: Vec<(FetchKey, Outcome)>,
+    /// Where the leaders that partitions name are.
+    pub node_endpoints: Vec<NodeEndpoint>,
     /// The share of the shard's response budget that the answer holds until it is sent.
     pub held: Option<Held>,
 }
 
 impl Fetched {
     fn failed(error: ResponseError) -> Fetched {
-        Fetched { error: Some(error), session_id: NO_SESSION, partitions: Vec::new(), held: None }
+        Fetched {
+            error: Some(error),
+            session_id: NO_SESSION,
+            partitions: Vec::new(),
+            node_endpoints: Vec::new(),
+            held: None,
+        }
     }
 }
 
@@ -153,7 +169,37 @@ pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> F
         sessions.told(session_id, &told);
     }
     group_by_topic(&mut partitions);
-    Fetched { error: None, session_id, partitions, held: Some(held) }
+    let node_endpoints =
+        if version >= VERSION_CURRENT_LEADER { name_leaders(shard, &mut partitions) } else { Vec::new() };
+    Fetched { error: None, session_id, partitions, node_endpoints, held: Some(held) }
+}
+
+/// Says who leads where this broker does not; gives the leaders' addresses.
+fn name_leaders(shard: &Shard, partitions: &mut [(FetchKey, Outcome)]) -> Vec<NodeEndpoint> {
+    let mut named = NamedLeaders::default();
+    let mut image = None;
+    for (key, outcome) in partitions {
+        if !outcome.error.is_some_and(NamedLeaders::belong_to) {
+            continue;
+        }
+        let image = image.get_or_insert_with(|| shard.image());
+        let state = find_topic(image, &key.topic).ok().and_then(|topic| topic.partition(key.partition));
+        outcome.current_leader = state.map(|state| named.name(image, state));
+    }
+    let endpoint = |broker: Arc<BrokerRegistration>| NodeEndpoint {
+        node: broker.broker,
+        host: broker.host.clone().into(),
+        port: broker.port.into(),
+        rack: broker.rack.clone().map(Into::into),
+    };
+    named.into_brokers().map(endpoint).collect()
+}
+
+fn find_topic<'a>(image: &'a MetadataImage, topic: &TopicRef) -> Result<&'a Arc<TopicImage>, ResponseError> {
+    match topic {
+        TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
+        TopicRef::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
+    }
 }
 
 fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
@@ -225,6 +271,7 @@ pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, O
             last_stable_offset: outcome.high_watermark,
             log_start_offset: outcome.log_start_offset,
             diverging_epoch: outcome.diverging,
+            current_leader: outcome.current_leader,
             records: outcome.records,
             ..FetchPartition::empty(key.partition, error_code::code(outcome.error))
         });
@@ -233,6 +280,7 @@ pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, O
         error_code: error_code::code(fetched.error),
         session_id: fetched.session_id,
         topics,
+        node_endpoints: fetched.node_endpoints,
         ..FetchResponse::default()
     };
     Ok((response.encode(header.version, header.correlation_id)?, fetched.held))
@@ -297,11 +345,7 @@ async fn gather(
     let mut by_shard: Vec<Vec<PartitionRead>> = (0..shard.count()).map(|_| Vec::new()).collect();
     let image = shard.image();
     for (slot, (key, fetch)) in fetches.iter().enumerate() {
-        let topic = match &key.topic {
-            TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
-            TopicRef::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
-        };
-        match topic {
+        match find_topic(&image, &key.topic) {
             Err(error) => outcomes[slot] = Some(Outcome::failed(error)),
             Ok(topic) if topic.partition(key.partition).is_none() => {
                 outcomes[slot] = Some(Outcome::failed(ResponseError::UnknownTopicOrPartition));
@@ -376,7 +420,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         Err(error) => return Outcome::failed(error),
     };
     let PartitionFetch { fetch_offset, max_bytes, current_leader_epoch, last_fetched_epoch } = read.fetch;
-    if let Err(error) = partition.check_leader_epoch(current_leader_epoch) {
+    if let Err(error) = partition.check_leader(current_leader_epoch) {
         return Outcome::failed(error);
     }
     let log = &partition.log;
@@ -386,6 +430,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         high_watermark,
         log_start_offset: log.log_start_offset(),
         diverging: None,
+        current_leader: None,
         records: Vec::new(),
         bytes: 0,
     };

@@ -8,6 +8,7 @@ mod api_versions;
 mod config_resource;
 mod create_partitions;
 pub mod create_topics;
+mod current_leader;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;

@@ -6,17 +6,24 @@
 //! asks. Nothing is polled; commits wake it.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::produce_request::ProduceRequest;
 use kafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
 };
-use protocol::{PartitionId, TopicId};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use metadata::image::{MetadataImage, TopicImage};
+use protocol::{LeaderEpoch, PartitionId, TopicId};
 
+use super::current_leader::NamedLeaders;
 use super::topic_access::is_internal;
 use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
@@ -25,6 +32,8 @@ use crate::shard::message::ShardMessage;
 
 /// First version with `record_errors` and `error_message` (KIP-467).
 const VERSION_RECORD_ERRORS: i16 = 8;
+/// First version that names the current leader to who asked another broker (KIP-951).
+const VERSION_CURRENT_LEADER: i16 = 10;
 /// First version that names topics by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
 
@@ -32,6 +41,8 @@ const VERSION_TOPIC_IDS: i16 = 13;
 pub struct ProduceForward {
     pub items: Vec<ProduceItem>,
     pub acks: Acks,
+    /// How long acks=all may wait for other brokers.
+    pub timeout: Duration,
     pub version: i16,
 }
 
@@ -43,13 +54,13 @@ pub struct ProduceItem {
     /// The records are most of the memory that they are a slice of, so they may be kept.
     pub may_be_kept: bool,
     /// Place of the answer within the request.
-    slot: usize,
+    pub slot: usize,
 }
 
 /// What became of one partition's records.
 pub struct ProducedPartition {
     slot: usize,
-    result: Result<AppendAck, Refused>,
+    pub result: Result<AppendAck, Refused>,
 }
 
 /// How a produce ends for its connection.
@@ -95,13 +106,14 @@ pub fn dispatch(
 ) -> (impl Future<Output = Produced> + use<>, bool) {
     let plan = Plan::new(shard, version, &request, frame_bytes, internal_topics_allowed);
     let acks = Acks::from_wire(request.acks);
+    let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
     let mut remote = Vec::new();
     let mut local = Vec::new();
     for (owner, items) in plan.by_shard.into_iter().enumerate() {
         if items.is_empty() {
             continue;
         }
-        let forward = ProduceForward { items, acks: acks.unwrap_or(Acks::Leader), version };
+        let forward = ProduceForward { items, acks: acks.unwrap_or(Acks::Leader), timeout, version };
         if owner == shard.index() {
             local = begin(shard, forward);
         } else {
@@ -115,9 +127,10 @@ pub fn dispatch(
     let (mut results, layout) = (plan.results, plan.layout);
     let acks_wire = request.acks;
     drop(request);
+    let shard = shard.clone();
     let finished = async move {
         let acks = acks.unwrap_or(Acks::Leader);
-        for produced in finish(local, acks).await {
+        for produced in finish(local, acks, timeout).await {
             results[produced.slot] = Some(produced.result);
         }
         for receiver in remote {
@@ -140,7 +153,7 @@ pub fn dispatch(
                 Some(refused) => Produced::Close { reason: refused.message },
             }
         } else {
-            Produced::Respond(response(&layout, results, version))
+            Produced::Respond(response(&shard, &layout, results, version))
         }
     };
     (finished, keeps_frame)
@@ -149,7 +162,7 @@ pub fn dispatch(
 /// Appends in order on the owning shard.
 fn begin(shard: &Rc<Shard>, forward: ProduceForward) -> Vec<Pending> {
     let now_ms = crate::clock::now_ms();
-    let ProduceForward { items, acks, version } = forward;
+    let ProduceForward { items, acks, version, .. } = forward;
     let mut budget = walk_budget(items.iter().map(|item| item.records.len()).sum());
     items
         .into_iter()
@@ -169,6 +182,9 @@ fn begin_one(
         Ok(partition) => partition,
         Err(error) => return PendingState::Finished(Err(Refused::new(error, "the partition is not here"))),
     };
+    if partition.check_leader(LeaderEpoch::UNKNOWN).is_err() {
+        return PendingState::Finished(Err(partition.not_leading()));
+    }
     if acks == Acks::All && partition.is_under_min_isr() {
         let message = format!(
             "The size of the current ISR of {}-{} is insufficient to satisfy the min.isr requirement of {}",
@@ -181,7 +197,7 @@ fn begin_one(
     shard.metrics().produced(item.records.len());
     match partition.append(item.records, item.may_be_kept, version, now_ms, walk_budget) {
         Appending::Done(Ok(ack)) => {
-            let wait = partition.wait_for(acks, ack.end);
+            let wait = partition.wait_for(acks, &ack);
             PendingState::Appended { partition, ack, wait }
         }
         Appending::Done(Err(refused)) => PendingState::Finished(Err(refused)),
@@ -190,16 +206,19 @@ fn begin_one(
 }
 
 /// Waits for what [`begin`] began.
-async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
+async fn finish(pending: Vec<Pending>, acks: Acks, timeout: Duration) -> Vec<ProducedPartition> {
     let mut produced = Vec::with_capacity(pending.len());
+    let mut deadline = Deadline { timeout, at: None };
     for Pending { slot, state } in pending {
         let result = match state {
             PendingState::Finished(result) => result,
-            PendingState::Appended { partition, ack, wait } => acknowledge(&partition, acks, ack, wait).await,
+            PendingState::Appended { partition, ack, wait } => {
+                acknowledge(&partition, acks, ack, wait, &mut deadline).await
+            }
             PendingState::Queued { partition, receiver } => match receiver.await {
-                Ok(Ok(ack)) => acknowledge(&partition, acks, ack, None).await,
+                Ok(Ok(ack)) => acknowledge(&partition, acks, ack, None, &mut deadline).await,
                 Ok(Err(refused)) => Err(refused),
-                Err(oneshot::Canceled) => Err(gone()),
+                Err(oneshot::Canceled) => Err(partition.not_leading()),
             },
         };
         produced.push(ProducedPartition { slot, result });
@@ -207,20 +226,43 @@ async fn finish(pending: Vec<Pending>, acks: Acks) -> Vec<ProducedPartition> {
     produced
 }
 
-/// Waits until the append is as durable as `acks` asks; `begun` is the wait that was begun with the append, if any.
+/// When a request's wait for other brokers ends; the clock is read only if there is such a wait.
+struct Deadline {
+    timeout: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn remaining(&mut self) -> Duration {
+        let now = Instant::now();
+        self.at.get_or_insert_with(|| now + self.timeout).saturating_duration_since(now)
+    }
+}
+
+/// Waits until the append is as durable as `acks` asks; `begun` is the wait that was begun with the append, if any. A wait
+/// for this broker's disk alone has no end but the disk's.
 async fn acknowledge(
     partition: &Partition,
     acks: Acks,
     ack: AppendAck,
     begun: Option<oneshot::Receiver<()>>,
+    deadline: &mut Deadline,
 ) -> Result<AppendAck, Refused> {
-    let mut wait = begun.or_else(|| partition.wait_for(acks, ack.end));
+    let mut wait = begun.or_else(|| partition.wait_for(acks, &ack));
     while let Some(waiting) = wait {
-        if waiting.await.is_err() {
-            return Err(abandoned(partition));
+        let reached = if acks == Acks::All && partition.needs_others() {
+            match select(waiting, Timer::new(deadline.remaining())).await {
+                Either::Left((reached, _)) => reached,
+                Either::Right(_) => return Err(timed_out(partition)),
+            }
+        } else {
+            waiting.await
+        };
+        if reached.is_err() {
+            return Err(abandoned(partition, &ack));
         }
-        // Looked at again: durability may have been made stricter meanwhile.
-        wait = partition.wait_for(acks, ack.end);
+        // Looked at again: durability may have been made stricter meanwhile, or the leadership lost.
+        wait = partition.wait_for(acks, &ack);
     }
     if acks != Acks::None {
         partition.assert_may_acknowledge(ack.end);
@@ -229,26 +271,28 @@ async fn acknowledge(
 }
 
 /// Why a wait ended before the batch was as durable as asked.
-fn abandoned(partition: &Partition) -> Refused {
-    if partition.is_deleted() || !partition.is_under_min_isr() {
-        return gone();
+fn abandoned(partition: &Partition, ack: &AppendAck) -> Refused {
+    if partition.term() != Some(ack.term) || !partition.is_under_min_isr() {
+        return partition.not_leading();
     }
     let message =
         format!("{}-{} fell below min.insync.replicas after the append", partition.topic, partition.key.partition);
     Refused::new(ResponseError::NotEnoughReplicasAfterAppend, message)
 }
 
-fn gone() -> Refused {
-    Refused::new(ResponseError::UnknownTopicOrPartition, "the partition was deleted while the batch was being written")
+fn timed_out(partition: &Partition) -> Refused {
+    let message =
+        format!("{}-{}: not all replicas in sync had the batch in time", partition.topic, partition.key.partition);
+    Refused::new(ResponseError::RequestTimedOut, message)
 }
 
 /// Serves a forwarded part on the shard that owns it. The appends are done when this returns; the answer follows.
 pub fn serve_forward(shard: &Rc<Shard>, forward: ProduceForward, answer: oneshot::Sender<Vec<ProducedPartition>>) {
-    let acks = forward.acks;
+    let (acks, timeout) = (forward.acks, forward.timeout);
     let pending = begin(shard, forward);
     shard.spawn_produce(async move {
         // The asking connection may have closed.
-        let _ = answer.send(finish(pending, acks).await);
+        let _ = answer.send(finish(pending, acks, timeout).await);
     });
 }
 
@@ -281,11 +325,7 @@ impl Plan {
         };
         let acks_valid = Acks::from_wire(request.acks).is_some();
         for topic in &request.topic_data {
-            let found = if version >= VERSION_TOPIC_IDS {
-                image.topic_by_id(TopicId(topic.topic_id)).ok_or(ResponseError::UnknownTopicId)
-            } else {
-                image.topic(topic.name.as_str()).ok_or(ResponseError::UnknownTopicOrPartition)
-            };
+            let found = find_topic(&image, version, &topic.name, TopicId(topic.topic_id));
             let mut partitions = Vec::with_capacity(topic.partition_data.len());
             for data in &topic.partition_data {
                 let slot = plan.results.len();
@@ -326,10 +366,12 @@ impl Plan {
 }
 
 fn response(
+    shard: &Shard,
     layout: &[TopicLayout],
     mut results: impl Iterator<Item = Result<AppendAck, Refused>>,
     version: i16,
 ) -> ProduceResponse {
+    let mut leaders = Leaders { image: None, named: NamedLeaders::default() };
     let responses = layout
         .iter()
         .map(|topic| {
@@ -338,7 +380,14 @@ fn response(
                 .iter()
                 .map(|partition| {
                     let result = results.next().expect("one result a partition");
-                    partition_response(*partition, result, version)
+                    let error = result.as_ref().err().map(|refused| refused.error);
+                    let response = partition_response(*partition, result, version);
+                    match error {
+                        Some(error) if version >= VERSION_CURRENT_LEADER && NamedLeaders::belong_to(error) => {
+                            leaders.name(shard, topic, *partition, version, response)
+                        }
+                        _ => response,
+                    }
                 })
                 .collect();
             let response = TopicProduceResponse::default().with_partition_responses(partitions);
@@ -349,7 +398,56 @@ fn response(
             }
         })
         .collect();
-    ProduceResponse::default().with_responses(responses)
+    let endpoints = leaders.named.into_brokers().map(|broker| {
+        NodeEndpoint::default()
+            .with_node_id(BrokerId(broker.broker.0))
+            .with_host(broker.host.clone().into())
+            .with_port(broker.port.into())
+            .with_rack(broker.rack.clone().map(Into::into))
+    });
+    ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect())
+}
+
+/// The leaders that an answer names; the image is fetched for the first.
+struct Leaders {
+    image: Option<MetadataImage>,
+    named: NamedLeaders,
+}
+
+impl Leaders {
+    fn name(
+        &mut self,
+        shard: &Shard,
+        topic: &TopicLayout,
+        partition: PartitionId,
+        version: i16,
+        response: PartitionProduceResponse,
+    ) -> PartitionProduceResponse {
+        let image = self.image.get_or_insert_with(|| shard.image());
+        let found = find_topic(image, version, &topic.name, topic.topic_id).ok();
+        match found.and_then(|topic| topic.partition(partition)) {
+            None => response,
+            Some(state) => {
+                let (leader, epoch) = self.named.name(image, state);
+                response.with_current_leader(
+                    LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader.0)).with_leader_epoch(epoch.0),
+                )
+            }
+        }
+    }
+}
+
+fn find_topic<'a>(
+    image: &'a MetadataImage,
+    version: i16,
+    name: &TopicName,
+    topic_id: TopicId,
+) -> Result<&'a Arc<TopicImage>, ResponseError> {
+    if version >= VERSION_TOPIC_IDS {
+        image.topic_by_id(topic_id).ok_or(ResponseError::UnknownTopicId)
+    } else {
+        image.topic(name.as_str()).ok_or(ResponseError::UnknownTopicOrPartition)
+    }
 }
 
 fn partition_response(
@@ -379,5 +477,48 @@ fn partition_response(
                 .collect();
             response.with_record_errors(record_errors).with_error_message(Some(refused.message.into()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::tests::{append, assignment, leading, with_partition};
+
+    fn deadline(timeout_ms: u64) -> Deadline {
+        Deadline { timeout: Duration::from_millis(timeout_ms), at: None }
+    }
+
+    #[test]
+    fn a_wait_for_other_brokers_ends_with_the_requests_timeout() {
+        with_partition(leading(&[1, 2]), |partition| async move {
+            let ack = append(&partition).await.unwrap();
+            let acknowledged = acknowledge(&partition, Acks::Leader, ack, None, &mut deadline(0)).await;
+            assert_eq!(acknowledged, Ok(ack), "acks=1 waits for nobody else");
+            let mut deadline = deadline(200);
+            // Partitions of one request share its time.
+            let begun = Instant::now();
+            for _ in 0..3 {
+                let refused = acknowledge(&partition, Acks::All, ack, None, &mut deadline).await.unwrap_err();
+                assert_eq!(refused.error, ResponseError::RequestTimedOut);
+            }
+            let took = begun.elapsed();
+            assert!(took >= Duration::from_millis(200) && took < Duration::from_millis(600), "{took:?}");
+        });
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_leadership_goes() {
+        with_partition(leading(&[1, 2]), |partition| async move {
+            let ack = append(&partition).await.unwrap();
+            let follower = partition.clone();
+            glommio::spawn_local(async move {
+                Timer::new(Duration::from_millis(10)).await;
+                follower.apply_assignment(&assignment(Some(2), 2, &[1, 2]));
+            })
+            .detach();
+            let refused = acknowledge(&partition, Acks::All, ack, None, &mut deadline(60_000)).await.unwrap_err();
+            assert_eq!(refused.error, ResponseError::NotLeaderOrFollower);
+        });
     }
 }

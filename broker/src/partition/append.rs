@@ -18,6 +18,7 @@ use wal::log::{AppendError, ReserveError};
 use wal::producer_state::{SequenceCheck, SequenceError};
 
 use super::Partition;
+use super::role::Term;
 use super::validate::{Refused, validate};
 
 /// An append that the log has taken. It may be acknowledged once `end` is as durable as the producer asked.
@@ -29,12 +30,14 @@ pub struct AppendAck {
     /// The broker's time given to the records, or -1 where the producer's own count.
     pub log_append_time_ms: i64,
     pub log_start_offset: Offset,
+    /// In which it was appended, and in which alone it may be acknowledged.
+    pub term: Term,
 }
 
 /// How far an append has come.
 pub enum Appending {
     Done(Result<AppendAck, Refused>),
-    /// Waits for space; cancelled only if the partition goes.
+    /// Waits for space.
     Queued(oneshot::Receiver<Result<AppendAck, Refused>>),
 }
 
@@ -49,7 +52,19 @@ struct QueuedAppend {
     records: Bytes,
     may_be_kept: bool,
     header: BatchHeader,
+    /// Of the leader that it was sent to.
+    term: Term,
     answer: oneshot::Sender<Result<AppendAck, Refused>>,
+}
+
+impl AppendQueue {
+    /// Refuses what waits. What makes room at the moment finds out by itself.
+    pub fn refuse_all(&self, refused: &Refused) {
+        for queued in self.waiting.take() {
+            // The producer's connection may have closed meanwhile.
+            let _ = queued.answer.send(Err(refused.clone()));
+        }
+    }
 }
 
 /// What kept an append from the log.
@@ -69,20 +84,21 @@ impl Partition {
         now_ms: i64,
         walk_budget: &mut u64,
     ) -> Appending {
+        let Some(term) = self.term() else { return Appending::Done(Err(self.not_leading())) };
         let config = self.config();
         let ProduceBatch { header, bytes: records } = match validate(&records, version, &config, now_ms, walk_budget) {
             Ok(batch) => batch,
             Err(refused) => return Appending::Done(Err(refused)),
         };
         if self.append_queue.waiting.borrow().is_empty() && !self.append_queue.draining.get() {
-            match self.append_now(&records, may_be_kept, &header, now_ms) {
+            match self.append_now(&records, may_be_kept, &header, term, now_ms) {
                 Ok(ack) => return Appending::Done(Ok(ack)),
                 Err(NotAppended::Refused(refused)) => return Appending::Done(Err(refused)),
                 Err(NotAppended::NeedsSpace) => {}
             }
         }
         let (answer, receiver) = oneshot::channel();
-        self.append_queue.waiting.borrow_mut().push_back(QueuedAppend { records, may_be_kept, header, answer });
+        self.append_queue.waiting.borrow_mut().push_back(QueuedAppend { records, may_be_kept, header, term, answer });
         if !self.append_queue.draining.replace(true) {
             let partition = self.clone();
             glommio::spawn_local(async move { partition.drain_append_queue().await }).detach();
@@ -102,15 +118,19 @@ impl Partition {
     }
 
     async fn append_with_room(&self, queued: &QueuedAppend) -> Result<AppendAck, Refused> {
-        let QueuedAppend { records, may_be_kept, header, .. } = queued;
+        let QueuedAppend { records, may_be_kept, header, term, .. } = queued;
         loop {
             let now_ms = crate::clock::now_ms();
-            match self.append_now(records, *may_be_kept, header, now_ms) {
+            match self.append_now(records, *may_be_kept, header, *term, now_ms) {
                 Ok(ack) => return Ok(ack),
                 Err(NotAppended::Refused(refused)) => return Err(refused),
                 Err(NotAppended::NeedsSpace) => {}
             }
             if let Err(error) = self.log.reserve(header.size_bytes, now_ms).await {
+                if self.term() != Some(*term) {
+                    // The log may have been closed because the replica was taken away.
+                    return Err(self.not_leading());
+                }
                 return Err(self.storage_refusal(&error));
             }
         }
@@ -126,11 +146,11 @@ impl Partition {
         records: &Bytes,
         may_be_kept: bool,
         header: &BatchHeader,
+        term: Term,
         now_ms: i64,
     ) -> Result<AppendAck, NotAppended> {
-        if self.is_deleted() {
-            let message = format!("{}-{} was deleted", self.topic, self.key.partition);
-            return Err(NotAppended::Refused(Refused::new(ResponseError::UnknownTopicOrPartition, message)));
+        if self.term() != Some(term) {
+            return Err(NotAppended::Refused(self.not_leading()));
         }
         let log_start_offset = self.log.log_start_offset();
         let check = self.log.producer_state().check(header);
@@ -143,6 +163,7 @@ impl Partition {
                     end: last_offset.advance(1),
                     log_append_time_ms: if appended_at { timestamp } else { -1 },
                     log_start_offset,
+                    term,
                 });
             }
             Err(error) => {
@@ -170,6 +191,7 @@ impl Partition {
                 end: appended.last_offset.advance(1),
                 log_append_time_ms,
                 log_start_offset,
+                term,
             }),
             Err(AppendError::NeedsSpace) => Err(NotAppended::NeedsSpace),
             Err(error) => {

@@ -1,10 +1,16 @@
-//! One partition replica on the shard that owns it: its log, its leadership, and who waits for it.
+//! One partition replica on the shard that owns it: its log, its role, and who waits for it.
+//!
+//! The role follows the metadata ([`Partition::apply_assignment`]) while the log stays open. Deliberately absent: a
+//! follower does not fetch from its leader, so the high watermark waits for ever where others are in the ISR.
 //!
 //! Nothing here is shared or locked. Appends are synchronous up to the point where the log has taken the batch, so the
 //! order in which a connection's requests arrive is the order in the log; what takes time (a full segment, the disk) is
 //! waited for elsewhere.
 
 mod append;
+mod role;
+#[cfg(test)]
+pub(crate) mod tests;
 mod validate;
 
 use std::cell::{Cell, RefCell};
@@ -15,9 +21,10 @@ use kafka_protocol::ResponseError;
 use metadata::config::TopicConfig;
 use metadata::image::PartitionImage;
 use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
-use replication::high_watermark::LeaderState;
 
 pub use append::{AppendAck, AppendQueue, Appending};
+pub use role::Term;
+use role::{Role, RoleChange};
 pub use validate::{Refused, walk_budget};
 
 use crate::purgatory::{OffsetWaiters, Watchers};
@@ -47,7 +54,7 @@ impl Acks {
 }
 
 /// Names a partition within a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionKey {
     pub topic_id: TopicId,
     pub partition: PartitionId,
@@ -57,9 +64,7 @@ pub struct Partition {
     pub key: PartitionKey,
     pub topic: Rc<str>,
     pub log: PartitionLog,
-    leadership: RefCell<LeaderState>,
-    leader_epoch: Cell<LeaderEpoch>,
-    high_watermark: Cell<Offset>,
+    role: RefCell<Role>,
     config: RefCell<Rc<TopicConfig>>,
     /// Fetches that wait for the high watermark to rise.
     watchers: RefCell<Watchers>,
@@ -68,12 +73,13 @@ pub struct Partition {
     /// Produces with acks=all that wait for the high watermark.
     committed: RefCell<OffsetWaiters>,
     append_queue: AppendQueue,
-    deleted: Cell<bool>,
+    /// What is told to those who come too late: the replica is no longer here.
+    removed: Cell<Option<ResponseError>>,
 }
 
 impl Partition {
-    /// A partition that this broker leads.
-    pub fn lead(
+    /// A replica whose log was opened, in the role that the metadata gives it.
+    pub fn new(
         key: PartitionKey,
         topic: Rc<str>,
         log: PartitionLog,
@@ -81,27 +87,20 @@ impl Partition {
         broker: BrokerId,
         assignment: &PartitionImage,
     ) -> Rc<Partition> {
-        let leader_epoch = assignment.leader_epoch;
-        log.assign_epoch(leader_epoch);
         // What recovery found is committed where there is no other replica to ask; else followers tell.
         let alone = assignment.replicas.iter().all(|replica| *replica == broker);
         let high_watermark = if alone { log.ackable_end_offset() } else { log.log_start_offset() };
-        let mut leadership =
-            LeaderState::new(broker, &assignment.replicas, &assignment.isr, config.min_insync_replicas, high_watermark);
-        leadership.on_durable(broker, log.ackable_end_offset());
         let partition = Rc::new(Partition {
-            high_watermark: Cell::new(leadership.high_watermark()),
-            leadership: RefCell::new(leadership),
+            role: RefCell::new(Role::new(broker, high_watermark)),
             key,
             topic,
             log,
-            leader_epoch: Cell::new(leader_epoch),
             config: RefCell::new(config),
             watchers: RefCell::default(),
             durable: RefCell::default(),
             committed: RefCell::default(),
             append_queue: AppendQueue::default(),
-            deleted: Cell::new(false),
+            removed: Cell::new(None),
         });
         let weak = Rc::downgrade(&partition);
         partition.log.set_durable_listener(Rc::new(move |end| {
@@ -109,12 +108,45 @@ impl Partition {
                 partition.on_durable(broker, end);
             }
         }));
+        partition.apply_assignment(assignment);
         partition
+    }
+
+    /// Makes this replica what the metadata says, unless it has been told so or something newer before. Whoever waits for
+    /// what this broker can no longer give is answered.
+    pub fn apply_assignment(&self, assignment: &PartitionImage) {
+        let min_insync_replicas = self.config.borrow().min_insync_replicas;
+        let durable_end = self.log.ackable_end_offset();
+        let change = self.role.borrow_mut().apply(assignment, min_insync_replicas, durable_end);
+        match change {
+            RoleChange::Unchanged => return,
+            RoleChange::Leads { risen, needs_others } => {
+                self.log.assign_epoch(assignment.leader_epoch);
+                self.on_committed(risen);
+                if self.is_under_min_isr() {
+                    self.committed.borrow_mut().cancel_all();
+                } else if needs_others {
+                    // What waited for this disk alone waits for others from now on, and not without end.
+                    self.committed.borrow_mut().wake_all();
+                }
+            }
+            RoleChange::Follows => self.cancel_writes(),
+        }
+        // Fetches look again: at a leader that is another, or at an epoch that theirs is behind of.
+        self.watchers.borrow_mut().fire_all();
+        tracing::debug!(topic = %self.topic, partition = %self.key.partition, ?assignment, "assignment applied");
+    }
+
+    /// Nothing that was appended so far is going to be acknowledged by this broker.
+    fn cancel_writes(&self) {
+        self.durable.borrow_mut().cancel_all();
+        self.committed.borrow_mut().cancel_all();
+        self.append_queue.refuse_all(&self.not_leading());
     }
 
     fn on_durable(&self, replica: BrokerId, end: Offset) {
         self.durable.borrow_mut().reached(end);
-        let risen = self.leadership.borrow_mut().on_durable(replica, end);
+        let risen = self.role.borrow_mut().on_durable(replica, end);
         self.on_committed(risen);
     }
 
@@ -128,29 +160,50 @@ impl Partition {
             self.key.partition,
             self.log.ackable_end_offset()
         );
-        self.high_watermark.set(high_watermark);
         self.committed.borrow_mut().reached(high_watermark);
         self.watchers.borrow_mut().fire_all();
     }
 
     /// Exclusive end of what consumers may read.
     pub fn high_watermark(&self) -> Offset {
-        self.high_watermark.get()
+        self.role.borrow().high_watermark()
     }
 
-    /// Compares the epoch that a client believes in with ours (KIP-320); -1 is not checked.
-    pub fn check_leader_epoch(&self, believed: LeaderEpoch) -> Result<(), ResponseError> {
+    /// Whether this replica may answer as leader. Compares the epoch that a client believes in with ours (KIP-320); -1 is
+    /// not checked.
+    pub fn check_leader(&self, believed: LeaderEpoch) -> Result<(), ResponseError> {
+        if let Some(error) = self.removed.get() {
+            return Err(error);
+        }
         let ours = self.leader_epoch();
         match believed {
-            LeaderEpoch::UNKNOWN => Ok(()),
-            older if older < ours => Err(ResponseError::FencedLeaderEpoch),
-            newer if newer > ours => Err(ResponseError::UnknownLeaderEpoch),
-            _ => Ok(()),
+            LeaderEpoch::UNKNOWN => {}
+            older if older < ours => return Err(ResponseError::FencedLeaderEpoch),
+            newer if newer > ours => return Err(ResponseError::UnknownLeaderEpoch),
+            _ => {}
+        }
+        if self.term().is_some() { Ok(()) } else { Err(ResponseError::NotLeaderOrFollower) }
+    }
+
+    /// The term in which this broker leads; `None` while it does not.
+    pub fn term(&self) -> Option<Term> {
+        if self.removed.get().is_some() { None } else { self.role.borrow().term() }
+    }
+
+    /// Why what needs the leader is refused while this replica is none.
+    pub fn not_leading(&self) -> Refused {
+        let (topic, partition) = (&self.topic, self.key.partition);
+        match self.removed.get() {
+            Some(error) => Refused::new(error, format!("{topic}-{partition} was taken away from this broker")),
+            None => {
+                let message = format!("this broker does not lead {topic}-{partition}");
+                Refused::new(ResponseError::NotLeaderOrFollower, message)
+            }
         }
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader_epoch.get()
+        self.role.borrow().leader_epoch()
     }
 
     pub fn config(&self) -> Rc<TopicConfig> {
@@ -160,7 +213,7 @@ impl Partition {
     /// Takes a changed topic configuration; it holds from the next request on.
     pub fn set_config(&self, config: Rc<TopicConfig>) {
         self.log.set_config(crate::storage::log_config(&config));
-        let risen = self.leadership.borrow_mut().on_min_insync_replicas(config.min_insync_replicas);
+        let risen = self.role.borrow_mut().on_min_insync_replicas(config.min_insync_replicas);
         *self.config.borrow_mut() = config;
         self.on_committed(risen);
         if self.is_under_min_isr() {
@@ -173,21 +226,33 @@ impl Partition {
         &self.watchers
     }
 
-    /// Registers a wait until everything below `end` is as durable as `acks` asks; `None` when it already is.
-    pub fn wait_for(&self, acks: Acks, end: Offset) -> Option<oneshot::Receiver<()>> {
-        let (reached, waiters) = match acks {
-            Acks::None => return None,
-            Acks::Leader => (self.log.ackable_end_offset(), &self.durable),
-            Acks::All => (self.high_watermark(), &self.committed),
-        };
-        if reached >= end {
-            return None;
+    /// Registers a wait until an append is as durable as `acks` asks; `None` when it already is. A wait is cancelled when
+    /// this broker cannot acknowledge the append any more.
+    pub fn wait_for(&self, acks: Acks, ack: &AppendAck) -> Option<oneshot::Receiver<()>> {
+        match acks {
+            Acks::None => None,
+            Acks::Leader => self.wait(self.log.ackable_end_offset(), ack.end, ack.term, &self.durable),
+            Acks::All => self.wait_committed(ack.end, ack.term),
         }
-        if self.is_deleted() {
-            // Nobody will move this partition any more: a wait that is over at once, unreached.
+    }
+
+    /// As [`Partition::wait_for`], until all before `end` is committed.
+    pub fn wait_committed(&self, end: Offset, term: Term) -> Option<oneshot::Receiver<()>> {
+        self.wait(self.high_watermark(), end, term, &self.committed)
+    }
+
+    fn wait(
+        &self,
+        reached: Offset,
+        end: Offset,
+        term: Term,
+        waiters: &RefCell<OffsetWaiters>,
+    ) -> Option<oneshot::Receiver<()>> {
+        if self.term() != Some(term) {
+            // Other records may stand there now: a wait that is over at once, unreached.
             return Some(oneshot::channel().1);
         }
-        Some(waiters.borrow_mut().wait_for(end))
+        (reached < end).then(|| waiters.borrow_mut().wait_for(end))
     }
 
     /// The check before every acknowledgement, always on: what is promised is on this disk (or was promised to be kept
@@ -204,18 +269,22 @@ impl Partition {
 
     /// Number of replicas in sync is below `min.insync.replicas`: acks=all must be refused.
     pub fn is_under_min_isr(&self) -> bool {
-        !self.leadership.borrow().has_min_insync_replicas()
+        self.role.borrow().is_under_min_isr()
     }
 
-    /// Answers all who wait, so that nobody waits for a partition that is gone.
-    pub fn mark_deleted(&self) {
-        self.deleted.set(true);
-        self.durable.borrow_mut().cancel_all();
-        self.committed.borrow_mut().cancel_all();
+    /// acks=all waits for other brokers, not for this one's disk alone.
+    pub fn needs_others(&self) -> bool {
+        self.role.borrow().needs_others()
+    }
+
+    /// The replica is no longer here: answers all who wait, with `error` whoever wrote.
+    pub fn mark_removed(&self, error: ResponseError) {
+        self.removed.set(Some(error));
+        self.cancel_writes();
         self.watchers.borrow_mut().fire_all();
     }
 
-    pub fn is_deleted(&self) -> bool {
-        self.deleted.get()
+    pub fn is_removed(&self) -> bool {
+        self.removed.get().is_some()
     }
 }

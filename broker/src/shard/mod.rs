@@ -3,6 +3,7 @@
 //! Everything here is used by one thread alone. Other threads reach a shard through its inbox only
 //! ([`message::ShardMessage`]). What lives where is decided by [`placement::owner_of`], which every shard computes alike.
 
+pub mod assignment;
 pub mod budget;
 pub mod event;
 mod inbox;
@@ -11,10 +12,12 @@ pub mod placement;
 pub mod queues;
 mod reconcile;
 pub mod run;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +43,7 @@ use crate::storage::Wal;
 use budget::ByteBudget;
 use message::ShardMessage;
 use queues::TaskQueues;
+use reconcile::Offline;
 use run::ShardEvent;
 use tokio::sync::mpsc;
 
@@ -57,8 +61,8 @@ pub struct Shard {
     /// Kafka's settings for this broker as the image has them.
     broker_config: RefCell<Rc<BrokerConfig>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
-    /// Partitions whose log could not be opened for a reason that may pass.
-    offline: RefCell<HashSet<PartitionKey>>,
+    /// Partitions that should be here and whose log could not be opened.
+    offline: RefCell<HashMap<PartitionKey, Offline>>,
     fetch_sessions: RefCell<SessionCache>,
     /// Fetches that sleep; fired at shutdown.
     parked_fetches: RefCell<Watchers>,
@@ -157,20 +161,8 @@ impl Shard {
 
     /// A partition of this shard, or the error that a client gets who asks for it.
     pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, ResponseError> {
-        match self.partitions.borrow().get(&key) {
-            Some(partition) => Ok(partition.clone()),
-            None if self
-                .image
-                .borrow()
-                .topic_by_id(key.topic_id)
-                .and_then(|t| t.partition(key.partition))
-                .is_some() =>
-            {
-                // Known to the cluster, but its log could not be opened.
-                Err(ResponseError::KafkaStorageError)
-            }
-            None => Err(ResponseError::UnknownTopicOrPartition),
-        }
+        let partition = self.partitions.borrow().get(&key).cloned();
+        partition.ok_or_else(|| assignment::not_open(&self.image.borrow(), self.broker, key))
     }
 
     /// All partitions of this shard.

@@ -1,5 +1,6 @@
-//! Making the shard's partitions what the metadata says.
+//! Making the shard's partitions what the metadata says: which are open here, and in what role.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,15 +10,18 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use futures_util::stream;
 use glommio::timer::Timer;
+use kafka_protocol::ResponseError;
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
-use protocol::PartitionId;
+use protocol::TopicId;
 use wal::OpenError;
 use wal::log::{Log, LogIdentity};
 
 use super::Shard;
+use super::assignment::{Wanted, all_here, replaced, touched, wanted};
 use super::message::ShardCommand;
 use crate::handlers::topic_access::OFFSETS_TOPIC;
+use crate::orphans;
 use crate::partition::{Partition, PartitionKey};
 use crate::storage;
 
@@ -26,16 +30,23 @@ pub(super) const OPEN_CONCURRENCY: usize = 32;
 /// Pause before partitions that could not be opened are tried again.
 const OFFLINE_RETRY: Duration = Duration::from_secs(5);
 
+/// Why a partition that should be here is not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offline {
+    /// For want of space, descriptors and the like, or because another topic's files are yet to go: tried again.
+    MayPass,
+    /// Its log is damaged.
+    Refused,
+}
+
 impl Shard {
     /// Opens every partition of the image that this shard owns; returns how many could not be.
     pub(super) async fn open_all_partitions(self: &Rc<Self>) -> usize {
         let image = self.image();
-        let owned: Vec<PartitionKey> = image
-            .topics()
-            .flat_map(|topic| topic.partitions().map(|(partition, _)| PartitionKey { topic_id: topic.id, partition }))
-            .filter(|key| self.owner_of(*key) == self.index)
-            .collect();
-        self.open_partitions(&image, owned).await
+        let owned = all_here(&image, self.broker).filter(|key| self.owner_of(*key) == self.index).collect();
+        let offline = self.open_partitions(&image, owned).await;
+        self.groups.loaded().await;
+        offline
     }
 
     /// Opens partitions, several at once; returns how many could not be.
@@ -44,22 +55,23 @@ impl Shard {
         opened.filter(|opened| std::future::ready(!opened)).count().await
     }
 
-    /// Tries again to open what could not be opened for want of space, descriptors and the like.
+    /// Tries again to open what could not be opened for a reason that may have passed.
     async fn retry_offline(self: &Rc<Self>) {
         let image = self.image();
-        let keys: Vec<PartitionKey> = self.offline.take().into_iter().collect();
-        let still_there = keys.into_iter().filter(|key| {
-            let topic = image.topic_by_id(key.topic_id);
-            topic.is_some_and(|topic| topic.partition(key.partition).is_some())
-        });
-        self.open_partitions(&image, still_there.collect()).await;
+        let may_pass = |(key, why): (&PartitionKey, &Offline)| (*why == Offline::MayPass).then_some(*key);
+        let keys: Vec<PartitionKey> = self.offline.borrow().iter().filter_map(may_pass).collect();
+        self.open_partitions(&image, keys).await;
+    }
+
+    fn may_come_online(&self) -> bool {
+        self.offline.borrow().values().any(|why| *why == Offline::MayPass)
     }
 
     /// Applies the metadata core's commands in order, one after the other.
     pub(super) async fn serve_commands(self: Rc<Self>, commands: Receiver<ShardCommand>) {
         loop {
             let retry = async {
-                if self.offline.borrow().is_empty() {
+                if !self.may_come_online() {
                     return std::future::pending().await;
                 }
                 Timer::new(OFFLINE_RETRY).await;
@@ -76,25 +88,31 @@ impl Shard {
         }
     }
 
+    /// What is wanted is read from the image, which is how all deltas end: one delta may take back what another did.
     async fn apply(self: &Rc<Self>, image: &MetadataImage, deltas: &[MetadataDelta]) {
-        // Partitions are opened before requests can name them, and closed after.
-        let assigned = deltas.iter().filter_map(|delta| match delta {
-            MetadataDelta::PartitionChanged { topic_id, partition, .. } => {
-                Some(PartitionKey { topic_id: *topic_id, partition: *partition })
+        // The directory of a new topic may still have a deleted one's files in it.
+        let replaced = replaced(image, deltas);
+        for delta in deltas {
+            if let MetadataDelta::TopicDeleted { topic_id, topic, .. } = delta
+                && replaced.contains(topic_id)
+            {
+                self.delete_topic(*topic_id, topic).await;
             }
-            _ => None,
-        });
-        let new: Vec<PartitionKey> = assigned
-            .filter(|key| self.owner_of(*key) == self.index && !self.partitions.borrow().contains_key(key))
-            .collect();
+        }
+        // Partitions are opened before requests can name them, and closed after.
+        let touched: BTreeSet<PartitionKey> =
+            touched(deltas).into_iter().filter(|key| self.owner_of(*key) == self.index).collect();
+        let is_new = |key: &&PartitionKey| !self.partitions.borrow().contains_key(key);
+        let new: Vec<PartitionKey> = touched.iter().filter(is_new).copied().collect();
         self.open_partitions(image, new).await;
         *self.image.borrow_mut() = image.clone();
+        for key in touched {
+            self.assign(image, key).await;
+        }
         for delta in deltas {
             match delta {
-                MetadataDelta::TopicDeleted { topic_id, topic, partition_count } => {
-                    self.groups.topic_deleted(topic, *topic_id);
-                    self.delete_partitions(*topic_id).await;
-                    self.delete_offline(*topic_id, topic, *partition_count);
+                MetadataDelta::TopicDeleted { topic_id, topic, .. } if !replaced.contains(topic_id) => {
+                    self.delete_topic(*topic_id, topic).await;
                 }
                 MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure(image, Some(*topic_id)),
                 MetadataDelta::BrokerConfigChanged { .. } => {
@@ -104,34 +122,77 @@ impl Shard {
                 }
                 MetadataDelta::TopicCreated { .. }
                 | MetadataDelta::PartitionChanged { .. }
+                | MetadataDelta::TopicDeleted { .. }
                 | MetadataDelta::BrokerChanged(_)
                 | MetadataDelta::BrokerRemoved(_) => {}
             }
         }
     }
 
+    /// Gives a partition its role, or lets it go if it is no longer here.
+    async fn assign(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
+        match wanted(image, self.broker, key) {
+            Wanted::Here(assignment) => {
+                let partition = self.partitions.borrow().get(&key).cloned();
+                if let Some(partition) = partition {
+                    partition.apply_assignment(assignment);
+                    self.follow_leadership(&partition);
+                }
+            }
+            Wanted::Elsewhere => {
+                let removed = self.partitions.borrow_mut().remove(&key);
+                match removed {
+                    Some(partition) => {
+                        tracing::info!(topic = %partition.topic, partition = %key.partition,
+                            "partition is no longer assigned to this broker: its files are removed");
+                        self.remove_partition(partition, ResponseError::NotLeaderOrFollower).await;
+                    }
+                    None => {
+                        if let Some(topic) = image.topic_by_id(key.topic_id) {
+                            self.remove_offline(key, &topic.name);
+                        }
+                    }
+                }
+            }
+            // Deleted later in the same change.
+            Wanted::Nowhere => {}
+        }
+    }
+
+    /// Groups are coordinated where their partition is led.
+    fn follow_leadership(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if &*partition.topic == OFFSETS_TOPIC {
+            self.groups.follow_leadership(self, partition);
+        }
+    }
+
     /// Returns whether the partition is now served.
     async fn open_partition(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) -> bool {
         let Some(topic) = image.topic_by_id(key.topic_id) else { return false };
-        let Some(assignment) = topic.partition(key.partition) else { return false };
+        let Wanted::Here(assignment) = wanted(image, self.broker, key) else { return false };
         let config = Rc::new(image.topic_config(&topic.name, &self.broker_config()));
         let identity = LogIdentity { topic_id: key.topic_id, partition: key.partition };
-        let dir = self.wal.root().join(format!("{}-{}", topic.name, key.partition));
+        let dir = self.wal.root().join(orphans::directory_name(&topic.name, key.partition));
         let opened = Log::open(&self.wal, &dir, identity, storage::log_config(&config), crate::clock::now_ms()).await;
         match opened {
             Ok((log, report)) => {
                 storage::log_recovery(&topic.name, key.partition, &report);
-                let partition = Partition::lead(key, Rc::from(&*topic.name), log, config, self.broker, assignment);
+                self.offline.borrow_mut().remove(&key);
+                let partition = Partition::new(key, Rc::from(&*topic.name), log, config, self.broker, assignment);
                 self.partitions.borrow_mut().insert(key, partition.clone());
-                if &*topic.name == OFFSETS_TOPIC {
-                    self.groups.start(self, partition).await;
-                }
+                self.follow_leadership(&partition);
                 true
             }
             Err(error) => {
-                if matches!(error, OpenError::Io(_)) {
-                    self.offline.borrow_mut().insert(key);
-                }
+                let why = match &error {
+                    OpenError::Io(_) => Offline::MayPass,
+                    // Of a deleted topic, whose partition another shard owns and is about to remove.
+                    OpenError::Identity { found, .. } if image.topic_by_id(found.topic_id).is_none() => {
+                        Offline::MayPass
+                    }
+                    _ => Offline::Refused,
+                };
+                self.offline.borrow_mut().insert(key, why);
                 tracing::error!(topic = %topic.name, partition = %key.partition, %error,
                     "partition is offline: its log cannot be opened");
                 false
@@ -139,41 +200,56 @@ impl Shard {
         }
     }
 
-    async fn delete_partitions(self: &Rc<Self>, topic_id: protocol::TopicId) {
+    async fn delete_topic(self: &Rc<Self>, topic_id: TopicId, topic: &str) {
+        self.groups.topic_deleted(topic, topic_id);
+        let of_topic = |key: &&PartitionKey| key.topic_id == topic_id;
         let gone: Vec<Rc<Partition>> = {
             let mut partitions = self.partitions.borrow_mut();
-            let keys: Vec<PartitionKey> = partitions.keys().filter(|key| key.topic_id == topic_id).copied().collect();
+            let keys: Vec<PartitionKey> = partitions.keys().filter(of_topic).copied().collect();
             keys.iter().filter_map(|key| partitions.remove(key)).collect()
         };
         for partition in gone {
-            partition.mark_deleted();
-            if let Err(error) = partition.log.delete().await {
-                tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error,
-                    "files of a deleted partition could not be removed; the next start tries again");
-            }
+            self.remove_partition(partition, ResponseError::UnknownTopicOrPartition).await;
+        }
+        let offline: Vec<PartitionKey> = self.offline.borrow().keys().filter(of_topic).copied().collect();
+        for key in offline {
+            self.remove_offline(key, topic);
         }
     }
 
-    /// Removes the directories of a deleted topic's partitions that were never opened: a damaged log goes with its topic.
-    fn delete_offline(&self, topic_id: protocol::TopicId, topic: &str, partition_count: i32) {
-        for partition in (0..partition_count).map(PartitionId) {
-            let key = PartitionKey { topic_id, partition };
-            self.offline.borrow_mut().remove(&key);
-            let dir = self.wal.root().join(format!("{topic}-{partition}"));
-            if self.owner_of(key) != self.index || !dir.exists() {
-                continue;
-            }
-            match std::fs::remove_dir_all(&dir) {
-                Ok(()) => {
-                    tracing::warn!(topic, %partition, "files of a partition that was offline removed with its topic")
-                }
-                Err(error) => tracing::error!(topic, %partition, %error,
-                    "files of a deleted partition could not be removed; the next start tries again"),
-            }
+    /// Closes a partition that was taken out of the shard, and removes its files. Whoever wrote and waits is told `error`.
+    async fn remove_partition(self: &Rc<Self>, partition: Rc<Partition>, error: ResponseError) {
+        partition.mark_removed(error);
+        self.follow_leadership(&partition);
+        if let Err(error) = partition.log.delete().await {
+            tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error,
+                "files of a partition that is gone could not be removed; the next start tries again");
         }
     }
 
-    fn reconfigure(self: &Rc<Self>, image: &MetadataImage, only: Option<protocol::TopicId>) {
+    /// Removes the directory of a partition that was never opened: a damaged log goes with its partition.
+    fn remove_offline(&self, key: PartitionKey, topic: &str) {
+        let Some(why) = self.offline.borrow_mut().remove(&key) else { return };
+        let PartitionKey { topic_id, partition } = key;
+        let dir = self.wal.root().join(orphans::directory_name(topic, partition));
+        let is_its_own = match wal::read_identity(&dir) {
+            // Another topic may have the name by now.
+            Ok(Some(identity)) => identity == LogIdentity { topic_id, partition },
+            Ok(None) | Err(_) => why == Offline::Refused && dir.exists(),
+        };
+        if !is_its_own {
+            return;
+        }
+        match orphans::remove_directory(&dir) {
+            Ok(()) => {
+                tracing::warn!(topic, %partition, "files of a partition that was offline and is gone were removed")
+            }
+            Err(error) => tracing::error!(topic, %partition, %error,
+                "files of a partition that is gone could not be removed; the next start tries again"),
+        }
+    }
+
+    fn reconfigure(self: &Rc<Self>, image: &MetadataImage, only: Option<TopicId>) {
         for partition in self.partitions() {
             if only.is_some_and(|id| id != partition.key.topic_id) {
                 continue;

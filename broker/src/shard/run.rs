@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use wal::journal::JournalPlace;
 use wal::shard::ShardWal;
 
 use super::Shard;
+use super::assignment::{Wanted, wanted};
 use super::budget::ByteBudget;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
@@ -31,6 +32,7 @@ use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
+use crate::orphans;
 use crate::settings::Settings;
 use crate::storage;
 
@@ -175,6 +177,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         }
     });
 
+    shard.remove_unassigned(&spec.data_dir).map_err(|e| e.to_string())?;
     let recovery = Instant::now();
     let offline = shard.open_all_partitions().await;
     let partitions = shard.partitions.borrow().len();
@@ -213,6 +216,14 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
 }
 
 impl Shard {
+    /// Removes what a crash left of partitions that are no longer assigned to this broker and would be this shard's.
+    fn remove_unassigned(&self, data_dir: &Path) -> io::Result<usize> {
+        let image = self.image();
+        orphans::remove_unassigned(data_dir, &image, |key| {
+            self.owner_of(key) == self.index && wanted(&image, self.broker, key) == Wanted::Elsewhere
+        })
+    }
+
     /// Lets what is under way finish, and reports when all connections are closed.
     pub(super) async fn drain(self: Rc<Self>) {
         self.begin_stop();
@@ -261,7 +272,7 @@ impl Shard {
             let interval_ms = self.broker_config().log_retention_check_interval_ms;
             Timer::new(Duration::from_millis(interval_ms.max(1) as u64)).await;
             for partition in self.partitions() {
-                if self.is_stopping() || partition.is_deleted() {
+                if self.is_stopping() || partition.is_removed() {
                     continue;
                 }
                 let now_ms = crate::clock::now_ms();

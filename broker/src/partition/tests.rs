@@ -1,0 +1,183 @@
+//! Changes of role on a real log: who waits is answered, and nothing is acknowledged that must not be.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use glommio::LocalExecutor;
+use kafka_protocol::ResponseError;
+use metadata::config::{BrokerConfig, ConfigLayers};
+use metadata::image::PartitionImage;
+use protocol::records::BatchBuilder;
+use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
+use wal::log::{Log, LogIdentity};
+use wal::shard::{ShardWal, ShardWalConfig};
+
+use super::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
+use crate::clock::now_ms;
+use crate::purgatory::Watch;
+
+const HERE: i32 = 1;
+const OTHER: i32 = 2;
+
+/// What the metadata says: replicas here and on the other broker.
+pub fn assignment(leader: Option<i32>, epoch: i32, isr: &[i32]) -> PartitionImage {
+    PartitionImage {
+        replicas: [BrokerId(HERE), BrokerId(OTHER)].into(),
+        isr: isr.iter().map(|id| BrokerId(*id)).collect(),
+        leader: leader.map(BrokerId),
+        leader_epoch: LeaderEpoch(epoch),
+        partition_epoch: epoch,
+    }
+}
+
+/// Leader at epoch 1, with these brokers in sync.
+pub fn leading(isr: &[i32]) -> PartitionImage {
+    assignment(Some(HERE), 1, isr)
+}
+
+/// Runs `test` with an empty partition in a directory of its own.
+pub fn with_partition<F: Future<Output = ()>>(assignment: PartitionImage, test: impl FnOnce(Rc<Partition>) -> F) {
+    // Beside the test's program, because the files are opened with O_DIRECT and a temporary directory may be in memory.
+    let program = std::env::current_exe().unwrap();
+    let root = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    LocalExecutor::default().run(async {
+        let storage = crate::storage::open(root.path()).await.unwrap();
+        let wal = ShardWal::new(storage, root.path().to_owned(), ShardWalConfig::default());
+        let (commits, background) = (wal.clone(), wal.clone());
+        let commits = glommio::spawn_local(async move { commits.run_commits().await }).detach();
+        let background = glommio::spawn_local(async move { background.run_background().await }).detach();
+        let key = PartitionKey { topic_id: TopicId(uuid::Uuid::from_u128(7)), partition: PartitionId(0) };
+        let identity = LogIdentity { topic_id: key.topic_id, partition: key.partition };
+        let config = Rc::new(BrokerConfig::resolve(&ConfigLayers::default()).topic_defaults);
+        let dir = root.path().join("orders-0");
+        let opened = Log::open(&wal, &dir, identity, crate::storage::log_config(&config), now_ms()).await;
+        let partition = Partition::new(key, "orders".into(), opened.unwrap().0, config, BrokerId(HERE), &assignment);
+        test(partition).await;
+        wal.stop();
+        commits.await.unwrap().unwrap();
+        background.await.unwrap().unwrap();
+    });
+}
+
+pub fn begin_append(partition: &Rc<Partition>) -> Appending {
+    let mut builder = BatchBuilder::new();
+    builder.append(now_ms(), None, Some(b"value"), &[]);
+    let batch = Bytes::from(builder.build());
+    let mut budget = walk_budget(batch.len());
+    partition.append(batch, false, 13, now_ms(), &mut budget)
+}
+
+pub async fn append(partition: &Rc<Partition>) -> Result<AppendAck, Refused> {
+    match begin_append(partition) {
+        Appending::Done(result) => result,
+        Appending::Queued(receiver) => receiver.await.expect("the queue is drained"),
+    }
+}
+
+fn error(result: Result<AppendAck, Refused>) -> Option<ResponseError> {
+    result.err().map(|refused| refused.error)
+}
+
+#[test]
+fn a_follower_takes_nothing_and_answers_nothing() {
+    with_partition(assignment(Some(OTHER), 4, &[HERE, OTHER]), |partition| async move {
+        let not_leader = ResponseError::NotLeaderOrFollower;
+        assert_eq!(error(append(&partition).await), Some(not_leader));
+        assert_eq!(partition.check_leader(LeaderEpoch::UNKNOWN), Err(not_leader));
+        assert_eq!(partition.check_leader(LeaderEpoch(4)), Err(not_leader));
+        assert_eq!(partition.check_leader(LeaderEpoch(3)), Err(ResponseError::FencedLeaderEpoch));
+        assert_eq!(partition.check_leader(LeaderEpoch(5)), Err(ResponseError::UnknownLeaderEpoch));
+        assert_eq!(partition.log.log_end_offset(), Offset(0));
+        partition.apply_assignment(&assignment(Some(HERE), 5, &[HERE]));
+        assert_eq!(partition.check_leader(LeaderEpoch(5)), Ok(()));
+        assert_eq!(append(&partition).await.unwrap().end, Offset(1));
+        assert_eq!(partition.log.latest_epoch(), Some(LeaderEpoch(5)));
+    });
+}
+
+#[test]
+fn who_waits_is_answered_when_the_leadership_goes() {
+    with_partition(leading(&[HERE, OTHER]), |partition| async move {
+        let ack = append(&partition).await.unwrap();
+        partition.log.wait_ackable(ack.end).await.unwrap();
+        assert_eq!(partition.high_watermark(), Offset(0), "the other has not said anything");
+        let mut produce = partition.wait_for(Acks::All, &ack).expect("not committed");
+        let fetch = Watch::new();
+        partition.watchers().borrow_mut().add(&fetch);
+        assert!((&mut produce).now_or_never().is_none());
+        partition.apply_assignment(&assignment(Some(OTHER), 2, &[HERE, OTHER]));
+        assert!(produce.now_or_never().is_some_and(|wait| wait.is_err()));
+        assert!(fetch.fired().now_or_never().is_some());
+    });
+}
+
+#[test]
+fn what_was_appended_in_another_term_is_never_acknowledged() {
+    with_partition(leading(&[HERE]), |partition| async move {
+        let ack = append(&partition).await.unwrap();
+        let later = append(&partition).await.unwrap();
+        partition.log.wait_ackable(later.end).await.unwrap();
+        assert!(partition.wait_for(Acks::All, &ack).is_none(), "committed");
+        partition.apply_assignment(&assignment(None, 2, &[HERE]));
+        for assignment in [assignment(None, 3, &[HERE]), assignment(Some(HERE), 4, &[HERE])] {
+            partition.apply_assignment(&assignment);
+            for acks in [Acks::Leader, Acks::All] {
+                let wait = partition.wait_for(acks, &ack).expect("refused");
+                assert!(wait.now_or_never().is_some_and(|wait| wait.is_err()), "{acks:?} {assignment:?}");
+            }
+            assert_eq!(partition.high_watermark(), Offset(2), "it never goes back");
+        }
+    });
+}
+
+#[test]
+fn appends_that_wait_for_room_are_refused() {
+    with_partition(leading(&[HERE]), |partition| async move {
+        // A new log has no room reserved: the first waits for it, and the second behind the first.
+        let queued: Vec<Appending> = (0..2).map(|_| begin_append(&partition)).collect();
+        glommio::executor().yield_task_queue_now().await;
+        partition.apply_assignment(&assignment(Some(OTHER), 2, &[HERE, OTHER]));
+        // The leadership comes back before the room does.
+        partition.apply_assignment(&assignment(Some(HERE), 3, &[HERE]));
+        for append in queued {
+            let Appending::Queued(receiver) = append else { panic!("there was room") };
+            assert_eq!(error(receiver.await.unwrap()), Some(ResponseError::NotLeaderOrFollower));
+        }
+        assert_eq!(partition.log.log_end_offset(), Offset(0));
+        assert_eq!(append(&partition).await.unwrap().end, Offset(1), "the queue goes on");
+    });
+}
+
+#[test]
+fn an_isr_that_grows_makes_waits_look_again() {
+    with_partition(leading(&[HERE]), |partition| async move {
+        append(&partition).await.unwrap();
+        let Appending::Done(Ok(ack)) = begin_append(&partition) else { panic!("there is room now") };
+        let wait = partition.wait_for(Acks::All, &ack).expect("not durable yet");
+        partition.apply_assignment(&assignment(Some(HERE), 2, &[HERE, OTHER]));
+        assert_eq!(wait.now_or_never(), Some(Ok(())));
+        assert!(partition.needs_others() && partition.wait_for(Acks::All, &ack).is_some());
+        partition.log.wait_ackable(ack.end).await.unwrap();
+        let wait = partition.wait_for(Acks::All, &ack).expect("not committed");
+        partition.apply_assignment(&assignment(Some(HERE), 3, &[HERE]));
+        assert_eq!(wait.now_or_never(), Some(Ok(())), "the other left the ISR");
+        assert!(partition.wait_for(Acks::All, &ack).is_none());
+    });
+}
+
+#[test]
+fn a_replica_that_was_taken_away_says_why() {
+    for why in [ResponseError::NotLeaderOrFollower, ResponseError::UnknownTopicOrPartition] {
+        with_partition(leading(&[HERE, OTHER]), |partition| async move {
+            let ack = append(&partition).await.unwrap();
+            let wait = partition.wait_for(Acks::All, &ack).expect("not committed");
+            partition.mark_removed(why);
+            assert!(wait.now_or_never().is_some_and(|wait| wait.is_err()));
+            assert_eq!(error(append(&partition).await), Some(why));
+            assert_eq!(partition.check_leader(LeaderEpoch::UNKNOWN), Err(why));
+            assert!(partition.wait_for(Acks::Leader, &ack).is_some());
+        });
+    }
+}
