@@ -1,0 +1,338 @@
+//! The coordinator of one `__consumer_offsets` partition: loading, requests, effects, deadlines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
+use kafka_protocol::ResponseError;
+use metadata::image::MetadataImage;
+use protocol::records::BatchBuilder;
+use protocol::{Offset, PartitionId, TopicId};
+use uuid::Uuid;
+
+use super::load::load;
+use crate::clock::now_ms;
+use crate::groups::{
+    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken,
+    StoreFailure, StoreId, StoreOutcome, StoredRecord,
+};
+use crate::partition::{Acks, AppendAck, Appending, Partition, Refused, Term, walk_budget};
+use crate::shard::Shard;
+use crate::shard::event::LocalEvent;
+
+/// Produce version that our own appends are checked as.
+const PRODUCE_VERSION: i16 = 13;
+/// Records of one store are split into batches of about this size.
+const STORE_BATCH_BYTES: usize = 256 * 1024;
+
+/// How far a coordinator has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Other replicas have yet to get what the log has: nothing may be answered from what is not committed.
+    AwaitsCommit,
+    Loads,
+    Serves,
+    /// Its partition could not be read.
+    Failed,
+    Ended,
+}
+
+/// The coordinator of one partition, for one term of its leadership.
+pub(super) struct Coordinator {
+    partition: Rc<Partition>,
+    term: Term,
+    phase: Cell<Phase>,
+    /// Topics that were deleted before the offsets committed for them were loaded.
+    deleted_topics: RefCell<Vec<(String, TopicId)>>,
+    state: RefCell<GroupCoordinator>,
+    waiting: RefCell<HashMap<RequestToken, oneshot::Sender<GroupReply>>>,
+    next_token: Cell<u64>,
+    /// The coordinator's clock never goes back, whatever the system's does.
+    last_now_ms: Cell<i64>,
+    /// Set when deadlines may have changed.
+    rescheduled: LocalEvent,
+    stores: async_channel::Sender<RunningStore>,
+    store_queue: async_channel::Receiver<RunningStore>,
+}
+
+/// A store on its way to being committed.
+struct RunningStore {
+    id: StoreId,
+    batches: Vec<Appending>,
+}
+
+/// What the coordinator may ask of the world.
+struct World {
+    image: MetadataImage,
+}
+
+impl Environment for World {
+    fn member_uuid(&mut self) -> Uuid {
+        Uuid::new_v4()
+    }
+
+    fn topic_id(&self, topic: &str, partition: i32) -> Option<TopicId> {
+        let topic = self.image.topic(topic)?;
+        topic.partition(PartitionId(partition)).map(|_| topic.id)
+    }
+}
+
+impl Coordinator {
+    /// A coordinator that does nothing yet.
+    pub(super) fn new(partition: Rc<Partition>, term: Term, config: GroupConfig) -> Rc<Coordinator> {
+        let (stores, store_queue) = async_channel::unbounded();
+        Rc::new(Coordinator {
+            partition,
+            term,
+            phase: Cell::new(Phase::Loads),
+            deleted_topics: RefCell::default(),
+            state: RefCell::new(GroupCoordinator::new(config)),
+            waiting: RefCell::default(),
+            next_token: Cell::new(0),
+            last_now_ms: Cell::new(0),
+            rescheduled: LocalEvent::default(),
+            stores,
+            store_queue,
+        })
+    }
+
+    /// Loads what the log has now, then serves. What is appended from now on is this coordinator's own.
+    pub(super) fn start(self: Rc<Self>, shard: &Rc<Shard>) {
+        let end = self.partition.log.log_end_offset();
+        if self.partition.log.log_start_offset() == end {
+            return self.serve(shard);
+        }
+        if self.partition.high_watermark() < end {
+            self.phase.set(Phase::AwaitsCommit);
+        }
+        let shard_too = shard.clone();
+        shard.queues().spawn_control(async move { self.load_and_serve(&shard_too, end).await });
+    }
+
+    pub(super) fn partition(&self) -> &Rc<Partition> {
+        &self.partition
+    }
+
+    pub(super) fn term(&self) -> Term {
+        self.term
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Replays the log up to `end` once that is committed.
+    async fn load_and_serve(self: Rc<Self>, shard: &Rc<Shard>, end: Offset) {
+        while let Some(wait) = self.partition.wait_committed(end, self.term) {
+            // A wait that was cancelled is begun anew as long as this is the leader.
+            let _ = wait.await;
+            if self.phase.get() == Phase::Ended || self.partition.term() != Some(self.term) {
+                return;
+            }
+        }
+        self.phase.set(Phase::Loads);
+        let mut state = GroupCoordinator::new(shard.groups().config.clone());
+        let loaded = load(&self.partition, end, &mut state).await;
+        if self.phase.get() == Phase::Ended {
+            return;
+        }
+        match loaded {
+            Ok(()) => {
+                *self.state.borrow_mut() = state;
+                self.clone().serve(shard);
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.partition.key.partition, %error,
+                    "group coordinator not started: its partition cannot be read");
+                self.phase.set(Phase::Failed);
+            }
+        }
+        shard.groups().loaded.notify();
+    }
+
+    fn serve(self: Rc<Self>, shard: &Rc<Shard>) {
+        self.phase.set(Phase::Serves);
+        let effects = self.state.borrow_mut().activate(self.now_ms());
+        self.carry_out(effects);
+        for (topic, topic_id) in self.deleted_topics.take() {
+            self.topic_deleted(&topic, topic_id);
+        }
+        shard.queues().spawn_control(self.clone().report_stores(self.store_queue.clone()));
+        shard.queues().spawn_control(self.keep_deadlines());
+    }
+
+    pub(super) fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
+        match self.phase.get() {
+            Phase::Serves => {
+                let effects = self.state.borrow_mut().topic_deleted(topic, topic_id);
+                self.carry_out(effects);
+            }
+            Phase::AwaitsCommit | Phase::Loads => {
+                self.deleted_topics.borrow_mut().push((topic.to_owned(), topic_id));
+            }
+            Phase::Failed | Phase::Ended => {}
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        let now = now_ms().max(self.last_now_ms.get());
+        self.last_now_ms.set(now);
+        now
+    }
+
+    pub(super) fn handle(
+        &self,
+        shard: &Rc<Shard>,
+        request: GroupRequest,
+        context: &RequestContext,
+        answer: oneshot::Sender<GroupReply>,
+    ) {
+        let token = RequestToken(self.next_token.get());
+        self.next_token.set(token.0 + 1);
+        self.waiting.borrow_mut().insert(token, answer);
+        let mut world = World { image: shard.image() };
+        let effects = self.state.borrow_mut().handle(self.now_ms(), token, context, request, &mut world);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&self, effects: Vec<GroupEffect>) {
+        for effect in effects {
+            match effect {
+                GroupEffect::Reply { token, reply } => {
+                    if let Some(answer) = self.waiting.borrow_mut().remove(&token) {
+                        // The client may have gone.
+                        let _ = answer.send(reply);
+                    }
+                }
+                GroupEffect::Store { store, records } => {
+                    let running = self.append(store, &records);
+                    // Fails only once the coordinator has ended, and then nobody waits.
+                    let _ = self.stores.try_send(running);
+                }
+            }
+        }
+        self.rescheduled.notify();
+    }
+
+    /// Appends the records at once, so that stores reach the log in the order they were issued.
+    fn append(&self, id: StoreId, records: &[StoredRecord]) -> RunningStore {
+        let now_ms = self.now_ms();
+        let mut running = RunningStore { id, batches: Vec::new() };
+        if self.partition.is_under_min_isr() {
+            let message = "fewer replicas are in sync than min.insync.replicas";
+            let refused = Refused::new(ResponseError::NotEnoughReplicas, message);
+            running.batches.push(Appending::Done(Err(refused)));
+            return running;
+        }
+        let mut builder = BatchBuilder::new();
+        for (at, record) in records.iter().enumerate() {
+            builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);
+            if builder.size_bytes() < STORE_BATCH_BYTES && at + 1 < records.len() {
+                continue;
+            }
+            let batch = Bytes::from(std::mem::take(&mut builder).build());
+            let mut budget = walk_budget(batch.len());
+            running.batches.push(self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget));
+        }
+        running
+    }
+
+    /// Reports stores as they end, in order.
+    async fn report_stores(self: Rc<Self>, queue: async_channel::Receiver<RunningStore>) {
+        while let Ok(store) = queue.recv().await {
+            let id = store.id;
+            let outcome = match self.committed(store).await {
+                Ok(()) => StoreOutcome::Durable,
+                Err(failure) => StoreOutcome::Failed(failure),
+            };
+            let effects = self.state.borrow_mut().stored(self.now_ms(), id, outcome);
+            self.carry_out(effects);
+        }
+    }
+
+    async fn committed(&self, store: RunningStore) -> Result<(), StoreFailure> {
+        let mut outcome = Ok(());
+        for batch in store.batches {
+            let appended = match batch {
+                Appending::Done(appended) => appended,
+                Appending::Queued(receiver) => match receiver.await {
+                    Ok(appended) => appended,
+                    Err(oneshot::Canceled) => return Err(StoreFailure::Unavailable),
+                },
+            };
+            match appended {
+                Ok(ack) => {
+                    while let Some(wait) = self.partition.wait_for(Acks::All, &ack) {
+                        if wait.await.is_err() {
+                            return Err(self.abandoned(&ack));
+                        }
+                    }
+                    self.partition.assert_may_acknowledge(ack.end);
+                }
+                Err(refused) => {
+                    tracing::warn!(error = %refused.message, "group records were not stored");
+                    outcome = Err(match refused.error {
+                        ResponseError::MessageTooLarge => StoreFailure::TooLarge,
+                        ResponseError::KafkaStorageError | ResponseError::NotLeaderOrFollower => {
+                            StoreFailure::NotLeader
+                        }
+                        _ => StoreFailure::Unavailable,
+                    });
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Why a wait ended before its batch was committed.
+    fn abandoned(&self, ack: &AppendAck) -> StoreFailure {
+        if self.partition.term() == Some(ack.term) { StoreFailure::Unavailable } else { StoreFailure::NotLeader }
+    }
+
+    /// Ticks the coordinator when something is due.
+    async fn keep_deadlines(self: Rc<Self>) {
+        while self.phase.get() != Phase::Ended {
+            let deadline = self.state.borrow().next_deadline_ms();
+            let changed = self.rescheduled.listen();
+            match deadline {
+                None => changed.await,
+                Some(deadline) => {
+                    let wait = u64::try_from(deadline - self.now_ms()).unwrap_or(0);
+                    let timer = Timer::new(Duration::from_millis(wait));
+                    match select(pin!(changed), timer).await {
+                        Either::Left(_) => {}
+                        Either::Right(_) => {
+                            self.forget_gone_clients();
+                            let effects = self.state.borrow_mut().tick(self.now_ms());
+                            self.carry_out(effects);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the coordinator of requests whose connection has closed while they waited.
+    fn forget_gone_clients(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        let gone: Vec<RequestToken> =
+            waiting.iter().filter(|(_, answer)| answer.is_canceled()).map(|(token, _)| *token).collect();
+        for token in gone {
+            waiting.remove(&token);
+            self.state.borrow_mut().disconnected(token);
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.phase.set(Phase::Ended);
+        let effects = self.state.borrow_mut().resign();
+        self.carry_out(effects);
+        self.stores.close();
+    }
+}
