@@ -5,7 +5,8 @@
 //! limit when it puts the answer together. When there is too little to answer it leaves a [`Watch`] with every partition
 //! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile.
 
-use std::collections::HashMap;
+mod answer;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +18,10 @@ use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchRequest;
 use metadata::image::{MetadataImage, TopicImage};
-use metadata::record::BrokerRegistration;
-use protocol::error_code;
-use protocol::fetch_response::{FetchPartition, FetchResponse, FetchTopic, NodeEndpoint};
-use protocol::header::RequestHeader;
-use protocol::response::EncodeError;
+use protocol::fetch_response::NodeEndpoint;
 use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::reader::ReadError;
 
-use super::current_leader::NamedLeaders;
 use crate::fetch_session::{
     FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
 };
@@ -35,6 +31,8 @@ use crate::shard::Shard;
 use crate::shard::budget::Held;
 use crate::shard::message::ShardMessage;
 use crate::shard::queues::breathe_after;
+pub use answer::encode;
+use answer::{group_by_topic, name_leaders};
 
 /// First version that names topics by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
@@ -170,29 +168,8 @@ pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> F
     }
     group_by_topic(&mut partitions);
     let node_endpoints =
-        if version >= VERSION_CURRENT_LEADER { name_leaders(shard, &mut partitions) } else { Vec::new() };
+        if version >= VERSION_CURRENT_LEADER { name_leaders(|| shard.image(), &mut partitions) } else { Vec::new() };
     Fetched { error: None, session_id, partitions, node_endpoints, held: Some(held) }
-}
-
-/// Says who leads where this broker does not; gives the leaders' addresses.
-fn name_leaders(shard: &Shard, partitions: &mut [(FetchKey, Outcome)]) -> Vec<NodeEndpoint> {
-    let mut named = NamedLeaders::default();
-    let mut image = None;
-    for (key, outcome) in partitions {
-        if !outcome.error.is_some_and(NamedLeaders::belong_to) {
-            continue;
-        }
-        let image = image.get_or_insert_with(|| shard.image());
-        let state = find_topic(image, &key.topic).ok().and_then(|topic| topic.partition(key.partition));
-        outcome.current_leader = state.map(|state| named.name(image, state));
-    }
-    let endpoint = |broker: Arc<BrokerRegistration>| NodeEndpoint {
-        node: broker.broker,
-        host: broker.host.clone().into(),
-        port: broker.port.into(),
-        rack: broker.rack.clone().map(Into::into),
-    };
-    named.into_brokers().map(endpoint).collect()
 }
 
 fn find_topic<'a>(image: &'a MetadataImage, topic: &TopicRef) -> Result<&'a Arc<TopicImage>, ResponseError> {
@@ -240,50 +217,6 @@ fn session_answer(outcome: &Outcome) -> PartitionAnswer {
         has_records: outcome.bytes > 0,
         has_error: outcome.answers_at_once(),
     }
-}
-
-/// The response nests partitions under topics; a session's order may have torn a topic apart.
-fn group_by_topic(partitions: &mut [(FetchKey, Outcome)]) {
-    let mut first_seen: HashMap<TopicRef, usize> = HashMap::new();
-    for (at, (key, _)) in partitions.iter().enumerate() {
-        if !first_seen.contains_key(&key.topic) {
-            first_seen.insert(key.topic.clone(), at);
-        }
-    }
-    partitions.sort_by_key(|(key, _)| first_seen[&key.topic]);
-}
-
-/// The bytes of the answer, and what they hold of the response budget.
-pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, Option<Held>), EncodeError> {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    let mut current: Option<TopicRef> = None;
-    for (key, outcome) in fetched.partitions {
-        if current.as_ref() != Some(&key.topic) {
-            topics.push(match &key.topic {
-                TopicRef::Id(topic_id) => FetchTopic { topic_id: *topic_id, ..FetchTopic::default() },
-                TopicRef::Name(name) => FetchTopic { name: name.to_string().into(), ..FetchTopic::default() },
-            });
-            current = Some(key.topic);
-        }
-        let topic = topics.last_mut().expect("pushed above");
-        topic.partitions.push(FetchPartition {
-            high_watermark: outcome.high_watermark,
-            last_stable_offset: outcome.high_watermark,
-            log_start_offset: outcome.log_start_offset,
-            diverging_epoch: outcome.diverging,
-            current_leader: outcome.current_leader,
-            records: outcome.records,
-            ..FetchPartition::empty(key.partition, error_code::code(outcome.error))
-        });
-    }
-    let response = FetchResponse {
-        error_code: error_code::code(fetched.error),
-        session_id: fetched.session_id,
-        topics,
-        node_endpoints: fetched.node_endpoints,
-        ..FetchResponse::default()
-    };
-    Ok((response.encode(header.version, header.correlation_id)?, fetched.held))
 }
 
 async fn read_until_enough(

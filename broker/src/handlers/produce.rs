@@ -5,8 +5,10 @@
 //! The future that it returns is the second stage, and many of them wait at once: until the log is as durable as `acks`
 //! asks. Nothing is polled; commits wake it.
 
+mod response;
+
+use std::cell::LazyCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,27 +17,15 @@ use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::ProduceRequest;
-use kafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
-    TopicProduceResponse,
-};
-use kafka_protocol::messages::{BrokerId, TopicName};
-use metadata::image::{MetadataImage, TopicImage};
+use kafka_protocol::messages::produce_response::ProduceResponse;
 use protocol::{LeaderEpoch, PartitionId, TopicId};
 
-use super::current_leader::NamedLeaders;
 use super::topic_access::is_internal;
 use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::partition::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
-
-/// First version with `record_errors` and `error_message` (KIP-467).
-const VERSION_RECORD_ERRORS: i16 = 8;
-/// First version that names the current leader to who asked another broker (KIP-951).
-const VERSION_CURRENT_LEADER: i16 = 10;
-/// First version that names topics by id (KIP-516).
-const VERSION_TOPIC_IDS: i16 = 13;
+use response::{TopicLayout, find_topic, response};
 
 /// The partitions of one Produce request that live on another shard.
 pub struct ProduceForward {
@@ -153,7 +143,7 @@ pub fn dispatch(
                 Some(refused) => Produced::Close { reason: refused.message },
             }
         } else {
-            Produced::Respond(response(&shard, &layout, results, version))
+            Produced::Respond(response(&LazyCell::new(|| shard.image()), &layout, results, version))
         }
     };
     (finished, keeps_frame)
@@ -303,12 +293,6 @@ struct Plan {
     results: Vec<Option<Result<AppendAck, Refused>>>,
 }
 
-struct TopicLayout {
-    name: TopicName,
-    topic_id: TopicId,
-    partitions: Vec<PartitionId>,
-}
-
 impl Plan {
     fn new(
         shard: &Shard,
@@ -362,121 +346,6 @@ impl Plan {
             plan.layout.push(TopicLayout { name: topic.name.clone(), topic_id: TopicId(topic.topic_id), partitions });
         }
         plan
-    }
-}
-
-fn response(
-    shard: &Shard,
-    layout: &[TopicLayout],
-    mut results: impl Iterator<Item = Result<AppendAck, Refused>>,
-    version: i16,
-) -> ProduceResponse {
-    let mut leaders = Leaders { image: None, named: NamedLeaders::default() };
-    let responses = layout
-        .iter()
-        .map(|topic| {
-            let partitions = topic
-                .partitions
-                .iter()
-                .map(|partition| {
-                    let result = results.next().expect("one result a partition");
-                    let error = result.as_ref().err().map(|refused| refused.error);
-                    let response = partition_response(*partition, result, version);
-                    match error {
-                        Some(error) if version >= VERSION_CURRENT_LEADER && NamedLeaders::belong_to(error) => {
-                            leaders.name(shard, topic, *partition, version, response)
-                        }
-                        _ => response,
-                    }
-                })
-                .collect();
-            let response = TopicProduceResponse::default().with_partition_responses(partitions);
-            if version >= VERSION_TOPIC_IDS {
-                response.with_topic_id(topic.topic_id.0)
-            } else {
-                response.with_name(topic.name.clone())
-            }
-        })
-        .collect();
-    let endpoints = leaders.named.into_brokers().map(|broker| {
-        NodeEndpoint::default()
-            .with_node_id(BrokerId(broker.broker.0))
-            .with_host(broker.host.clone().into())
-            .with_port(broker.port.into())
-            .with_rack(broker.rack.clone().map(Into::into))
-    });
-    ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect())
-}
-
-/// The leaders that an answer names; the image is fetched for the first.
-struct Leaders {
-    image: Option<MetadataImage>,
-    named: NamedLeaders,
-}
-
-impl Leaders {
-    fn name(
-        &mut self,
-        shard: &Shard,
-        topic: &TopicLayout,
-        partition: PartitionId,
-        version: i16,
-        response: PartitionProduceResponse,
-    ) -> PartitionProduceResponse {
-        let image = self.image.get_or_insert_with(|| shard.image());
-        let found = find_topic(image, version, &topic.name, topic.topic_id).ok();
-        match found.and_then(|topic| topic.partition(partition)) {
-            None => response,
-            Some(state) => {
-                let (leader, epoch) = self.named.name(image, state);
-                response.with_current_leader(
-                    LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader.0)).with_leader_epoch(epoch.0),
-                )
-            }
-        }
-    }
-}
-
-fn find_topic<'a>(
-    image: &'a MetadataImage,
-    version: i16,
-    name: &TopicName,
-    topic_id: TopicId,
-) -> Result<&'a Arc<TopicImage>, ResponseError> {
-    if version >= VERSION_TOPIC_IDS {
-        image.topic_by_id(topic_id).ok_or(ResponseError::UnknownTopicId)
-    } else {
-        image.topic(name.as_str()).ok_or(ResponseError::UnknownTopicOrPartition)
-    }
-}
-
-fn partition_response(
-    partition: PartitionId,
-    result: Result<AppendAck, Refused>,
-    version: i16,
-) -> PartitionProduceResponse {
-    let response = PartitionProduceResponse::default().with_index(partition.0);
-    match result {
-        Ok(ack) => {
-            let response = response.with_base_offset(ack.base_offset.0).with_log_append_time_ms(ack.log_append_time_ms);
-            if version >= 5 { response.with_log_start_offset(ack.log_start_offset.0) } else { response }
-        }
-        Err(refused) => {
-            let response = response.with_error_code(refused.error.code()).with_base_offset(-1);
-            if version < VERSION_RECORD_ERRORS {
-                return response;
-            }
-            let record_errors = refused
-                .record
-                .map(|index| {
-                    BatchIndexAndErrorMessage::default()
-                        .with_batch_index(index)
-                        .with_batch_index_error_message(Some(refused.message.clone().into()))
-                })
-                .into_iter()
-                .collect();
-            response.with_record_errors(record_errors).with_error_message(Some(refused.message.into()))
-        }
     }
 }
 
