@@ -106,8 +106,14 @@ impl Shard {
         let new: Vec<PartitionKey> = touched.iter().filter(is_new).copied().collect();
         self.open_partitions(image, new).await;
         *self.image.borrow_mut() = image.clone();
+        // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
+        for key in &touched {
+            self.assign_role(image, *key);
+        }
         for key in touched {
-            self.assign(image, key).await;
+            if wanted(image, self.broker, key) == Wanted::Elsewhere {
+                self.let_go(image, key).await;
+            }
         }
         for delta in deltas {
             match delta {
@@ -129,33 +135,25 @@ impl Shard {
         }
     }
 
-    /// Gives a partition its role, or lets it go if it is no longer here.
-    async fn assign(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
-        match wanted(image, self.broker, key) {
-            Wanted::Here(assignment) => {
-                let partition = self.partitions.borrow().get(&key).cloned();
-                if let Some(partition) = partition {
-                    partition.apply_assignment(assignment);
-                    self.follow_leadership(&partition);
-                }
-            }
-            Wanted::Elsewhere => {
-                let removed = self.partitions.borrow_mut().remove(&key);
-                match removed {
-                    Some(partition) => {
-                        tracing::info!(topic = %partition.topic, partition = %key.partition,
-                            "partition is no longer assigned to this broker: its files are removed");
-                        self.remove_partition(partition, ResponseError::NotLeaderOrFollower).await;
-                    }
-                    None => {
-                        if let Some(topic) = image.topic_by_id(key.topic_id) {
-                            self.remove_offline(key, &topic.name);
-                        }
-                    }
-                }
-            }
-            // Deleted later in the same change.
-            Wanted::Nowhere => {}
+    /// Gives an open partition the role that the image has for it.
+    fn assign_role(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
+        let Wanted::Here(assignment) = wanted(image, self.broker, key) else { return };
+        let partition = self.partitions.borrow().get(&key).cloned();
+        if let Some(partition) = partition {
+            partition.apply_assignment(assignment);
+            self.follow_leadership(&partition);
+        }
+    }
+
+    /// Removes a partition that is assigned to other brokers from now on.
+    async fn let_go(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
+        let removed = self.partitions.borrow_mut().remove(&key);
+        if let Some(partition) = removed {
+            tracing::info!(topic = %partition.topic, partition = %key.partition,
+                "partition is no longer assigned to this broker: its files are removed");
+            self.remove_partition(partition, ResponseError::NotLeaderOrFollower).await;
+        } else if let Some(topic) = image.topic_by_id(key.topic_id) {
+            self.remove_offline(key, &topic.name);
         }
     }
 
