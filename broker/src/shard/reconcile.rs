@@ -28,7 +28,7 @@ use crate::storage;
 /// Logs opened or closed at once: enough to keep the disk busy.
 pub(super) const OPEN_CONCURRENCY: usize = 32;
 /// Pause before partitions that could not be opened are tried again.
-const OFFLINE_RETRY: Duration = Duration::from_secs(5);
+const OFFLINE_RETRY: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
 /// Why a partition that should be here is not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,11 @@ struct RunningShard {
 
 impl RunningShard {
     async fn start(root: &Path, image: &MetadataImage) -> RunningShard {
+        RunningShard::start_with_offline(root, image, 0).await
+    }
+
+    /// So many partitions cannot be opened.
+    async fn start_with_offline(root: &Path, image: &MetadataImage, expected: usize) -> RunningShard {
         let memory = MemoryLimits {
             connections_max: 1,
             connection_requests_max: 1,
@@ -92,7 +97,7 @@ impl RunningShard {
         })
         .unwrap();
         let ready = events.recv().await;
-        assert!(matches!(ready, Some(ShardEvent::Ready { offline: 0, .. })), "{ready:?}");
+        assert!(matches!(ready, Some(ShardEvent::Ready { offline, .. }) if offline == expected), "{ready:?}");
         RunningShard { thread, inbox, commands, events, image: image.clone() }
     }
 
@@ -324,6 +329,39 @@ fn a_name_that_is_used_again_in_one_change_has_the_new_topics_files() {
         assert_eq!(shard.latest(new_id, 0).await, Ok(0));
         assert_eq!(shard.latest(TOPIC_ID, 0).await, Err(ResponseError::UnknownTopicOrPartition));
         assert_eq!(wal::read_identity(&root.join("orders-0")).unwrap().unwrap().topic_id, new_id);
+        shard.stop().await;
+    });
+}
+
+/// As when the shard that owned the dead topic's partition has yet to remove it.
+#[test]
+fn another_topics_files_are_waited_for_and_never_removed() {
+    with_root(|root| async move {
+        let image = image_of(&[HERE], &[(&[HERE], Some(HERE), 0)]);
+        RunningShard::start(&root, &image).await.stop().await;
+        let id = |n: u128| TopicId(Uuid::from_u128(n));
+        let of_name =
+            |id| MetadataImage::default().apply_batch(&created(id, TOPIC, &[(&[HERE], Some(HERE), 0)])).unwrap().0;
+        let deleted = |topic_id| [MetadataRecord::TopicDeleted { topic_id }];
+
+        let mut shard = RunningShard::start_with_offline(&root, &of_name(id(3)), 1).await;
+        assert_eq!(shard.latest(id(3), 0).await, Err(ResponseError::KafkaStorageError));
+        shard.apply(&deleted(id(3))).await;
+        shard.stop().await;
+        assert_eq!(wal::read_identity(&root.join("orders-0")).unwrap().unwrap().topic_id, TOPIC_ID);
+
+        let shard = RunningShard::start_with_offline(&root, &of_name(id(4)), 1).await;
+        std::fs::remove_dir_all(root.join("orders-0")).unwrap();
+        while shard.latest(id(4), 0).await.is_err() {
+            Timer::new(Duration::from_millis(5)).await;
+        }
+        shard.stop().await;
+
+        // A damaged log goes with its topic.
+        std::fs::write(root.join("orders-0").join("checkpoint"), b"damaged").unwrap();
+        let mut shard = RunningShard::start_with_offline(&root, &of_name(id(4)), 1).await;
+        shard.apply(&deleted(id(4))).await;
+        assert_eq!(directories(&root), [""; 0]);
         shard.stop().await;
     });
 }
