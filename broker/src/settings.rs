@@ -39,6 +39,13 @@ impl Settings {
         }
     }
 
+    #[cfg(test)]
+    pub fn of_test(broker: BrokerId, data_dir: String, memory: MemoryLimits) -> Settings {
+        let (seeds, static_config) = (Arc::new([]), StaticConfig::default());
+        let cluster_id = "cluster".to_owned();
+        Settings { broker, cluster_id, data_dir, seeds, quorum_voters_max: 3, static_config, memory }
+    }
+
     /// Kafka's settings as the process was started with.
     pub fn static_config(&self) -> &StaticConfig {
         &self.static_config

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use metadata::image::{MetadataImage, PartitionImage};
-use metadata::record::BrokerRegistration;
+use metadata::record::BrokerState;
 use protocol::{BrokerId, LeaderEpoch};
 
 /// Leader of a partition that has none.
@@ -14,7 +14,7 @@ const NO_LEADER: BrokerId = BrokerId(-1);
 /// The brokers that an answer names as leaders.
 #[derive(Default)]
 pub struct NamedLeaders {
-    brokers: BTreeMap<BrokerId, Arc<BrokerRegistration>>,
+    brokers: BTreeMap<BrokerId, Arc<BrokerState>>,
 }
 
 impl NamedLeaders {
@@ -33,7 +33,7 @@ impl NamedLeaders {
     }
 
     /// Every broker that was named and is registered, once.
-    pub fn into_brokers(self) -> impl Iterator<Item = Arc<BrokerRegistration>> {
+    pub fn into_brokers(self) -> impl Iterator<Item = Arc<BrokerState>> {
         self.brokers.into_values()
     }
 }

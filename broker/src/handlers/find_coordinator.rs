@@ -9,7 +9,7 @@ use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoord
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest};
 use kafka_protocol::protocol::StrBytes;
 use metadata::image::MetadataImage;
-use metadata::record::BrokerRegistration;
+use metadata::record::BrokerState;
 use protocol::PartitionId;
 
 use super::Context;
@@ -86,7 +86,7 @@ async fn ready(context: &Context, key_type: i8) -> Result<MetadataImage, (Respon
 }
 
 /// The broker that coordinates a group; `None` while none leads its partition, or the one that does is not known.
-fn coordinator_of<'a>(image: &'a MetadataImage, group: &str) -> Option<&'a BrokerRegistration> {
+fn coordinator_of<'a>(image: &'a MetadataImage, group: &str) -> Option<&'a BrokerState> {
     let topic = image.topic(OFFSETS_TOPIC).filter(|topic| topic.partition_count() > 0)?;
     let partition = PartitionId(partition_for_group(group, topic.partition_count()));
     image.broker(topic.partition(partition)?.leader?).map(AsRef::as_ref)

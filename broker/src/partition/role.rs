@@ -60,7 +60,7 @@ impl Role {
         if assignment.partition_epoch <= self.partition_epoch {
             return RoleChange::Unchanged;
         }
-        let PartitionImage { replicas, isr, leader, leader_epoch, partition_epoch } = assignment;
+        let PartitionImage { replicas, isr, leader, leader_epoch, partition_epoch, .. } = assignment;
         let is_new_epoch = *leader_epoch != self.leader_epoch;
         self.partition_epoch = *partition_epoch;
         self.leader_epoch = *leader_epoch;
@@ -151,6 +151,7 @@ mod tests {
             leader,
             leader_epoch: LeaderEpoch(leader_epoch),
             partition_epoch,
+            reassignment: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub fn assignment(leader: Option<i32>, epoch: i32, isr: &[i32]) -> PartitionImag
         leader: leader.map(BrokerId),
         leader_epoch: LeaderEpoch(epoch),
         partition_epoch: epoch,
+        reassignment: None,
     }
 }
 

@@ -17,7 +17,6 @@ use kafka_protocol::messages::{
     GroupId, JoinGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use metadata::config::StaticConfig;
 use metadata::image::MetadataImage;
 use metadata::record::MetadataRecord;
 use protocol::records::BatchBuilder;
@@ -75,8 +74,7 @@ impl RunningShard {
             shard_read_ahead_bytes_max: 1 << 20,
             shard_journal_bytes_max: 0,
         };
-        let (data_dir, static_config) = (root.display().to_string(), StaticConfig::default());
-        let settings = Settings::new(BrokerId(HERE), "cluster".into(), data_dir, static_config, memory);
+        let settings = Settings::of_test(BrokerId(HERE), root.display().to_string(), memory);
         let (inbox, receiver) = async_channel::unbounded();
         let (commands, command_queue) = async_channel::unbounded();
         let (event_sender, mut events) = mpsc::unbounded_channel();

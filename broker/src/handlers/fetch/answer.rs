@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metadata::image::MetadataImage;
-use metadata::record::BrokerRegistration;
+use metadata::record::BrokerState;
 use protocol::error_code;
 use protocol::fetch_response::{FetchPartition, FetchResponse, FetchTopic, NodeEndpoint};
 use protocol::header::RequestHeader;
@@ -42,7 +42,7 @@ pub(super) fn name_leaders(
         let state = find_topic(&image, &key.topic).ok().and_then(|topic| topic.partition(key.partition));
         outcome.current_leader = state.map(|state| named.name(&image, state));
     }
-    let endpoint = |broker: Arc<BrokerRegistration>| NodeEndpoint {
+    let endpoint = |broker: Arc<BrokerState>| NodeEndpoint {
         node: broker.broker,
         host: broker.host.clone().into(),
         port: broker.port.into(),
