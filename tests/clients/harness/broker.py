@@ -1,7 +1,8 @@
 """A broker as a process: started, stopped, killed and started again, the same way for Ringlog and for real Kafka.
 
 Contract: `start` returns when the broker answers Metadata on its address; `stop` is SIGTERM and waits for the end;
-`kill9` is SIGKILL. The address stays the same over restarts, so that clients can come back. Absent: clusters.
+`kill9` is SIGKILL. The address stays the same over restarts, so that clients can come back. Absent: clusters, which
+`cluster.py` makes of these.
 """
 
 import os
@@ -31,7 +32,7 @@ class Broker:
         self.dir = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=base or paths.data_root()))
         self.data_dir = self.dir / "data"
         self.settings = {"group.initial.rebalance.delay.ms": "0", **(settings or {})}
-        self.port = 0
+        self.host, self.port = "127.0.0.1", 0
         self.process: subprocess.Popen | None = None
         self.starts = 0
 
@@ -48,6 +49,16 @@ class Broker:
 
     # Life cycle.
     def start(self) -> "Broker":
+        self.spawn()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill9()
+            raise
+        return self
+
+    def spawn(self):
+        """Starts the process without waiting for it to serve: members of a cluster need each other for that."""
         assert self.process is None, "already running"
         self.starts += 1
         with open(self.log_file, "wb") as log:
@@ -60,12 +71,6 @@ class Broker:
                 cwd=self.dir,
                 start_new_session=True,  # Ctrl-C at the terminal stops pytest, which stops the broker
             )
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.kill9()
-            raise
-        return self
 
     def wait_ready(self):
         def answers():
@@ -123,11 +128,11 @@ class Broker:
     # Where it is.
     @property
     def address(self) -> tuple[str, int]:
-        return ("127.0.0.1", self.port)
+        return (self.host, self.port)
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def log_file(self) -> Path:
@@ -218,13 +223,16 @@ class KafkaBroker(Broker):
         }
         properties.write_text("".join(f"{k}={v}\n" for k, v in {**self.DEFAULTS, **own, **self.settings}.items()))
         if not (self.data_dir / "meta.properties").exists():
-            format_log = self.dir / "format.log"
-            with open(format_log, "wb") as log:
-                subprocess.run(
-                    java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(properties)),
-                    stdout=log, stderr=subprocess.STDOUT, check=True,
-                )  # fmt: skip
+            self.format(properties, "MkU3OEVBNTcwNTJENDM2Qg")
         return java("kafka.Kafka", str(properties), jvm=BROKER_JVM)
+
+    def format(self, properties: Path, cluster_id: str):
+        """Makes the data directory, which Kafka wants done before the first start."""
+        with open(self.dir / "format.log", "wb") as log:
+            subprocess.run(
+                java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)),
+                stdout=log, stderr=subprocess.STDOUT, check=True,
+            )  # fmt: skip
 
     def _bound_port(self):
         return self.port if "Kafka Server started" in self.log_text() else None

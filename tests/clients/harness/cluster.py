@@ -1,0 +1,332 @@
+"""Several brokers that form one cluster, the same way for Ringlog and for real Kafka.
+
+Contract: `start` returns when every broker answers and every broker says that all of them are registered and unfenced,
+and that somebody leads. Ids are 1..n, racks a, b, c, ...; addresses stay the same over restarts. One broker can be
+stopped, killed, paused and started again while the others go on. Nothing here waits for a time, only for what brokers say.
+"""
+
+import random
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths, quorum
+from .broker import Broker, BrokerDied, KafkaBroker, RinglogBroker, java
+from .quorum import Unanswered
+from .wait import PATIENCE_S, wait_until
+
+FORM_TIMEOUT_S = 120.0
+RACKS = "abcdefghi"
+# The same for both kinds. Leaders stay where the tests put them, and a broker that is silent is fenced soon, yet not
+# by a pause of a busy machine.
+SETTINGS = {
+    "auto.leader.rebalance.enable": "false",
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "500",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "3",
+}
+MARKER, MARKER_CONFIG = "marker", "retention.ms"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a broker listens, and what its command line begins with (to run it in a network namespace of its own)."""
+
+    kafka: tuple[str, int]
+    internal: tuple[str, int]  # Ringlog: Raft and replication; Kafka: the controller's listener
+    http: tuple[str, int]  # Ringlog's; Kafka: the listener for other brokers
+    prefix: tuple[str, ...] = ()
+
+
+def local_places(count: int) -> list[Place]:
+    """All on 127.0.0.1."""
+    ports = iter(steady_ports(3 * count))
+    return [Place(*(("127.0.0.1", next(ports)) for _ in range(3))) for _ in range(count)]
+
+
+def steady_ports(count: int) -> list[int]:
+    """Free ports below those that the kernel gives to clients.
+
+    A port of that range can be taken by any connection while its broker is down, even by one to that very port, which
+    then connects to itself and keeps the broker from coming back.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    held: list[socket.socket] = []
+    try:
+        for port in random.SystemRandom().sample(range(first // 2, first), first // 2):
+            s = socket.socket()
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                s.close()
+                continue
+            held.append(s)
+            if len(held) == count:
+                break
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()
+
+
+def host_port(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+class Node(Broker):
+    """A broker as a member: its place and its peers are known before it starts."""
+
+    id: int
+    place: Place
+    peers: list[Place]
+
+    def join(self, node_id: int, places: list[Place]):
+        self.id, self.place, self.peers = node_id, places[node_id - 1], places
+        self.host, self.port = self.place.kafka
+        self.settings["broker.rack"] = RACKS[node_id - 1]
+
+    def pause(self):
+        """SIGSTOP: silent, with all its connections open."""
+        self.process.send_signal(19)
+
+    def resume(self):
+        self.process.send_signal(18)
+
+
+class RinglogNode(RinglogBroker, Node):
+    """`ringlog serve`; all but the first are told the internal addresses of those before them."""
+
+    def _command(self):
+        command = [*self.place.prefix, str(paths.ringlog_binary()), "serve", "--node-id", str(self.id)]
+        command += ["--data-dir", str(self.data_dir), "--shards", str(self.shards)]
+        command += ["--kafka-addr", host_port(self.place.kafka), "--internal-addr", host_port(self.place.internal)]
+        command += ["--http-addr", host_port(self.place.http)]
+        if self.id > 1:
+            command += ["--join", ",".join(host_port(p.internal) for p in self.peers[: self.id - 1])]
+        for key, value in self.settings.items():
+            command += ["--set", f"{key}={value}"]
+        return command
+
+    def _bound_port(self):
+        try:
+            with urllib.request.urlopen(f"http://{host_port(self.place.http)}/health/ready", timeout=5) as answer:
+                return self.port if answer.status == 200 else None
+        except (urllib.error.URLError, OSError):
+            return None
+
+
+class KafkaNode(KafkaBroker, Node):
+    """A combined broker and controller of a static quorum."""
+
+    # What a machine of two cores can carry three times.
+    SMALL = {
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "background.threads": "2",
+        "log.cleaner.dedupe.buffer.size": str(4 << 20),
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.num.partitions": "4",
+    }
+    JVM = (
+        "-Xms96m", "-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dkafka.server.loglevel=info",
+        "-Xshare:auto", f"-XX:SharedArchiveFile={paths.KAFKA_LIBS / 'tools.jsa'}",
+    )  # fmt: skip
+    CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
+
+    def _command(self):
+        properties = self.dir / "server.properties"
+        named = {"PLAINTEXT": self.place.kafka, "CONTROLLER": self.place.internal, "INTERNAL": self.place.http}
+        own = {
+            "process.roles": "broker,controller",
+            "node.id": str(self.id),
+            "controller.quorum.voters": ",".join(
+                f"{n}@{host_port(p.internal)}" for n, p in enumerate(self.peers, start=1)
+            ),
+            "listeners": ",".join(f"{name}://{host_port(address)}" for name, address in named.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in named),
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "INTERNAL",
+            "log.dirs": str(self.data_dir),
+        }
+        properties.write_text("".join(f"{k}={v}\n" for k, v in {**self.SMALL, **own, **self.settings}.items()))
+        if not (self.data_dir / "meta.properties").exists():
+            self.format(properties, self.CLUSTER_ID)
+        return [*self.place.prefix, *java("kafka.Kafka", str(properties), jvm=self.JVM)]
+
+
+class Cluster:
+    """Brokers 1..n of the kind that this run is against, not started yet."""
+
+    def __init__(self, name: str, settings: dict[str, str] | None = None, places: list[Place] | None = None, n=3):
+        places = places or local_places(n)
+        kind = {"ringlog": RinglogNode, "kafka": KafkaNode}[paths.AGAINST]
+        self.nodes: dict[int, Node] = {}
+        for node_id in range(1, len(places) + 1):
+            node = kind(f"{name}-{node_id}", {**SETTINGS, **(settings or {})}, shards=1)
+            node.join(node_id, places)
+            self.nodes[node_id] = node
+        self.markers = 0
+
+    def __getitem__(self, node_id: int) -> Node:
+        return self.nodes[node_id]
+
+    # Life cycle.
+    def start(self) -> "Cluster":
+        try:
+            self.start_nodes(*self.nodes, first=True)
+            self.make_marker()
+        except BaseException:
+            self.kill_all()
+            raise
+        return self
+
+    def start_nodes(self, *ids: int, first=False):
+        """Starts these and waits until the cluster is whole; the very first time Ringlog's first broker goes ahead."""
+        ids = sorted(ids)
+        if first and paths.AGAINST == "ringlog":
+            self[ids[0]].start()
+            ids = ids[1:]
+        for node_id in ids:
+            self[node_id].spawn()
+        for node_id in ids:
+            self[node_id].wait_ready()
+        self.wait_formed()
+
+    def restart(self, node_id: int):
+        self[node_id].stop()
+        self.start_nodes(node_id)
+
+    def kill_all(self):
+        """SIGKILL to all that run, as nearly at once as a loop can."""
+        running = self.running()
+        for node in running:
+            node.process.kill()
+        for node in running:
+            node.kill9()
+
+    def stop(self) -> dict[int, int]:
+        """SIGTERM to all at once; exit statuses by id."""
+        running = self.running()
+        for node in running:
+            node.process.terminate()
+        return {node.id: node.stop() for node in running}
+
+    def discard(self):
+        for node in self.nodes.values():
+            node.discard()
+
+    def running(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.process is not None]
+
+    def check_alive(self):
+        for node in self.running():
+            node.check_alive()
+
+    # Where it is.
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(node.bootstrap for node in self.nodes.values())
+
+    def bootstrap_without(self, *ids: int) -> str:
+        return ",".join(node.bootstrap for node in self.nodes.values() if node.id not in ids)
+
+    # What it says.
+    def wait_formed(self, ids: set[int] | None = None, asked: set[int] | None = None):
+        """Until every running broker (or those in `asked`) says that exactly `ids` (all) are unfenced, and who leads."""
+        ids = ids or set(self.nodes)
+
+        def formed():
+            self.check_alive()
+            seen = {}
+            for node in self.running():
+                if asked and node.id not in asked:
+                    continue
+                try:
+                    seen[node.id] = quorum.describe_cluster(node.address).unfenced()
+                except Unanswered as e:
+                    seen[node.id] = str(e)
+            missing = {node_id: found for node_id, found in seen.items() if found != ids}
+            if missing:
+                formed.last = missing
+                return False
+            formed.last = "nobody leads"
+            return self.controller() is not None
+
+        formed.last = None
+        try:
+            wait_until(formed, f"brokers {sorted(ids)} to form a cluster", FORM_TIMEOUT_S, poll_s=0.1)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; brokers say: {formed.last}\n{self.logs()}") from None
+
+    def controller(self, asked: set[int] | None = None) -> int | None:
+        """The leader of the metadata quorum of the highest epoch that any broker (of those asked) tells; None unknown."""
+        views = []
+        for node in self.running():
+            if asked and node.id not in asked:
+                continue
+            try:
+                views.append(quorum.describe_quorum(node.address, timeout_s=2.0))
+            except Unanswered:
+                continue
+        leading = [view for view in views if view.leader >= 0]
+        return max(leading, key=lambda view: view.epoch).leader if leading else None
+
+    def wait_controller(self, asked: set[int] | None = None) -> int:
+        return wait_until(lambda: self.controller(asked), "a controller", FORM_TIMEOUT_S)
+
+    def make_marker(self):
+        """The topic that `settle` changes: one partition on all brokers."""
+        self._acknowledged(lambda a: quorum.create_topic(a, MARKER, {0: list(self.nodes)}), None)
+
+    def settle(self, ids: set[int] | None = None, timeout_s=PATIENCE_S):
+        """Until all (or these) brokers show everything that was acknowledged before.
+
+        Metadata is ordered, so a change that is made now and shown by a broker comes after all that was made before. A
+        broker that acknowledged a change may still show the state before it; that is so in Kafka.
+        """
+        self.markers += 1
+        value = str(10**9 + self.markers)
+        self._acknowledged(lambda a: quorum.set_topic_config(a, MARKER, MARKER_CONFIG, value), ids, timeout_s)
+        for node in self.running():
+            if ids and node.id not in ids:
+                continue
+
+            def shown(node=node):
+                try:
+                    return quorum.topic_configs(node.address, [MARKER], MARKER_CONFIG).get(MARKER) == value
+                except Unanswered:
+                    return False
+
+            wait_until(shown, f"broker {node.id} to show what was acknowledged", timeout_s, poll_s=0.02)
+
+    def _acknowledged(self, change, ids, timeout_s=PATIENCE_S):
+        """Makes a change that may be repeated, through any of the brokers, until one acknowledges it."""
+        refusals = {}
+
+        def done():
+            self.check_alive()
+            for node in self.running():
+                if ids and node.id not in ids:
+                    continue
+                try:
+                    change(node.address)
+                    return True
+                except Unanswered as e:
+                    if "error code 36" in str(e):  # made by an attempt that was not answered
+                        return True
+                    refusals[node.id] = str(e)
+            return False
+
+        try:
+            wait_until(done, "a change to be acknowledged", timeout_s)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; brokers say: {refusals}\n{self.logs()}") from None
+
+    def logs(self, lines=25) -> str:
+        return "\n".join(f"--- the end of {n.log_file}\n{n.log_tail(lines)}" for n in self.nodes.values())
+
+
+__all__ = ["BrokerDied", "Cluster", "Node", "Place"]
