@@ -8,6 +8,7 @@ import pytest
 
 from harness import paths
 from harness.broker import Broker, new_broker
+from harness.cluster import Cluster
 from harness.topics import create_topic
 
 
@@ -87,6 +88,26 @@ def own_broker(request):
             print(f"--- the end of {broker.log_file}\n{broker.log_tail()}")
             broker.kill9()
         print(f"--- kept for a look: {broker.dir}")
+
+
+@pytest.fixture(scope="module")
+def module_cluster(request):
+    """Makes clusters for a module's tests: `module_cluster(name, settings)`, started. Folders go if all tests passed."""
+    made: list[Cluster] = []
+    failed_before = request.session.testsfailed
+
+    def make(name, settings=None, **kwargs) -> Cluster:
+        cluster = Cluster(name, settings, **kwargs)
+        made.append(cluster)
+        return cluster.start()
+
+    yield make
+    for cluster in made:
+        cluster.kill_all()
+        if request.session.testsfailed == failed_before:
+            cluster.discard()
+        else:
+            print(f"--- kept for a look: {[str(node.dir) for node in cluster.nodes.values()]}")
 
 
 _serial = itertools.count()

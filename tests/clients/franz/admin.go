@@ -22,6 +22,8 @@ type arguments struct {
 	Configs     map[string]*string `json:"configs"` // for alter: null deletes
 	Offsets     map[string]int64   `json:"offsets"` // partition -> offset
 	TimestampMs int64              `json:"timestamp_ms"`
+	Brokers     []int32            `json:"brokers"`    // none: the cluster's default
+	Assignment  map[string][]int32 `json:"assignment"` // partition -> replicas; null ends a reassignment
 }
 
 // admin runs one kadm operation. A protocol error is an answer, not a failure: {"error":"TOPIC_ALREADY_EXISTS"}.
@@ -145,7 +147,7 @@ func run(ctx context.Context, adm *kadm.Client, operation string, a arguments) (
 		}
 		var brokers []map[string]any
 		for _, b := range m.Brokers {
-			brokers = append(brokers, map[string]any{"id": b.NodeID, "host": b.Host, "port": b.Port})
+			brokers = append(brokers, map[string]any{"id": b.NodeID, "host": b.Host, "port": b.Port, "rack": b.Rack})
 		}
 		return map[string]any{"controller": m.Controller, "cluster_id": m.Cluster, "brokers": brokers}, nil
 	case "describe_log_dirs":
@@ -238,9 +240,13 @@ func run(ctx context.Context, adm *kadm.Client, operation string, a arguments) (
 		}
 		return answer, nil
 	}
+	if result, known, err := runCluster(ctx, adm, operation, a); known {
+		return result, err
+	}
 	known := []string{"create_topic", "delete_topic", "list_topics", "describe_topic", "create_partitions",
 		"describe_configs", "alter_configs", "delete_records", "describe_cluster", "describe_log_dirs", "list_groups",
-		"describe_group", "delete_group", "delete_offsets", "commit_offsets", "fetch_offsets", "list_offsets"}
+		"describe_group", "delete_group", "delete_offsets", "commit_offsets", "fetch_offsets", "list_offsets", "find_coordinator",
+		"elect_leaders", "list_reassignments", "alter_assignment", "describe_broker_configs", "alter_broker_configs"}
 	sort.Strings(known)
 	return nil, fmt.Errorf("unknown operation %q, known are %v", operation, known)
 }

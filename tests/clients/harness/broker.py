@@ -226,11 +226,11 @@ class KafkaBroker(Broker):
             self.format(properties, "MkU3OEVBNTcwNTJENDM2Qg")
         return java("kafka.Kafka", str(properties), jvm=BROKER_JVM)
 
-    def format(self, properties: Path, cluster_id: str):
+    def format(self, properties: Path, cluster_id: str, *more: str):
         """Makes the data directory, which Kafka wants done before the first start."""
         with open(self.dir / "format.log", "wb") as log:
             subprocess.run(
-                java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)),
+                java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties), *more),
                 stdout=log, stderr=subprocess.STDOUT, check=True,
             )  # fmt: skip
 
@@ -240,7 +240,7 @@ class KafkaBroker(Broker):
 
 BROKER_JVM = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-Dkafka.server.loglevel=info")
 TOOL_JVM = (
-    "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+    "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
     "-Xshare:auto", f"-XX:SharedArchiveFile={paths.KAFKA_LIBS / 'tools.jsa'}",
 )  # fmt: skip
 

@@ -37,14 +37,15 @@ class Place:
 
     kafka: tuple[str, int]
     internal: tuple[str, int]  # Ringlog: Raft and replication; Kafka: the controller's listener
-    http: tuple[str, int]  # Ringlog's; Kafka: the listener for other brokers
+    http: tuple[str, int]  # Ringlog's
+    peers: tuple[str, int]  # Kafka's listener for other brokers
     prefix: tuple[str, ...] = ()
 
 
 def local_places(count: int) -> list[Place]:
     """All on 127.0.0.1."""
-    ports = iter(steady_ports(3 * count))
-    return [Place(*(("127.0.0.1", next(ports)) for _ in range(3))) for _ in range(count)]
+    ports = iter(steady_ports(4 * count))
+    return [Place(*(("127.0.0.1", next(ports)) for _ in range(4))) for _ in range(count)]
 
 
 def steady_ports(count: int) -> list[int]:
@@ -81,10 +82,10 @@ class Node(Broker):
 
     id: int
     place: Place
-    peers: list[Place]
+    places: list[Place]
 
     def join(self, node_id: int, places: list[Place]):
-        self.id, self.place, self.peers = node_id, places[node_id - 1], places
+        self.id, self.place, self.places = node_id, places[node_id - 1], places
         self.host, self.port = self.place.kafka
         self.settings["broker.rack"] = RACKS[node_id - 1]
 
@@ -105,7 +106,7 @@ class RinglogNode(RinglogBroker, Node):
         command += ["--kafka-addr", host_port(self.place.kafka), "--internal-addr", host_port(self.place.internal)]
         command += ["--http-addr", host_port(self.place.http)]
         if self.id > 1:
-            command += ["--join", ",".join(host_port(p.internal) for p in self.peers[: self.id - 1])]
+            command += ["--join", ",".join(host_port(p.internal) for p in self.places[: self.id - 1])]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         return command
@@ -138,12 +139,12 @@ class KafkaNode(KafkaBroker, Node):
 
     def _command(self):
         properties = self.dir / "server.properties"
-        named = {"PLAINTEXT": self.place.kafka, "CONTROLLER": self.place.internal, "INTERNAL": self.place.http}
+        named = {"PLAINTEXT": self.place.kafka, "CONTROLLER": self.place.internal, "INTERNAL": self.place.peers}
         own = {
             "process.roles": "broker,controller",
             "node.id": str(self.id),
             "controller.quorum.voters": ",".join(
-                f"{n}@{host_port(p.internal)}" for n, p in enumerate(self.peers, start=1)
+                f"{n}@{host_port(p.internal)}" for n, p in enumerate(self.places, start=1)
             ),
             "listeners": ",".join(f"{name}://{host_port(address)}" for name, address in named.items()),
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in named),
@@ -153,7 +154,8 @@ class KafkaNode(KafkaBroker, Node):
         }
         properties.write_text("".join(f"{k}={v}\n" for k, v in {**self.SMALL, **own, **self.settings}.items()))
         if not (self.data_dir / "meta.properties").exists():
-            self.format(properties, self.CLUSTER_ID)
+            # Ringlog has no eligible leader replicas (KIP-966); Kafka with them sets min.insync.replicas on its own.
+            self.format(properties, self.CLUSTER_ID, "--feature", "eligible.leader.replicas.version=0")
         return [*self.place.prefix, *java("kafka.Kafka", str(properties), jvm=self.JVM)]
 
 

@@ -152,15 +152,27 @@ def topic_configs(address: Address, topics, config: str, timeout_s=TIMEOUT_S) ->
     return {name: found.get(config) for name, error, found in r.array(resource) if error == wire.NONE}
 
 
-def create_topic(address: Address, name: str, assignment: dict[int, list[int]], timeout_s=TIMEOUT_S):
+def create_topic(
+    address: Address, name: str, assignment: dict[int, list[int]], configs: dict[str, str] | None = None, timeout_s=TIMEOUT_S
+):
     """CreateTopics v2 with the replicas of each partition given; raises Unanswered unless it is acknowledged."""
     partitions = [int32(p) + array(replicas, int32) for p, replicas in assignment.items()]
-    topic = string(name) + int32(-1) + int16(-1) + array(partitions) + array([])
+    set_configs = [string(config) + string(value) for config, value in (configs or {}).items()]
+    topic = string(name) + int32(-1) + int16(-1) + array(partitions) + array(set_configs)
     body = array([topic]) + int32(int(timeout_s * 1000)) + int8(0)
     r = _ask(address, wire.CREATE_TOPICS, 2, body, False, timeout_s)
     r.int32()  # throttle time
     ((_name, error, _message),) = r.array(lambda r: (r.string(), r.int16(), r.string()))
     _check(error, f"creation of {name}")
+
+
+def delete_topic(address: Address, name: str, timeout_s=TIMEOUT_S):
+    """DeleteTopics v1; raises Unanswered unless it is acknowledged."""
+    body = array([string(name)]) + int32(int(timeout_s * 1000))
+    r = _ask(address, wire.DELETE_TOPICS, 1, body, False, timeout_s)
+    r.int32()  # throttle time
+    ((_name, error),) = r.array(lambda r: (r.string(), r.int16()))
+    _check(error, f"deletion of {name}")
 
 
 def set_topic_config(address: Address, topic: str, config: str, value: str, timeout_s=TIMEOUT_S):

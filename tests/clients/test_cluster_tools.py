@@ -1,0 +1,94 @@
+"""A cluster of three brokers, managed with ordinary admin tools: Ringlog answers what real Kafka answers.
+
+Each test is a chapter of steps; its transcript must be the one that Kafka left in transcripts/.
+"""
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+import chapters
+from harness import paths, transcript
+from harness.admins.kadm_admin import KadmAdmin
+from harness.cluster import MARKER, Cluster
+from harness.transcript import Chapter
+from harness.wait import PATIENCE_S
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+
+def each_of(listed: list[Chapter]) -> list:
+    """One parameter for each chapter; those that Ringlog is not to pass yet must fail there."""
+    return [
+        pytest.param(
+            chapter,
+            id=chapter.name,
+            marks=[pytest.mark.xfail(strict=True, reason=chapter.later)]
+            if chapter.later and paths.AGAINST == "ringlog"
+            else [],
+        )
+        for chapter in listed
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(module_cluster) -> Cluster:
+    """A cluster whose brokers all run all the time."""
+    return module_cluster("whole")
+
+
+@pytest.fixture(scope="module")
+def broken(module_cluster) -> Cluster:
+    """Another, whose brokers are stopped and started; a test begins when all are back."""
+    return module_cluster("broken")
+
+
+def clean(cluster: Cluster):
+    """Starts what is down and deletes all topics but the marker and Kafka's own."""
+    cluster.check_alive()
+    cluster.start_nodes(*(node.id for node in cluster.nodes.values() if node.process is None))
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    names = [t for t in client.list_topics(timeout=PATIENCE_S).topics if t != MARKER and not t.startswith("__")]
+    for future in client.delete_topics(names).values() if names else ():
+        future.result(PATIENCE_S)
+    forget_broker_configs(cluster)
+    cluster.settle()
+
+
+def forget_broker_configs(cluster: Cluster):
+    """Takes back what was set on brokers at run time, and for all of them."""
+    admin = KadmAdmin(cluster.bootstrap)
+    own = {True: "DYNAMIC_BROKER_CONFIG", False: "DYNAMIC_DEFAULT_BROKER_CONFIG"}
+    for brokers in ([], *([node_id] for node_id in cluster.nodes)):
+        for found in admin._run("describe_broker_configs", brokers=brokers).values():
+            left = {name: None for name, (_, source) in found.items() if source == own[bool(brokers)]}
+            if left:
+                admin._run("alter_broker_configs", brokers=brokers, configs=left)
+
+
+def check(chapter: Chapter, cluster: Cluster, folder):
+    clean(cluster)
+    try:
+        transcript.compare(chapter, transcript.run(chapter, cluster, folder))
+    except BaseException:
+        print(cluster.logs())
+        raise
+    finally:
+        clean(cluster)
+
+
+@pytest.mark.parametrize("chapter", each_of(chapters.WHOLE))
+def test_tools(chapter, whole, tmp_path):
+    """In a whole cluster."""
+    check(chapter, whole, tmp_path)
+
+
+@pytest.mark.parametrize("chapter", each_of(chapters.BROKEN))
+def test_tools_with_brokers_down(chapter, broken, tmp_path):
+    """In a cluster that loses brokers and gets them back."""
+    check(chapter, broken, tmp_path)
+
+
+def test_every_transcript_has_a_chapter():
+    """No golden file is left over, and none is missing."""
+    names = {chapter.name for chapter in [*chapters.WHOLE, *chapters.BROKEN]}
+    assert {file.stem for file in transcript.GOLDEN.glob("*.txt")} == names
