@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from harness import admin_load, quorum
+from harness.admin_load import SocketLoader, Topic
 from harness.batch import batch, batch_headers
 from harness.load import sequence_of, value_of
 from harness.loopdisk import fill_up, small_disk
+from harness.normalise import Names, tool_output
 from harness.records import Read, Record, Sees, assert_same, assorted, edge_cases
 from harness.stored import Batch, assert_dense
 
@@ -82,3 +85,51 @@ def test_small_disk_runs_full():
         fill_up(mount / "rest")
         with pytest.raises(OSError):
             (mount / "more").write_bytes(bytes(100_000))
+
+
+def described(*partitions: tuple[int, str, str]) -> list[str]:
+    """What the normaliser makes of kafka-topics --describe with (leader, replicas, in-sync replicas)."""
+    lines = [
+        f"\tTopic: t\tPartition: {p}\tLeader: {leader}\tReplicas: {replicas}\tIsr: {in_sync}"
+        for p, (leader, replicas, in_sync) in enumerate(partitions)
+    ]
+    return tool_output("\n".join(lines), "", Names(), free_placement=True)
+
+
+def test_free_placement_is_the_same_wherever_it_is():
+    one = described((1, "1,2", "1,2"), (2, "2,3", "2,3"), (3, "3,1", "3,1"))
+    assert one == described((3, "3,2", "2,3"), (1, "1,3", "1,3"), (2, "2,1", "1,2"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [(1, "1,2", "1,2"), (1, "1,3", "1,3"), (3, "3,1", "3,1")],
+        [(2, "1,2", "1,2"), (2, "2,3", "2,3"), (3, "3,1", "3,1")],
+        [(1, "1,2", "1"), (2, "2,3", "2,3"), (3, "3,1", "3,1")],
+        [(1, "1,2,3", "1,2,3"), (2, "2,3", "2,3"), (3, "3,1", "3,1")],
+    ],
+    ids=["unbalanced", "not-the-first", "not-in-sync", "more-replicas"],
+)
+def test_bad_placement_is_found(other):
+    assert described(*other) != described((1, "1,2", "1,2"), (2, "2,3", "2,3"), (3, "3,1", "3,1"))
+
+
+def test_a_replica_twice_is_found():
+    with pytest.raises(AssertionError, match="distinct"):
+        described((1, "1,1", "1"))
+
+
+def test_lost_changes_are_found(monkeypatch):
+    loader = SocketLoader("load", None, seed=1)
+    known = [Topic("there", True, {"1"}), Topic("gone", False, {"1"}), Topic("either", None, {"1", "2"})]
+    loader.topics = {topic.name: topic for topic in known}
+
+    def found(configs: dict[str, str]) -> list[str]:
+        monkeypatch.setattr(quorum, "topic_names", lambda *_, **__: set(configs))
+        monkeypatch.setattr(quorum, "topic_configs", lambda *_, **__: configs)
+        return admin_load.differences([loader], ("", 0))
+
+    assert found({"there": "1"}) == found({"there": "1", "either": "2"}) == []
+    for wrong in ({}, {"there": "2"}, {"there": "1", "gone": "1"}, {"there": "1", "either": "3"}):
+        assert len(found(wrong)) == 1

@@ -90,7 +90,6 @@ CHAPTERS = [
             alter(ONE, "--add-config log.retention.ms=soon"),
             alter(DEFAULT, "--add-config log.segment.bytes=-1"),
             alter(ONE, "--delete-config log.retention.ms"),
-            alter("--entity-type brokers --entity-name 9", "--add-config log.retention.ms=80000"),
             configs("--describe --entity-type brokers --entity-name x", each=True),
             calls.alter("BROKER", "1", ("SET", "broker.rack", "z")),
             calls.alter("BROKER", "1", ("SET", "max.connections", "-5")),

@@ -143,7 +143,6 @@ BROKEN = [
             LIST,
             SHOWN,
             verify("move.json", "--preserve-throttles"),
-            Tool("kafka-topics --alter --topic r --partitions 3"),
             calls.kadm("alter_assignment", topic="r", assignment={"1": [3, 2]}),
             SHOWN,
             reassign(

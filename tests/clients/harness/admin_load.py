@@ -36,11 +36,11 @@ class Topic:
     settled: bool = True  # no change of it is unacknowledged
 
 
-@dataclass
+@dataclass(eq=False)
 class AdminLoader(threading.Thread):
     """One thread with one client. Subclasses make the changes, and raise when they are not acknowledged."""
 
-    name: str
+    label: str
     cluster: Cluster
     seed: int
     topics: dict[str, Topic] = field(default_factory=dict)
@@ -49,12 +49,10 @@ class AdminLoader(threading.Thread):
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        super().__init__(name=self.name, daemon=True)
+        super().__init__(name=self.label, daemon=True)
         self.rng = random.Random(f"{self.seed} {self.name}")
         self.serial = itertools.count(1)
         self.stopping = threading.Event()
-
-    __hash__ = threading.Thread.__hash__
 
     # What differs.
     def create(self, topic: str, replicas: int, value: str):
@@ -72,27 +70,27 @@ class AdminLoader(threading.Thread):
             usable = [t for t in self.topics.values() if t.there and t.settled]
             choice = self.rng.random()
             if not usable or (choice < 0.45 and len(usable) < TOPICS_MAX):
-                self._create()
+                self.create_one()
             elif choice < 0.8:
-                self._change(self.rng.choice(usable))
+                self.change_one(self.rng.choice(usable))
             else:
-                self._delete(self.rng.choice(usable))
+                self.delete_one(self.rng.choice(usable))
 
-    def _create(self):
+    def create_one(self):
         value = str(10**6 + next(self.serial))
         topic = Topic(f"{self.name}-{next(self.serial)}", None, {value}, settled=False)
         self.topics[topic.name] = topic
         if self._attempt(lambda: self.create(topic.name, self.rng.choice((1, 3)), value)):
             topic.there, topic.settled = True, True
 
-    def _change(self, topic: Topic):
+    def change_one(self, topic: Topic):
         value = str(10**6 + next(self.serial))
         topic.values.add(value)
         topic.settled = False
         if self._attempt(lambda: self.change(topic.name, value)):
             topic.values, topic.settled = {value}, True
 
-    def _delete(self, topic: Topic):
+    def delete_one(self, topic: Topic):
         topic.there, topic.settled = None, False
         if self._attempt(lambda: self.delete(topic.name)):
             topic.there, topic.settled = False, True
