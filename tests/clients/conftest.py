@@ -92,7 +92,7 @@ def own_broker(request):
 
 @pytest.fixture(scope="module")
 def module_cluster(request):
-    """Makes clusters for a module's tests: `module_cluster(name, settings)`, started. Folders go if all tests passed."""
+    """Makes a module's clusters: `module_cluster(name, settings)`, started. Folders go if all tests passed."""
     made: list[Cluster] = []
     failed_before = request.session.testsfailed
 

@@ -1,8 +1,8 @@
 """Brokers of a cluster are killed, paused and cut off while topics are made, changed and deleted.
 
-Shown after every fault: the cluster comes back; every acknowledged change is visible on every broker, asked alone; what was
-deleted stays deleted. What was not acknowledged may be there or not. Each test prints a line of JSON: how long it took until
-a change was acknowledged again. Absent: records, which data replication's own tests are about.
+Shown after every fault: the cluster comes back; every acknowledged change is visible on every broker, asked alone; what
+was deleted stays deleted. What was not acknowledged may be there or not. Each test prints a line of JSON: how long it
+took until a change was acknowledged again. Absent: records.
 """
 
 import json
@@ -18,7 +18,8 @@ from harness.quorum import Unanswered
 from harness.wait import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.cluster_faults, pytest.mark.timeout(600)]
-DEADLINE_S = 90.0  # until changes are acknowledged again: much more than it takes, little enough to tell a cluster that is stuck
+# Until changes are acknowledged again: much more than it takes, little enough to tell a cluster that is stuck.
+DEADLINE_S = 90.0
 WARM_UP = 20  # acknowledged changes of each thread before the fault
 
 
@@ -128,7 +129,9 @@ def report(capsys, record_property):
 
 
 def warm_up(loaders: list[AdminLoader]):
-    wait_until(lambda: all(len(loader.acknowledged) >= WARM_UP for loader in loaders), "the load to get going", DEADLINE_S)
+    wait_until(
+        lambda: all(len(loader.acknowledged) >= WARM_UP for loader in loaders), "the load to get going", DEADLINE_S
+    )
 
 
 def finish(loaders: list[AdminLoader]):

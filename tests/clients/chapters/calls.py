@@ -91,7 +91,11 @@ def describe_topic(topic: str) -> Call:
             return f"{e.args[0].name()}: {e.args[0].str()}"
         nodes = lambda nodes: [f"{n.id} in {n.rack}" for n in nodes]  # noqa: E731
         return {
-            p.id: {"leader": p.leader and p.leader.id, "replicas": nodes(p.replicas), "isr": sorted(n.id for n in p.isr)}
+            p.id: {
+                "leader": p.leader and p.leader.id,
+                "replicas": nodes(p.replicas),
+                "isr": sorted(n.id for n in p.isr),
+            }
             for p in found.partitions
         }
 

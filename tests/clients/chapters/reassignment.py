@@ -12,7 +12,9 @@ def plan(partitions: dict[int, list[int]], topic="r") -> str:
     return json.dumps(
         {
             "version": 1,
-            "partitions": [{"topic": topic, "partition": p, "replicas": replicas} for p, replicas in partitions.items()],
+            "partitions": [
+                {"topic": topic, "partition": p, "replicas": replicas} for p, replicas in partitions.items()
+            ],
         }
     )
 
@@ -41,6 +43,10 @@ CHAPTERS = [
         [
             MADE,
             LIST,
+            reassign(
+                "--generate --topics-to-move-json-file topics.json --broker-list 1,2,3",
+                {"topics.json": '{"topics":[{"topic":"r"}],"version":1}'},
+            ),
             execute("order.json", plan({0: [2, 1], 1: [3, 2]})),
             verify("order.json", until=("Reassignment of partition r-1 is completed",)),
             SHOWN,

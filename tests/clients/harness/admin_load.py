@@ -1,7 +1,7 @@
 """Threads that create, change and delete topics while brokers fail, and know what must have come of it.
 
 A change that was not acknowledged (refused, timed out, connection lost) may have been made, now or later. So a topic is
-never touched again after one: what it may look like is then known, whatever became of that last change. Absent: records.
+never touched again after one: what it may look like is then known, whatever became of that last change.
 """
 
 import itertools
@@ -121,7 +121,9 @@ class ConfluentAdminLoader(AdminLoader):
 
     def __post_init__(self):
         super().__post_init__()
-        self.client = AdminClient({"bootstrap.servers": self.cluster.bootstrap, "log_level": 0, "socket.timeout.ms": 5000})
+        self.client = AdminClient(
+            {"bootstrap.servers": self.cluster.bootstrap, "log_level": 0, "socket.timeout.ms": 5000}
+        )
 
     def create(self, topic, replicas, value):
         new = NewTopic(topic, num_partitions=1, replication_factor=replicas, config={CONFIG: value})
@@ -181,7 +183,12 @@ class SocketLoader(AdminLoader):
 
 def start_load(cluster: Cluster, prefix: str, seed: int) -> list[AdminLoader]:
     """All kinds at once."""
-    kinds = {"confluent-a": ConfluentAdminLoader, "confluent-b": ConfluentAdminLoader, "kadm": KadmLoader, "socket": SocketLoader}
+    kinds = {
+        "confluent-a": ConfluentAdminLoader,
+        "confluent-b": ConfluentAdminLoader,
+        "kadm": KadmLoader,
+        "socket": SocketLoader,
+    }
     loaders = [kind(f"{prefix}-{name}", cluster, seed) for name, kind in kinds.items()]
     for loader in loaders:
         loader.start()
@@ -227,7 +234,7 @@ def verify(cluster: Cluster, loaders: list[AdminLoader]):
     for node in cluster.running():
         last: list[str] = []
 
-        def right(node=node):
+        def right(node=node, last=last):
             try:
                 last[:] = differences(loaders, node.address)
             except Unanswered as e:

@@ -2,10 +2,11 @@
 
 Contract: `start` returns when every broker answers and every broker says that all of them are registered and unfenced,
 and that somebody leads. Ids are 1..n, racks a, b, c, ...; addresses stay the same over restarts. One broker can be
-stopped, killed, paused and started again while the others go on. Nothing here waits for a time, only for what brokers say.
+stopped, killed, paused and started again while the others go on. Nothing waits for a time, only for what brokers say.
 """
 
 import random
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -91,10 +92,10 @@ class Node(Broker):
 
     def pause(self):
         """SIGSTOP: silent, with all its connections open."""
-        self.process.send_signal(19)
+        self.process.send_signal(signal.SIGSTOP)
 
     def resume(self):
-        self.process.send_signal(18)
+        self.process.send_signal(signal.SIGCONT)
 
 
 class RinglogNode(RinglogBroker, Node):
@@ -237,7 +238,7 @@ class Cluster:
 
     # What it says.
     def wait_formed(self, ids: set[int] | None = None, asked: set[int] | None = None):
-        """Until every running broker (or those in `asked`) says that exactly `ids` (all) are unfenced, and who leads."""
+        """Until every running broker (or those in `asked`) says that just `ids` (all) are unfenced, and who leads."""
         ids = ids or set(self.nodes)
 
         def formed():
@@ -264,7 +265,7 @@ class Cluster:
             raise AssertionError(f"{e}; brokers say: {formed.last}\n{self.logs()}") from None
 
     def controller(self, asked: set[int] | None = None) -> int | None:
-        """The leader of the metadata quorum of the highest epoch that any broker (of those asked) tells; None unknown."""
+        """The metadata quorum's leader of the highest epoch that any broker (of those asked) tells; None if unknown."""
         views = []
         for node in self.running():
             if asked and node.id not in asked:

@@ -22,7 +22,7 @@ def _ip(*words: str):
 
 
 class Network:
-    """Both networks for `count` brokers. `with Network(3) as network`; raises OSError with the reason where impossible."""
+    """Both networks for `count` brokers: `with Network(3) as network`. OSError says why where it is impossible."""
 
     def __init__(self, count: int):
         self.count = count

@@ -1,8 +1,8 @@
 """What of an output may differ between two clusters that behave the same, replaced by placeholders.
 
-Ids, addresses, paths, times and positions in the metadata log become `<...>`. Where Kafka chooses brokers at random, the
-choice is checked for what it promises (distinct replicas, the number asked for) and summed up in one line. All else stays
-as it is, texts of errors included.
+Ids, addresses, paths, times and positions in the metadata log become `<...>`. Where Kafka chooses brokers at random,
+the choice is checked for what it promises (distinct replicas, the number asked for) and summed up in one line. Configs
+that only Ringlog has are left out. All else stays as it is, texts of errors included.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+OWN_CONFIGS = "ringlog."
 UUID = r"[A-Za-z0-9_-]{22}"
 FRAME = re.compile(r"^\s*(at [\w.$/<>]+\(|\.\.\. \d+ more)")
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (\w+) (.*)$")
@@ -59,9 +60,9 @@ def tool_output(stdout: str, stderr: str, names: Names, *, free_placement=False)
 
 
 def _plain(text: str) -> list[str]:
-    """Without stack frames and trailing blanks, and with one blank between columns, whose width follows their contents."""
+    """Without stack frames, own configs and trailing blanks; one blank between columns, whose width varies."""
     lines = [re.sub(r"(?<=\S)[ \t]+", " ", line.replace("\t", "  ")).rstrip() for line in text.splitlines()]
-    return [line for line in lines if line and not FRAME.match(line)]
+    return [line for line in lines if line and not FRAME.match(line) and not line.lstrip().startswith(OWN_CONFIGS)]
 
 
 def _without_log_noise(stderr: str) -> list[str]:
@@ -77,7 +78,9 @@ def _without_log_noise(stderr: str) -> list[str]:
     return kept
 
 
-STATUS = re.compile(r"^(LeaderId|LeaderEpoch|HighWatermark|MaxFollowerLag|MaxFollowerLagTimeMs|CurrentVoters|CurrentObservers): (.*)$")
+STATUS = re.compile(
+    r"^(LeaderId|LeaderEpoch|HighWatermark|MaxFollowerLag|MaxFollowerLagTimeMs|CurrentVoters|CurrentObservers): (.*)$"
+)
 
 
 def _quorum_status(lines: list[str]) -> list[str]:
@@ -161,7 +164,9 @@ def _placement(lines: list[str], free: bool) -> list[str]:
             shown[0] = "<the first>" if leader == assigned[0] else leader
             shown[1] = f"<{len(assigned)} distinct>"
             shown[2] = "<all>" if in_sync == sorted(assigned) else shown[2]
-        out.append(f" Topic: {topic} Partition: {partition} Leader: {shown[0]} Replicas: {shown[1]} Isr: {shown[2]}{rest}")
+        out.append(
+            f" Topic: {topic} Partition: {partition} Leader: {shown[0]} Replicas: {shown[1]} Isr: {shown[2]}{rest}"
+        )
     if leaders:
         counts = [sorted(c.values()) for c in (leaders, replicas)]
         out.append(f"<leaders per broker: {counts[0]}, replicas per broker: {counts[1]}>")
@@ -173,6 +178,7 @@ def call_result(result, names: Names) -> list[str]:
     if isinstance(result, str):
         return names.replace(result).splitlines()
     if isinstance(result, dict):
+        result = {key: value for key, value in result.items() if not str(key).startswith(OWN_CONFIGS)}
         result = [f"{key}: {json.dumps(value, sort_keys=True)}" for key, value in sorted(result.items(), key=str)]
     elif isinstance(result, (list, tuple)):
         result = [json.dumps(value, sort_keys=True) for value in result]

@@ -133,7 +133,7 @@ def _topic(r: Reader) -> tuple[str, int]:
 
 
 def topic_configs(address: Address, topics, config: str, timeout_s=TIMEOUT_S) -> dict[str, str | None]:
-    """One config of many topics as this broker knows it (DescribeConfigs v1); topics that it does not know are left out."""
+    """One config of many topics by this broker (DescribeConfigs v1); topics that it does not know are left out."""
     keys = array([string(config)])
     body = array([int8(TOPIC_RESOURCE) + string(t) + keys for t in topics]) + int8(0)
     r = _ask(address, DESCRIBE_CONFIGS, 1, body, False, timeout_s)
@@ -153,7 +153,11 @@ def topic_configs(address: Address, topics, config: str, timeout_s=TIMEOUT_S) ->
 
 
 def create_topic(
-    address: Address, name: str, assignment: dict[int, list[int]], configs: dict[str, str] | None = None, timeout_s=TIMEOUT_S
+    address: Address,
+    name: str,
+    assignment: dict[int, list[int]],
+    configs: dict[str, str] | None = None,
+    timeout_s=TIMEOUT_S,
 ):
     """CreateTopics v2 with the replicas of each partition given; raises Unanswered unless it is acknowledged."""
     partitions = [int32(p) + array(replicas, int32) for p, replicas in assignment.items()]

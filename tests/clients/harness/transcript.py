@@ -1,9 +1,9 @@
 """A list of steps is run against a cluster, and what came of each is written down, so that it can be compared.
 
 A step is a command of one of Kafka's tools, a call of an admin client, or something that is done to the cluster. Before
-every step all brokers show what was acknowledged before (`Cluster.settle`), so that a difference is one of behaviour and
-not of timing. A step that `each` broker is to answer is run through each of them alone and written once, or once for each
-broker where they differ. Golden files hold what real Kafka did: tests/clients/transcripts/*.txt.
+every step all brokers show what was acknowledged before (`Cluster.settle`), so that a difference is one of behaviour
+and not of timing. A step that `each` broker is to answer is run through each of them alone and written once, or once
+for each broker where they differ. Golden files hold what real Kafka did: tests/clients/transcripts/*.txt.
 """
 
 import difflib
@@ -99,7 +99,7 @@ class Tool:
 
 @dataclass
 class Call:
-    """A call of an admin client: a function of the bootstrap address that returns what it was told, refusals included."""
+    """An admin client's call: a function of the bootstrap address that returns what it was told, refusals included."""
 
     label: str
     function: Callable
