@@ -182,7 +182,7 @@ impl MetadataCore {
         tokio::spawn(async move {
             let _ = report.send(watched.stopped().await.into());
         });
-        if raft.votes_alone() {
+        if raft.votes_alone().await {
             raft.elect().await?;
         }
         let report = failed.0.clone();
@@ -211,10 +211,10 @@ impl MetadataCore {
 
     /// Makes this process a broker of the cluster, fenced, and catches up with what the cluster knew then: its broker epoch.
     pub async fn arrive(&mut self) -> Result<u64, CoreError> {
-        let (raft, router, start) = (self.raft().clone(), self.router.clone(), self.start.clone());
-        let mut images = raft.images();
+        let (router, start) = (self.router.clone(), self.start.clone());
+        let mut images = self.raft().images();
         let arrived = async {
-            let (epoch, metadata_offset) = presence::arrive(&raft, &router, &start).await?;
+            let (epoch, metadata_offset) = presence::arrive(&router, &start).await?;
             // Its sender lives as long as Raft, and Raft's end is told below.
             let _ = images.wait_for(|image| image.metadata_offset() >= metadata_offset).await;
             Ok(epoch)

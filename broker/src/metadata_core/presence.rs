@@ -19,15 +19,12 @@ use crate::settings::Settings;
 /// How long one attempt to reach the controller takes before it is said that there is none.
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Makes this process a broker of the cluster: joins if its node does not belong yet, and registers. Resolves with the broker
-/// epoch and the metadata offset to be caught up with; tries until it has worked or was refused.
-pub async fn arrive(raft: &Handle, router: &Router, start: &BrokerStart) -> Result<(u64, u64), CoreError> {
+/// Makes this process a broker of the cluster: its node joins, unless it belongs already, and the process registers. Resolves
+/// with the broker epoch and the metadata offset to be caught up with; tries until it has worked or was refused.
+pub async fn arrive(router: &Router, start: &BrokerStart) -> Result<(u64, u64), CoreError> {
     let node = &start.node;
-    if !raft.is_member() && raft.image().node(node.node).is_none() {
-        let joined = insist(|| router.ask(Join(node.clone()), ATTEMPT_PATIENCE)).await?;
-        joined.0.map_err(CoreError::Refused)?;
-        tracing::info!(node = %node.node, address = node.address, "joined the cluster");
-    }
+    let (joined, _) = insist(|| router.ask(Join(node.clone()), ATTEMPT_PATIENCE)).await?;
+    joined.map_err(CoreError::Refused)?;
     let (registered, metadata_offset) = insist(|| router.ask(Register(start.clone()), ATTEMPT_PATIENCE)).await?;
     let epoch = registered.map_err(CoreError::Refused)?;
     tracing::info!(broker = %node.node, epoch, "broker registered");

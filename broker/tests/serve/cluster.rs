@@ -260,17 +260,19 @@ fn whoever_does_not_belong_is_refused_and_told_why() {
     cluster.wait_until("it is forgotten", |status| node(status, 3).is_none());
     let (ok, out) = ringlog(&["cluster", "remove", "3", "--internal-addr", &seed]);
     assert!(!ok && out.contains("Broker ID 3 is not currently registered"), "{out}");
-    // The disk that was lost comes back: too late.
-    let (code, log) = Node::spawn(old.path(), 3, None).wait();
+    // Its id is taken by a new disk; the one that was lost comes back too late.
+    cluster.start_node(3);
+    cluster.wait_until("three vote again", |status| count(status, |node| node["quorum"] != "observer") == 3);
+    let (code, log) = Node::spawn(old.path(), 3, Some(&seed)).wait();
     assert_eq!(code, Some(1));
-    assert!(log.contains("node 3 does not belong to the cluster: it was removed"), "{log}");
-    let (code, _) = {
-        // A directory is made before its node is taken in, so this one is known again.
-        cluster.start_node(3);
-        cluster.wait_until("three vote again", |status| count(status, |node| node["quorum"] != "observer") == 3);
-        Node::spawn(old.path(), 3, Some(&seed)).wait()
-    };
-    assert_eq!(code, Some(1));
+    assert!(log.contains("node id 3 belongs to the data directory"), "{log}");
+    // A node that was removed and is started again with its own disk joins again.
+    cluster.take(2).kill9();
+    cluster.wait_until("the dead one is fenced", |status| node(status, 2).unwrap()["state"] == "fenced");
+    let (ok, out) = ringlog(&["cluster", "remove", "2", "--internal-addr", &cluster.nodes[&3].internal]);
+    assert!(ok, "{out}");
+    cluster.start_node(2);
+    cluster.wait_until("three vote again", |status| count(status, |node| node["quorum"] != "observer") == 3);
     let (ok, out) = ringlog(&["cluster", "voters", "--internal-addr", &seed]);
     assert!(ok && out.lines().count() == 3 && out.matches("leader").count() == 1, "{out}");
 }

@@ -149,16 +149,12 @@ impl Handle {
         (metrics.current_leader == Some(self.id) && metrics.state.is_leader()).then_some(metrics.current_term)
     }
 
-    /// Whether this member takes part in a group at all: it has formed one, or was taken into one.
-    #[must_use]
-    pub fn is_member(&self) -> bool {
-        self.metrics.borrow().membership_config.membership().get_node(&self.id).is_some()
-    }
-
-    /// Whether nobody but this member votes.
-    #[must_use]
-    pub fn votes_alone(&self) -> bool {
-        self.metrics.borrow().membership_config.membership().voter_ids().eq([self.id])
+    /// Whether nobody but this member votes. Asks Raft itself: what it tells of itself comes a little later than its start.
+    pub async fn votes_alone(&self) -> bool {
+        let id = self.id;
+        let alone =
+            move |state: &openraft::RaftState<u64, Member, _>| state.membership_state.effective().voter_ids().eq([id]);
+        self.raft.with_raft_state(alone).await.unwrap_or(false)
     }
 
     /// Resolves when something about this member or the group has changed; at once if it has since the last time.
