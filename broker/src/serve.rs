@@ -327,7 +327,7 @@ async fn open_directory(
     }
     loop {
         for address in &config.join {
-            match links::welcome(&address.to_string()).await {
+            match links::welcome(&address.to_string(), None).await {
                 Ok(welcome) => {
                     let cluster_id = ClusterId(welcome.cluster_id);
                     tracing::info!(%address, cluster = %cluster_id, member = %welcome.node, "cluster found");

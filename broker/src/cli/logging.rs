@@ -14,9 +14,10 @@ use crate::config::{LogConfig, LogFormat};
 pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     // The filter was checked when the configuration was read, so nothing is lost here.
     let mut filter = EnvFilter::builder().parse_lossy(&config.filter);
-    // It tells every step of every vote at the level that we tell a start at: only whoever names it wants to read that.
+    // It tells every step of every vote at the level that we tell a start at, and every attempt to reach a member that is away
+    // as an error: only whoever names it wants to read that. What ends it we tell ourselves.
     if !config.filter.contains("openraft") {
-        filter = filter.add_directive("openraft=error".parse().expect("it is one"));
+        filter = filter.add_directive("openraft=off".parse().expect("it is one"));
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -85,9 +85,9 @@ impl Links {
         }))
     }
 
-    /// A node has called and said where it is.
-    pub fn heard_of(&self, node: &NodeBinding) {
-        lock(&self.0.heard_of).insert(node.node, node.address.clone());
+    /// A node has called and said where it is, or was found there.
+    pub fn heard_of(&self, node: BrokerId, address: String) {
+        lock(&self.0.heard_of).insert(node, address);
     }
 
     /// Where a node said that it is, when it last called.
@@ -163,12 +163,12 @@ async fn connect(shared: &Shared, callee: &Callee) -> Result<TcpStream, Handshak
     Ok(socket)
 }
 
-/// Asks whoever is at an address which cluster and node it is.
-pub async fn welcome(address: &str) -> Result<Welcome, HandshakeError> {
+/// Asks whoever is at an address which cluster and node it is; it learns who asks.
+pub async fn welcome(address: &str, from: Option<NodeBinding>) -> Result<Welcome, HandshakeError> {
     let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address));
     let mut socket = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let purpose = Purpose::Controller;
-    let hello = Hello { purpose, cluster_id: None, from: None, to: None, metadata_offset: 0 };
+    let hello = Hello { purpose, cluster_id: None, from, to: None, metadata_offset: 0 };
     handshake::call(&mut socket, &hello).await
 }
 

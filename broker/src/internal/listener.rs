@@ -77,7 +77,7 @@ impl Answering {
             }
         };
         if let Some(from) = &hello.from {
-            self.links.heard_of(from);
+            self.links.heard_of(from.node, from.address.clone());
         }
         if let Err(error) = self.converse(socket, hello.purpose).await {
             tracing::debug!(%peer, %error, "an internal connection broke");

@@ -47,6 +47,8 @@ use router::Router;
 
 /// How long a client's request may take to reach the controller and to be applied here. Clients wait longer.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
+/// Between calls at the addresses that were given to join at.
+const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits to be known to the others.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -137,6 +139,7 @@ pub struct MetadataCore {
     /// The image that was in force before anything that comes through `published`.
     first_image: MetadataImage,
     wish: watch::Sender<Wish>,
+    arrived: watch::Sender<bool>,
     failed: (mpsc::UnboundedSender<CoreError>, mpsc::UnboundedReceiver<CoreError>),
 }
 
@@ -166,8 +169,14 @@ impl MetadataCore {
         let (jobs, controller_jobs) = mpsc::unbounded_channel();
         let router = Router::new(settings.broker, raft.clone(), jobs, links.clone(), settings.seeds.clone());
         let (gone, controller_gone) = mpsc::unbounded_channel();
-        let answering =
-            Answering { cluster_id, me: me.clone(), raft: raft.clone(), router: router.clone(), links, gone };
+        let answering = Answering {
+            cluster_id,
+            me: me.clone(),
+            raft: raft.clone(),
+            router: router.clone(),
+            links: links.clone(),
+            gone,
+        };
         listener::serve(claimed, answering).map_err(CoreError::Listen)?;
         let failed = mpsc::unbounded_channel();
         let directory = Arc::new(directory);
@@ -185,11 +194,18 @@ impl MetadataCore {
         if raft.votes_alone().await {
             raft.elect().await?;
         }
-        let report = failed.0.clone();
-        let seeds = settings.seeds.clone();
+        let (report, seeds) = (failed.0.clone(), settings.seeds.clone());
+        let (arrived, caller) = (watch::Sender::new(false), me.clone());
+        let mut has_arrived = arrived.subscribe();
         tokio::spawn(async move {
-            if let Err(foreign) = presence::check_seeds(&seeds, cluster_id).await {
-                let _ = report.send(foreign);
+            while !*has_arrived.borrow_and_update() {
+                if let Err(foreign) = presence::call_at(&seeds, &links, &caller, cluster_id).await {
+                    let _ = report.send(foreign);
+                    return;
+                }
+                if let Ok(Err(_)) = tokio::time::timeout(CALL_INTERVAL, has_arrived.changed()).await {
+                    return;
+                }
             }
         });
         let config = first_image.broker_config(settings.broker, settings.static_config());
@@ -202,7 +218,17 @@ impl MetadataCore {
             shards: announced.shards,
         };
         let wish = watch::Sender::new(Wish::Fenced);
-        Ok(MetadataCore { node, router, settings, start, published: Some(published), first_image, wish, failed })
+        Ok(MetadataCore {
+            node,
+            router,
+            settings,
+            start,
+            published: Some(published),
+            first_image,
+            wish,
+            arrived,
+            failed,
+        })
     }
 
     fn raft(&self) -> &Handle {
@@ -220,7 +246,10 @@ impl MetadataCore {
             Ok(epoch)
         };
         tokio::select! {
-            arrived = arrived => arrived,
+            arrived = arrived => {
+                self.arrived.send_replace(true);
+                arrived
+            }
             failed = self.failed() => Err(failed),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use metadata::cluster_id::ClusterId;
 use metadata::controller::{BrokerStart, Heartbeat, Wish};
 use metadata::raft::Handle;
+use metadata::record::NodeBinding;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::request::{Beat, Join, Register};
 use super::router::Router;
 use super::{CoreError, RequestFailed};
-use crate::internal::links;
+use crate::internal::links::{self, Links};
 use crate::settings::Settings;
 
 /// How long one attempt to reach the controller takes before it is said that there is none.
@@ -31,11 +32,14 @@ pub async fn arrive(router: &Router, start: &BrokerStart) -> Result<(u64, u64), 
     Ok((epoch, metadata_offset))
 }
 
-/// Refuses to be of one cluster where another is to be joined, which a data directory from elsewhere would lead to unnoticed.
-/// Members that cannot be asked say nothing: a start needs none of those that were given.
-pub async fn check_seeds(seeds: &[String], cluster_id: Uuid) -> Result<(), CoreError> {
+/// Calls at the addresses that were given to join at, until this node has arrived: each end learns where the other is, also
+/// when all nodes have moved at once and know each other's old addresses only. Members that cannot be asked say nothing.
+///
+/// # Errors
+/// If one is of another cluster, which a data directory from elsewhere would lead to unnoticed.
+pub async fn call_at(seeds: &[String], links: &Links, me: &NodeBinding, cluster_id: Uuid) -> Result<(), CoreError> {
     for address in seeds {
-        match links::welcome(address).await {
+        match links::welcome(address, Some(me.clone())).await {
             Ok(welcome) if welcome.cluster_id != cluster_id => {
                 return Err(CoreError::Refused(format!(
                     "the data directory belongs to cluster {}, and {address} that is to be joined is node {} of cluster {}",
@@ -44,6 +48,7 @@ pub async fn check_seeds(seeds: &[String], cluster_id: Uuid) -> Result<(), CoreE
                     ClusterId(welcome.cluster_id),
                 )));
             }
+            Ok(welcome) if welcome.node != me.node => links.heard_of(welcome.node, address.clone()),
             Ok(_) => {}
             Err(error) => tracing::debug!(address, %error, "a member that was given could not be asked"),
         }
