@@ -6,8 +6,10 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest message, in bytes: a snapshot of some million partitions.
-pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// The longest message between members, in bytes: a snapshot of some million partitions.
+pub const MEMBER_MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// The longest request to the controller, and the longest answer, in bytes. Whoever reaches the port may send one.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
 const LENGTH_BYTES: usize = 4;
 const ID_BYTES: usize = 8;
 /// What is read at once at least, and how much memory an idle connection keeps.
@@ -23,12 +25,12 @@ pub struct Frame {
 /// The bytes of a frame.
 ///
 /// # Errors
-/// If the message is longer than [`MESSAGE_BYTES_MAX`].
+/// If the message is longer than [`MEMBER_MESSAGE_BYTES_MAX`].
 pub fn encode(id: u64, message: &[u8]) -> io::Result<Vec<u8>> {
-    if message.len() > MESSAGE_BYTES_MAX {
-        return Err(too_long(message.len()));
+    if message.len() > MEMBER_MESSAGE_BYTES_MAX {
+        return Err(too_long(message.len(), MEMBER_MESSAGE_BYTES_MAX));
     }
-    let length = u32::try_from(ID_BYTES + message.len()).expect("bounded by MESSAGE_BYTES_MAX");
+    let length = u32::try_from(ID_BYTES + message.len()).expect("bounded by MEMBER_MESSAGE_BYTES_MAX");
     let mut bytes = Vec::with_capacity(LENGTH_BYTES + ID_BYTES + message.len());
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&id.to_le_bytes());
@@ -36,8 +38,8 @@ pub fn encode(id: u64, message: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn too_long(bytes: usize) -> io::Error {
-    let reason = format!("a message of {bytes} bytes is longer than {MESSAGE_BYTES_MAX}");
+fn too_long(bytes: usize, bytes_max: usize) -> io::Error {
+    let reason = format!("a message of {bytes} bytes is longer than {bytes_max}");
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
@@ -45,17 +47,19 @@ fn too_long(bytes: usize) -> io::Error {
 pub struct Frames<R> {
     from: R,
     buffer: BytesMut,
+    message_bytes_max: usize,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub fn new(from: R) -> Frames<R> {
-        Frames { from, buffer: BytesMut::with_capacity(READ_BYTES) }
+    /// Of messages of `message_bytes_max` bytes at most.
+    pub fn new(from: R, message_bytes_max: usize) -> Frames<R> {
+        Frames { from, buffer: BytesMut::with_capacity(READ_BYTES), message_bytes_max }
     }
 
     /// The next frame; `None` at an orderly end. Nothing is lost when this is dropped before it resolves.
     pub async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
-            if let Some(frame) = take(&mut self.buffer)? {
+            if let Some(frame) = take(&mut self.buffer, self.message_bytes_max)? {
                 return Ok(Some(frame));
             }
             self.buffer.reserve(READ_BYTES);
@@ -67,11 +71,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 }
 
 /// Takes a frame off the front of what has arrived.
-fn take(buffer: &mut BytesMut) -> io::Result<Option<Frame>> {
+fn take(buffer: &mut BytesMut, message_bytes_max: usize) -> io::Result<Option<Frame>> {
     let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > ID_BYTES + MESSAGE_BYTES_MAX {
-        return Err(too_long(length));
+    if length > ID_BYTES + message_bytes_max {
+        return Err(too_long(length - ID_BYTES, message_bytes_max));
     }
     if length < ID_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes has no number")));
@@ -93,7 +97,7 @@ mod tests {
     fn all(bytes: &[u8]) -> Result<Vec<Frame>, io::ErrorKind> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut frames = Frames::new(bytes);
+            let mut frames = Frames::new(bytes, REQUEST_BYTES_MAX);
             let mut found = Vec::new();
             while let Some(frame) = frames.next().await.map_err(|error| error.kind())? {
                 found.push(frame);
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn lengths_that_cannot_be_are_refused_before_memory_is_taken() {
-        for length in [0_u32, 7, u32::MAX, MESSAGE_BYTES_MAX as u32 + 9] {
+        for length in [0_u32, 7, u32::MAX, REQUEST_BYTES_MAX as u32 + 9] {
             assert_eq!(all(&length.to_le_bytes()), Err(io::ErrorKind::InvalidData), "{length}");
         }
         assert_eq!(all(&[8, 0, 0, 0, 1]), Err(io::ErrorKind::UnexpectedEof));

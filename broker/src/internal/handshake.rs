@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use super::frame;
+
 const MAGIC: [u8; 8] = *b"RINGLOG\0";
 /// What this program speaks.
 pub const VERSIONS: RangeInclusive<u16> = 1..=1;
@@ -36,6 +38,16 @@ pub enum Purpose {
     Controller,
     /// Replication, by this shard of the node that is called.
     Replication { shard: u32 },
+}
+
+impl Purpose {
+    /// The longest message that comes on a connection for this, in bytes.
+    pub fn message_bytes_max(self) -> usize {
+        match self {
+            Purpose::Controller => frame::REQUEST_BYTES_MAX,
+            Purpose::Raft | Purpose::Replication { .. } => frame::MEMBER_MESSAGE_BYTES_MAX,
+        }
+    }
 }
 
 /// What the caller says.
@@ -83,6 +95,8 @@ pub enum Refused {
     OtherDirectory { node: BrokerId, bound: Uuid, found: Uuid },
     #[error("node {node} does not belong to the cluster: it was removed")]
     Removed { node: BrokerId },
+    #[error("only members talk Raft and replicate, and the caller does not say which it is")]
+    Anonymous,
     #[error("it has no shard {shard}: there are {shards}")]
     NoSuchShard { shard: u32, shards: u32 },
     #[error("this version does not replicate partitions between brokers")]
@@ -139,6 +153,10 @@ pub fn judge(hello: &Hello, me: Me<'_>) -> Result<Welcome, Refused> {
     {
         let (found, found_directory) = (me.node, me.directory_id);
         return Err(Refused::OtherNode { wanted, wanted_directory, found, found_directory });
+    }
+    // Members are believed more than tools: what they may send is larger, and where they are is remembered.
+    if hello.purpose != Purpose::Controller && (hello.cluster_id.is_none() || hello.from.is_none()) {
+        return Err(Refused::Anonymous);
     }
     if let Some(from) = &hello.from {
         if from.node == me.node && from.directory_id != me.directory_id {

@@ -131,7 +131,7 @@ async fn serve(shared: Arc<Shared>, callee: Callee, mut questions: mpsc::Unbound
         }
         match connect(&shared, &callee).await {
             Ok(socket) => {
-                if let Err(error) = converse(socket, first, &mut questions, &callee.address).await {
+                if let Err(error) = converse(socket, first, &mut questions, &callee).await {
                     tracing::debug!(address = callee.address, %error, "internal connection ended");
                 }
             }
@@ -183,10 +183,10 @@ async fn converse(
     mut socket: TcpStream,
     first: Question,
     questions: &mut mpsc::UnboundedReceiver<Question>,
-    address: &str,
+    Callee { purpose, address, .. }: &Callee,
 ) -> Result<(), LinkError> {
     let (read, mut write) = socket.split();
-    let mut answers = Frames::new(read);
+    let mut answers = Frames::new(read, purpose.message_bytes_max());
     let mut waiting: HashMap<u64, oneshot::Sender<Result<Vec<u8>, LinkError>>> = HashMap::new();
     let mut next = Some(first);
     let mut id = 0_u64;
@@ -222,7 +222,7 @@ async fn converse(
             () = tokio::time::sleep(IDLE_TIME_MAX) => return Ok(()),
         }
     };
-    let broken = || LinkError::Broken { address: address.to_owned(), reason: reason.clone() };
+    let broken = || LinkError::Broken { address: address.clone(), reason: reason.clone() };
     waiting.into_values().for_each(|answer| drop(answer.send(Err(broken()))));
     Err(broken())
 }

@@ -77,7 +77,11 @@ impl Answering {
             }
         };
         if let Some(from) = &hello.from {
-            self.links.heard_of(from.node, from.address.clone());
+            // Others have no address yet that anybody would want to know.
+            let bound = self.raft.image().node(from.node).is_some_and(|node| node.directory_id == from.directory_id);
+            if bound {
+                self.links.heard_of(from.node, from.address.clone());
+            }
         }
         if let Err(error) = self.converse(socket, hello.purpose).await {
             tracing::debug!(%peer, %error, "an internal connection broke");
@@ -102,7 +106,7 @@ impl Answering {
     async fn converse(&self, mut socket: TcpStream, purpose: Purpose) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let (read, mut write) = socket.split();
-        let mut questions = Frames::new(read);
+        let mut questions = Frames::new(read, purpose.message_bytes_max());
         let (answer, mut answers) = mpsc::channel::<Vec<u8>>(QUESTIONS_MAX);
         let reading = async {
             while let Some(question) = questions.next().await? {

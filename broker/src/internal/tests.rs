@@ -67,6 +67,9 @@ fn who_is_not_meant_or_does_not_belong_is_told_why() {
     assert_eq!(judged(&removed), Err(Refused::Removed { node: BrokerId(3) }));
     // Somebody who knows more of the cluster than this node may have joined since.
     assert_eq!(judged(&Hello { metadata_offset: 3, ..removed }), Ok(welcome.clone()));
+    for anonymous in [Hello { from: None, ..raft() }, Hello { cluster_id: None, ..raft() }] {
+        assert_eq!(judged(&anonymous), Err(Refused::Anonymous));
+    }
     // The controller itself answers who wants to join, and operators' tools are nobody.
     assert_eq!(judged(&hello(Purpose::Controller, Some(node(3, 13)))), Ok(welcome.clone()));
     let tool = Hello { cluster_id: None, to: None, ..hello(Purpose::Controller, None) };
@@ -127,7 +130,7 @@ async fn echo(listener: TcpListener) {
             continue;
         }
         let (read, mut write) = socket.split();
-        let mut questions = Frames::new(read);
+        let mut questions = Frames::new(read, frame::REQUEST_BYTES_MAX);
         while let Ok(Some(question)) = questions.next().await {
             match &question.message[..] {
                 b"hang" => {}

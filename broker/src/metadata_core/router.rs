@@ -13,6 +13,7 @@ use super::RequestFailed;
 use super::controller::{Done, Job, NotDone, Reply};
 use super::refusal::Refusal;
 use super::request::{Ask, Request};
+use crate::internal::frame;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Links};
 
@@ -55,6 +56,11 @@ impl Router {
     pub async fn carry(&self, request: Request, patience: Duration) -> Result<Done, RequestFailed> {
         let deadline = Instant::now() + patience;
         let message = postcard::to_allocvec(&request).expect("requests hold nothing that postcard cannot write");
+        if message.len() > frame::REQUEST_BYTES_MAX {
+            let why =
+                format!("the request is too large: {} bytes, at most {}", message.len(), frame::REQUEST_BYTES_MAX);
+            return Err(RequestFailed::Refused(Refusal::new(ResponseError::InvalidRequest, &why)));
+        }
         let mut hint: Option<String> = None;
         let mut turn = 0;
         let mut why = "no controller is known".to_owned();

@@ -120,11 +120,11 @@ impl Shard {
                 MetadataDelta::TopicDeleted { topic_id, topic, .. } if !replaced.contains(topic_id) => {
                     self.delete_topic(*topic_id, topic).await;
                 }
-                MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure(image, Some(*topic_id)),
+                MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure_topic(image, *topic_id),
                 MetadataDelta::BrokerConfigChanged { .. } => {
                     let config = image.broker_config(self.broker, self.settings.static_config());
                     *self.broker_config.borrow_mut() = Rc::new(config);
-                    self.reconfigure(image, None);
+                    image.topics().for_each(|topic| self.reconfigure_topic(image, topic.id));
                 }
                 MetadataDelta::TopicCreated { .. }
                 | MetadataDelta::PartitionChanged { .. }
@@ -247,13 +247,14 @@ impl Shard {
         }
     }
 
-    fn reconfigure(self: &Rc<Self>, image: &MetadataImage, only: Option<TopicId>) {
-        for partition in self.partitions() {
-            if only.is_some_and(|id| id != partition.key.topic_id) {
-                continue;
-            }
-            if let Some(topic) = image.topic_by_id(partition.key.topic_id) {
-                partition.set_config(Rc::new(image.topic_config(&topic.name, &self.broker_config())));
+    /// Resolves the configs of one topic anew: work in proportion to that topic, however many others there are.
+    fn reconfigure_topic(&self, image: &MetadataImage, topic_id: TopicId) {
+        let Some(topic) = image.topic_by_id(topic_id) else { return };
+        let config = Rc::new(image.topic_config(&topic.name, &self.broker_config()));
+        for (partition, _) in topic.partitions() {
+            let open = self.partitions.borrow().get(&PartitionKey { topic_id, partition }).cloned();
+            if let Some(open) = open {
+                open.set_config(config.clone());
             }
         }
     }

@@ -276,8 +276,8 @@ fn leadership_comes_and_goes_with_the_metadata() {
         assert_eq!(shard.produce(0, Acks::Leader).await, Err(NOT_LEADER));
         assert_eq!(shard.latest(TOPIC_ID, 0).await, Err(NOT_LEADER));
         shard.apply(&[in_sync(TOPIC_ID, 0, (both, Some(HERE), 2), &[HERE])]).await;
-        assert_eq!(shard.latest(TOPIC_ID, 0).await, Ok(2), "what was appended before is committed now");
         assert_eq!(shard.produce(0, Acks::All).await.unwrap().end, Offset(3));
+        assert_eq!(shard.latest(TOPIC_ID, 0).await, Ok(3), "what was appended before is committed too");
         let epochs = shard.op(
             TOPIC_ID,
             0,
