@@ -29,15 +29,22 @@ struct Node {
 impl Node {
     /// Starts a node and waits until it serves.
     fn start(data_dir: &Path, id: i32, join: Option<&str>) -> Node {
-        let mut broker = Node::spawn(data_dir, id, join);
+        Node::serving(Node::spawn(data_dir, id, join))
+    }
+
+    fn serving(mut broker: Broker) -> Node {
         let internal = field(&broker.wait_for_line("ringlog starts"), "internal=").replace('"', "");
         let kafka = field(&broker.wait_for_line("kafka listener bound"), "addr=").parse().unwrap();
         Node { broker, kafka, internal }
     }
 
     fn spawn(data_dir: &Path, id: i32, join: Option<&str>) -> Broker {
+        Node::spawn_at("127.0.0.1:0", data_dir, id, join)
+    }
+
+    fn spawn_at(internal_addr: &str, data_dir: &Path, id: i32, join: Option<&str>) -> Broker {
         let id = id.to_string();
-        let mut more = vec!["--node-id", &id, "--shards", "1"];
+        let mut more = vec!["--node-id", &id, "--shards", "1", "--internal-addr", internal_addr];
         more.extend(TIMEOUTS);
         more.extend(join.into_iter().flat_map(|join| ["--join", join]));
         Broker::spawn(data_dir, "127.0.0.1:0", &more)
@@ -190,6 +197,22 @@ fn any_broker_changes_metadata_and_all_of_them_know() {
     for id in 1..=3 {
         cluster.take(id).stop();
     }
+}
+
+#[test]
+fn names_and_ipv6_addresses_serve_as_well() {
+    let mut cluster = Cluster { dirs: (0..3).map(|_| directory()).collect(), nodes: BTreeMap::new() };
+    let mut join = None;
+    for (id, addr) in [(1, "[::1]:0"), (2, "localhost:0"), (3, "127.0.0.1:0")] {
+        let node = Node::serving(Node::spawn_at(addr, &cluster.dir(id), id, join.as_deref()));
+        assert!(node.internal.starts_with(addr.trim_end_matches('0')), "{}", node.internal);
+        // One of the addresses is nobody's: any of those that are given will do.
+        join = Some(format!("127.0.0.1:1,{}", node.internal));
+        cluster.nodes.insert(id, node);
+    }
+    cluster.wait_until("three vote", |status| count(status, |node| node["quorum"] != "observer") == 3);
+    Client::connect(cluster.nodes[&3].kafka).create_topic("seen-by-all");
+    cluster.assert_topics(&["seen-by-all"]);
 }
 
 #[test]

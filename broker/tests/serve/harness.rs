@@ -38,9 +38,9 @@ impl Broker {
     pub fn spawn(data_dir: &Path, kafka_addr: &str, more: &[&str]) -> Broker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
         command
-            .args(["serve", "--kafka-addr", kafka_addr, "--internal-addr", "127.0.0.1:0"])
-            .args(["--http-addr", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--kafka-addr", kafka_addr, "--http-addr", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .args(if more.contains(&"--internal-addr") { &[][..] } else { &["--internal-addr", "127.0.0.1:0"] })
             .args(if more.contains(&"--shards") { &[][..] } else { &["--shards", "2"] })
             .args(more)
             .stdin(Stdio::null())
