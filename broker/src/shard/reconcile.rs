@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use futures_util::StreamExt;
@@ -78,7 +78,12 @@ impl Shard {
             };
             match select(pin!(commands.recv()), pin!(retry)).await {
                 Either::Left((Ok(command), _)) => {
+                    let began = Instant::now();
                     self.apply(&command.image, &command.deltas).await;
+                    tracing::debug!(
+                        shard = self.index, metadata_offset = command.image.metadata_offset(),
+                        deltas = command.deltas.len(), took = ?began.elapsed(), "metadata change applied"
+                    );
                     // The change may have been abandoned at shutdown.
                     let _ = command.applied.send(());
                 }
