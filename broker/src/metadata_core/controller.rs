@@ -232,6 +232,10 @@ impl Controller {
         let term = self.raft.leads_in_term().unwrap_or_default();
         if self.sessions.as_ref().is_none_or(|(of_term, _)| *of_term != term) {
             self.sessions = Some((term, Sessions::begin(now)));
+            // The controller before this one may have died, and others whose end it would have seen.
+            let image = self.raft.image();
+            let serving = image.unfenced_brokers().filter_map(|broker| image.node(broker.broker));
+            serving.for_each(|node| self.look_for(node.as_ref().clone()));
         }
         &mut self.sessions.as_mut().expect("set above").1
     }
@@ -275,7 +279,7 @@ impl Controller {
     /// session timeout.
     fn look_for(&self, node: NodeBinding) {
         let serving = self.raft.image().broker(node.node).is_some_and(|broker| !broker.is_fenced());
-        if self.raft.leads_in_term().is_none() || !serving {
+        if self.raft.leads_in_term().is_none() || !serving || node.node == self.settings.broker {
             return;
         }
         let dead = self.dead.0.clone();

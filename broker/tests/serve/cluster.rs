@@ -167,6 +167,8 @@ fn any_broker_changes_metadata_and_all_of_them_know() {
     Client::connect(cluster.any().kafka).create_topic("without-one");
     Client::connect(cluster.any().kafka).delete_topic("by-1");
     cluster.wait_until("the dead one is fenced", |status| node(status, leader).unwrap()["state"] == "fenced");
+    let noticed = cluster.nodes.values().any(|node| node.broker.has_logged("the broker's process has ended"));
+    assert!(noticed, "a port that refuses connections is not waited for");
     let partition_dir = cluster.dir(leader).join("by-1-0");
     let had = (0..6).any(|partition| cluster.dir(leader).join(format!("by-1-{partition}")).exists());
     assert!(had, "the dead one had some of the deleted topic: {}", partition_dir.display());
