@@ -12,9 +12,12 @@ mod brokers;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elect_leaders;
 mod leadership;
+mod partition_changes;
 mod producer_ids;
 mod quorum;
+mod reassignments;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -32,15 +35,21 @@ pub use brokers::{
 pub use create_partitions::{CreatePartitionsError, NewPartitions, create_partitions};
 pub use create_topics::{CreateTopicsError, CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_topics};
+pub use elect_leaders::{ElectLeadersError, ElectionType, UnknownElectionType, elect_leaders};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use quorum::{MembershipChange, Quorum, next_membership_change};
+pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments, with_isr};
 pub use sessions::Sessions;
 pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
 
+use protocol::newtypes::PartitionId;
 use std::collections::BTreeSet;
 
 /// Records, and what the request's parts are answered in the request's order: the name or resource, and how it went.
 pub type Decision<K, T, E> = (Vec<crate::record::MetadataRecord>, Vec<(K, Result<T, E>)>);
+
+/// A partition as requests name it: by its topic's name and its id.
+pub type PartitionName = (String, PartitionId);
 
 /// Partitions that one request may create, over all its topics (Kafka's limit).
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;

@@ -3,30 +3,70 @@
 use crate::cluster_id::ClusterId;
 use crate::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use crate::controller::{
-    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, Heartbeat, NewPartitions, NewTopic, TopicToDelete, Wish,
-    allocate_producer_ids, bootstrap_records, create_partitions, create_topics, delete_topics, fence, heartbeat,
-    incremental_alter_configs, join, register_broker, remove_node,
+    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, NewPartitions, NewTopic,
+    TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition_reassignments, bootstrap_records,
+    create_partitions, create_topics, delete_topics, elect_leaders, fence, heartbeat, incremental_alter_configs, join,
+    register_broker, remove_node, with_isr,
 };
-use crate::image::MetadataImage;
+use crate::image::{MetadataImage, PartitionImage};
 use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, NodeBinding};
 use proptest::prelude::*;
-use protocol::newtypes::{BrokerId, TopicId};
+use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use uuid::Uuid;
 
 /// One request to the controller. Many are refused, as in life; those give no records.
 #[derive(Clone, Debug)]
 pub enum Request {
-    Join { node: i32, directory: u128 },
-    Register { broker: i32, incarnation: u128 },
-    Heartbeat { broker: i32, unfenced: bool },
-    Fence { broker: i32 },
-    Remove { node: i32 },
-    CreateTopic { name: usize, partitions: i32, replication_factor: i16, retention: bool },
-    AddPartitions { name: usize, total: i32 },
-    DeleteTopic { name: usize },
-    SetTopicConfig { name: usize, segment_ms: Option<u16> },
-    SetClusterConfig { retention_ms: Option<u16> },
+    Join {
+        node: i32,
+        directory: u128,
+    },
+    Register {
+        broker: i32,
+        incarnation: u128,
+    },
+    Heartbeat {
+        broker: i32,
+        unfenced: bool,
+    },
+    Fence {
+        broker: i32,
+    },
+    Remove {
+        node: i32,
+    },
+    CreateTopic {
+        name: usize,
+        partitions: i32,
+        replication_factor: i16,
+        retention: bool,
+    },
+    AddPartitions {
+        name: usize,
+        total: i32,
+    },
+    DeleteTopic {
+        name: usize,
+    },
+    SetTopicConfig {
+        name: usize,
+        segment_ms: Option<u16>,
+    },
+    SetClusterConfig {
+        retention_ms: Option<u16>,
+    },
     AllocateProducerIds,
+    /// Of every topic's first partition.
+    Reassign {
+        target: Option<Vec<i32>>,
+    },
+    /// This replica of every topic's first partition is in sync now, as its leader says.
+    CatchUp {
+        replica: i32,
+    },
+    Elect {
+        unclean: bool,
+    },
 }
 
 /// Few, so that they meet; two of them collide.
@@ -53,7 +93,15 @@ pub fn request() -> impl Strategy<Value = Request> {
         2 => (name, any::<Option<u16>>()).prop_map(|(name, segment_ms)| Request::SetTopicConfig { name, segment_ms }),
         1 => any::<Option<u16>>().prop_map(|retention_ms| Request::SetClusterConfig { retention_ms }),
         1 => Just(Request::AllocateProducerIds),
+        2 => prop::option::of(target()).prop_map(|target| Request::Reassign { target }),
+        2 => (1..=3_i32).prop_map(|replica| Request::CatchUp { replica }),
+        1 => any::<bool>().prop_map(|unclean| Request::Elect { unclean }),
     ]
+}
+
+/// Some of three brokers, in any order.
+fn target() -> impl Strategy<Value = Vec<i32>> {
+    (Just(vec![1, 2, 3]).prop_shuffle(), 1..=3_usize).prop_map(|(brokers, count)| brokers[..count].to_vec())
 }
 
 impl Request {
@@ -115,6 +163,20 @@ impl Request {
                 .0
             }
             Request::AllocateProducerIds => vec![allocate_producer_ids(image).expect("not that many").0],
+            Request::Reassign { target } => {
+                let target = target.as_ref().map(|target| target.iter().copied().map(BrokerId).collect());
+                let wanted = image.topics().map(|topic| WantedReassignment {
+                    topic: topic.name.to_string(),
+                    partition: PartitionId(0),
+                    target: Option::clone(&target),
+                });
+                alter_partition_reassignments(image, true, &wanted.collect::<Vec<_>>()).0
+            }
+            Request::CatchUp { replica } => catch_up(image, BrokerId(*replica)),
+            Request::Elect { unclean } => {
+                let election = if *unclean { ElectionType::Unclean } else { ElectionType::Preferred };
+                elect_leaders(image, election, None).0
+            }
         }
     }
 }
@@ -152,6 +214,18 @@ pub fn beat(image: &MetadataImage, broker: i32, wish: Wish) -> Vec<MetadataRecor
     let Some(known) = image.broker(broker) else { return Vec::new() };
     let beat = Heartbeat { broker, epoch: known.epoch, applied: image.metadata_offset(), wish };
     heartbeat(image, &beat).expect("the epoch is the current one").0
+}
+
+/// What leaders say when a replica that is let in has caught up, of every topic's first partition.
+pub fn catch_up(image: &MetadataImage, replica: BrokerId) -> Vec<MetadataRecord> {
+    let lacks = |state: &PartitionImage| state.replicas.contains(&replica) && !state.isr.contains(&replica);
+    let caught_up = image.topics().filter_map(|topic| {
+        let state = topic.partition(PartitionId(0))?;
+        let catches_up = lacks(state) && state.leader.is_some() && image.is_unfenced(replica);
+        let isr = [&state.isr[..], &[replica]].concat();
+        catches_up.then(|| with_isr(image, state, &isr).to_record(topic.id, PartitionId(0)))
+    });
+    caught_up.collect()
 }
 
 pub fn cluster_id() -> ClusterId {

@@ -8,7 +8,7 @@ use crate::record::MetadataRecord;
 use protocol::newtypes::BrokerId;
 
 /// The first replica in order of preference that is in sync and may lead.
-fn candidate(state: &PartitionImage, may_lead: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
+pub(super) fn candidate(state: &PartitionImage, may_lead: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
     state.replicas.iter().copied().find(|replica| state.isr.contains(replica) && may_lead(*replica))
 }
 

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 mod cluster;
+mod elections;
+mod reassignments;
 
 fn config(settings: &[(&'static str, &'static str)]) -> BrokerConfig {
     let static_config = StaticConfig::parse(settings.iter().copied()).unwrap();

@@ -7,16 +7,16 @@ use crate::testing::{beat, binding, bootstrap, history, request, start, with_bro
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn id(broker: i32) -> BrokerId {
+pub(super) fn id(broker: i32) -> BrokerId {
     BrokerId(broker)
 }
 
-fn ids_of(brokers: &[i32]) -> Vec<BrokerId> {
+pub(super) fn ids_of(brokers: &[i32]) -> Vec<BrokerId> {
     brokers.iter().copied().map(BrokerId).collect()
 }
 
 /// Topics `t0`, `t1` and so on, of one partition each on these replicas.
-fn with_topics(image: &MetadataImage, replicas: &[&[i32]]) -> MetadataImage {
+pub(super) fn with_topics(image: &MetadataImage, replicas: &[&[i32]]) -> MetadataImage {
     let topics = (0..).zip(replicas).map(|(at, on): (i32, _)| assigned(&format!("t{at}"), &[(0, on)]));
     let (records, answers) = create(image, &topics.collect::<Vec<_>>());
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
@@ -24,7 +24,7 @@ fn with_topics(image: &MetadataImage, replicas: &[&[i32]]) -> MetadataImage {
 }
 
 /// Leader, leader epoch and ISR.
-fn led(image: &MetadataImage, at: i32) -> (Option<i32>, i32, Vec<i32>) {
+pub(super) fn led(image: &MetadataImage, at: i32) -> (Option<i32>, i32, Vec<i32>) {
     let state = image.partition(&format!("t{at}"), PartitionId(0)).unwrap();
     (state.leader.map(|id| id.0), state.leader_epoch.0, state.isr.iter().map(|id| id.0).collect())
 }

@@ -1,0 +1,172 @@
+//! AlterPartitionReassignments (KIP-455): where a partition's replicas shall be, and when they are there.
+//!
+//! A reassignment has a target. Until every replica of it is in sync, the partition has those of the target and, behind them,
+//! those that are to go; then the latter leave. One whose target is in sync from the start is complete at once. Cancelling
+//! one, or replacing it by another, starts from the replicas that the partition had before: what was only on its way in is
+//! dropped. (Kafka takes the replicas of the moment, so that replacing a reassignment and then cancelling it leaves a
+//! partition with more replicas than it ever should have had.)
+
+use super::assignment::{AssignmentError, check_manual};
+use super::leadership::candidate;
+use super::partition_changes::PartitionChanges;
+use super::{Decision, PartitionName};
+use crate::image::{MetadataImage, PartitionImage, Reassignment};
+use crate::shown::shown;
+use protocol::newtypes::{BrokerId, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One partition of an AlterPartitionReassignments request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedReassignment {
+    pub topic: String,
+    pub partition: PartitionId,
+    /// In order of preference for leadership; `None` cancels the reassignment that is in progress.
+    pub target: Option<Vec<BrokerId>>,
+}
+
+/// Why a partition's replicas stay as they are. Each variant names the Kafka error it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReassignmentError {
+    /// UNKNOWN_TOPIC_OR_PARTITION
+    #[error("Unable to find a topic named {topic}.")]
+    UnknownTopic { topic: String },
+    /// UNKNOWN_TOPIC_OR_PARTITION
+    #[error("Unable to find partition {topic}:{partition}.")]
+    UnknownPartition { topic: String, partition: PartitionId },
+    /// INVALID_REPLICA_ASSIGNMENT
+    #[error(transparent)]
+    InvalidAssignment(#[from] AssignmentError),
+    /// INVALID_REPLICATION_FACTOR
+    #[error("The replication factor is changed from {current} to {wanted}")]
+    OtherReplicationFactor { current: usize, wanted: usize },
+    /// NO_REASSIGNMENT_IN_PROGRESS
+    #[error("No partition reassignment is in progress.")]
+    NoneInProgress,
+    /// INVALID_REPLICA_ASSIGNMENT: only replicas that would be dropped have what was acknowledged.
+    #[error(
+        "Unable to revert partition assignment for {topic}:{partition} because it would require an unclean leader election."
+    )]
+    OnlyDroppedInSync { topic: String, partition: PartitionId },
+    /// POLICY_VIOLATION
+    #[error("Unable to perform excessively large batch operation.")]
+    TooManyRecords,
+}
+
+/// Decides on an AlterPartitionReassignments request. `may_change_replication_factor` is its
+/// `allow_replication_factor_change` (KIP-860).
+pub fn alter_partition_reassignments(
+    image: &MetadataImage,
+    may_change_replication_factor: bool,
+    wanted: &[WantedReassignment],
+) -> Decision<PartitionName, (), ReassignmentError> {
+    let mut changes = PartitionChanges::new(image);
+    let mut answers = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let answer = reassign(&mut changes, may_change_replication_factor, wanted);
+        answers.push(((wanted.topic.clone(), wanted.partition), answer));
+    }
+    (changes.into_records(), answers)
+}
+
+fn reassign(
+    changes: &mut PartitionChanges<'_>,
+    may_change_replication_factor: bool,
+    wanted: &WantedReassignment,
+) -> Result<(), ReassignmentError> {
+    let (image, partition) = (changes.image(), wanted.partition);
+    let Some(topic) = image.topic(&wanted.topic) else {
+        return Err(ReassignmentError::UnknownTopic { topic: shown(&wanted.topic) });
+    };
+    let Some(state) = changes.state(topic, partition) else {
+        return Err(ReassignmentError::UnknownPartition { topic: wanted.topic.clone(), partition });
+    };
+    let next = match &wanted.target {
+        None if state.reassignment.is_none() => return Err(ReassignmentError::NoneInProgress),
+        None => towards(image, state, &original(state)),
+        Some(target) => {
+            check_manual(image, target, None)?;
+            let (current, wanted) = (target_of(state).len(), target.len());
+            if current != wanted && !may_change_replication_factor {
+                return Err(ReassignmentError::OtherReplicationFactor { current, wanted });
+            }
+            towards(image, state, target)
+        }
+    };
+    let next = next.ok_or_else(|| ReassignmentError::OnlyDroppedInSync { topic: wanted.topic.clone(), partition })?;
+    let same = PartitionImage { partition_epoch: state.partition_epoch, ..next.clone() } == *state;
+    if !same && !changes.has_room() {
+        return Err(ReassignmentError::TooManyRecords);
+    }
+    if !same {
+        changes.set(topic, partition, next);
+    }
+    Ok(())
+}
+
+/// The partition once the leader reports this ISR: a reassignment whose target is in sync is complete then.
+#[must_use]
+pub fn with_isr(image: &MetadataImage, state: &PartitionImage, isr: &[BrokerId]) -> PartitionImage {
+    state.changed(|changed| {
+        changed.isr = isr.into();
+        settle(image, state, changed);
+    })
+}
+
+/// The partition on its way to `target`, or there. `None` if those that are dropped are all that is in sync: nobody else has
+/// what was acknowledged.
+fn towards(image: &MetadataImage, state: &PartitionImage, target: &[BrokerId]) -> Option<PartitionImage> {
+    let original = original(state);
+    let (adding, removing) = (sorted(without(target, &original)), sorted(without(&original, target)));
+    let replicas = [target, removing.as_slice()].concat();
+    let isr: Vec<BrokerId> = state.isr.iter().copied().filter(|member| replicas.contains(member)).collect();
+    if isr.is_empty() {
+        return None;
+    }
+    let moves = !adding.is_empty() || !removing.is_empty();
+    Some(state.changed(|changed| {
+        changed.replicas = replicas.into();
+        changed.isr = isr.into();
+        changed.reassignment = moves.then(|| Arc::new(Reassignment { adding, removing }));
+        settle(image, state, changed);
+    }))
+}
+
+/// Completes the reassignment if its target is in sync, and has somebody lead who may.
+fn settle(image: &MetadataImage, before: &PartitionImage, changed: &mut PartitionImage) {
+    let target = target_of(changed);
+    if changed.reassignment.is_some() && target.iter().all(|replica| changed.isr.contains(replica)) {
+        changed.isr = changed.isr.iter().copied().filter(|member| target.contains(member)).collect();
+        changed.replicas = target.into();
+        changed.reassignment = None;
+    }
+    let may_stay = |leader: BrokerId| changed.isr.contains(&leader) && image.is_unfenced(leader);
+    let leader = match changed.leader {
+        Some(leader) if may_stay(leader) => Some(leader),
+        _ => candidate(changed, |replica| image.is_unfenced(replica)),
+    };
+    // A new epoch also where replicas have left: what they still ask for is refused (KAFKA-12870).
+    let has_left = !without(&before.replicas, &changed.replicas).is_empty();
+    if leader != changed.leader || has_left {
+        changed.elect(leader);
+    }
+}
+
+/// The replicas that the partition will have, or has if they stay.
+fn target_of(state: &PartitionImage) -> Vec<BrokerId> {
+    without(&state.replicas, state.reassignment.as_ref().map_or(&[], |moving| &moving.removing))
+}
+
+/// The replicas that the partition had before its reassignment, or has.
+fn original(state: &PartitionImage) -> Vec<BrokerId> {
+    without(&state.replicas, state.reassignment.as_ref().map_or(&[], |moving| &moving.adding))
+}
+
+fn without(brokers: &[BrokerId], others: &[BrokerId]) -> Vec<BrokerId> {
+    brokers.iter().copied().filter(|broker| !others.contains(broker)).collect()
+}
+
+fn sorted(mut brokers: Vec<BrokerId>) -> Vec<BrokerId> {
+    brokers.sort_unstable();
+    brokers
+}
