@@ -1,11 +1,13 @@
-//! DescribeCluster (key 60), versions 0-2 (KIP-700, KIP-919).
+//! DescribeCluster (key 60), versions 0-2 (KIP-700, KIP-919, KIP-1073).
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 
-use super::Context;
+use super::{Context, availability};
 
+/// First version that can ask for fenced brokers, and says which are (KIP-1073).
+const VERSION_FENCED: i16 = 2;
 /// `endpoint_type` of brokers; 2 asks for controllers, which is for controllers to answer.
 const ENDPOINT_BROKERS: i8 = 1;
 /// "Not asked for": authorized operations are a bit field, and this is what Kafka leaves in it.
@@ -24,22 +26,25 @@ pub fn handle(context: &Context, request: DescribeClusterRequest) -> DescribeClu
             format!("this is a broker: endpoint type {} is not served here", request.endpoint_type).into(),
         ));
     }
-    let brokers = shard
-        .image()
+    let image = shard.image();
+    let brokers = image
         .brokers()
+        .filter(|broker| request.include_fenced_brokers || !broker.is_fenced())
         .map(|broker| {
-            DescribeClusterBroker::default()
+            let response = DescribeClusterBroker::default()
                 .with_broker_id(BrokerId(broker.broker.0))
                 .with_host(broker.host.clone().into())
                 .with_port(broker.port.into())
-                .with_rack(broker.rack.clone().map(Into::into))
+                .with_rack(broker.rack.clone().map(Into::into));
+            if version >= VERSION_FENCED { response.with_is_fenced(broker.is_fenced()) } else { response }
         })
         .collect();
+    let controller = availability::controller_id(&image, shard.metadata().quorum_leader(), shard.broker_id());
     let operations =
         if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_REQUESTED };
     response
         .with_cluster_id(shard.settings().cluster_id.clone().into())
-        .with_controller_id(BrokerId(shard.broker_id().0))
+        .with_controller_id(BrokerId(controller.0))
         .with_brokers(brokers)
         .with_cluster_authorized_operations(operations)
 }

@@ -5,10 +5,11 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName};
+use metadata::image::{MetadataImage, PartitionImage};
 use protocol::{PartitionId, TopicId};
 
-use super::Context;
 use super::topic_access::{TOPIC_OPERATIONS, is_internal};
+use super::{Context, availability};
 
 pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let shard = context.shard();
@@ -54,7 +55,7 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
                 break;
             }
             room -= 1;
-            partitions.push(partition_response(partition, state));
+            partitions.push(partition_response(&image, partition, state));
         }
         topics.push(
             response
@@ -73,19 +74,20 @@ fn cursor(topic: &str, partition: i32) -> Cursor {
     Cursor::default().with_topic_name(TopicName(topic.to_owned().into())).with_partition_index(partition)
 }
 
+/// As Kafka, a partition without leader is no error here.
 fn partition_response(
+    image: &MetadataImage,
     partition: PartitionId,
-    state: &metadata::image::PartitionImage,
+    state: &PartitionImage,
 ) -> DescribeTopicPartitionsResponsePartition {
     let brokers = |ids: &[protocol::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
-    let error = if state.leader.is_none() { ResponseError::LeaderNotAvailable.code() } else { 0 };
     DescribeTopicPartitionsResponsePartition::default()
-        .with_error_code(error)
         .with_partition_index(partition.0)
-        .with_leader_id(BrokerId(state.leader.map_or(-1, |id| id.0)))
+        .with_leader_id(BrokerId(availability::leader(image, state).map_or(-1, |id| id.0)))
         .with_leader_epoch(state.leader_epoch.0)
         .with_replica_nodes(brokers(&state.replicas))
         .with_isr_nodes(brokers(&state.isr))
+        .with_offline_replicas(brokers(&availability::offline_replicas(image, state)))
         .with_eligible_leader_replicas(Some(Vec::new()))
         .with_last_known_elr(Some(Vec::new()))
 }

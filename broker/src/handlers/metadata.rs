@@ -11,17 +11,24 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, TopicName};
-use metadata::image::{MetadataImage, TopicImage};
-use protocol::TopicId;
+use metadata::image::{MetadataImage, PartitionImage, TopicImage};
+use protocol::{PartitionId, TopicId};
 
-use super::Context;
 use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::topic_access::{TOPIC_OPERATIONS, is_internal};
+use super::{Context, availability};
 
 /// First version that can name topics by id and answer with ids (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 10;
 /// First version whose answer may leave the name of a topic null.
 const VERSION_NULL_NAMES: i16 = 12;
+
+/// First version that names replicas whose brokers are not there (KIP-112).
+const VERSION_OFFLINE_REPLICAS: i16 = 5;
+/// First version that knows LISTENER_NOT_FOUND; before, it is LEADER_NOT_AVAILABLE.
+const VERSION_LISTENER_NOT_FOUND: i16 = 6;
+/// Leader of a partition that has none that clients could be sent to.
+const NO_LEADER: i32 = -1;
 
 /// How one topic of the answer is to be filled.
 enum Asked {
@@ -68,7 +75,7 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
     };
     let topics = asked
         .into_iter()
-        .map(|asked| topic_response(asked, version, request.include_topic_authorized_operations))
+        .map(|asked| topic_response(&image, asked, version, request.include_topic_authorized_operations))
         .collect();
     response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
 }
@@ -105,7 +112,7 @@ fn find(
     }
 }
 
-fn topic_response(asked: Asked, version: i16, with_operations: bool) -> MetadataResponseTopic {
+fn topic_response(image: &MetadataImage, asked: Asked, version: i16, with_operations: bool) -> MetadataResponseTopic {
     let response = MetadataResponseTopic::default();
     let topic = match asked {
         Asked::Known(topic) => topic,
@@ -120,30 +127,54 @@ fn topic_response(asked: Asked, version: i16, with_operations: bool) -> Metadata
             return if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic_id.0) } else { response };
         }
     };
-    let partitions = topic
-        .partitions()
-        .map(|(partition, state)| {
-            let brokers = |ids: &[protocol::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
-            let error = if state.leader.is_none() { ResponseError::LeaderNotAvailable.code() } else { 0 };
-            let response = MetadataResponsePartition::default()
-                .with_error_code(error)
-                .with_partition_index(partition.0)
-                .with_leader_id(BrokerId(state.leader.map_or(-1, |id| id.0)))
-                .with_replica_nodes(brokers(&state.replicas))
-                .with_isr_nodes(brokers(&state.isr));
-            if version >= 7 { response.with_leader_epoch(state.leader_epoch.0) } else { response }
-        })
-        .collect();
+    let partitions =
+        topic.partitions().map(|(partition, state)| partition_response(image, partition, state, version)).collect();
     let response = response.with_name(Some(TopicName(topic.name.to_string().into()))).with_partitions(partitions);
     let response = if version >= 1 { response.with_is_internal(is_internal(&topic.name)) } else { response };
     let response = if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic.id.0) } else { response };
     if version >= 8 && with_operations { response.with_topic_authorized_operations(TOPIC_OPERATIONS) } else { response }
 }
 
+fn partition_response(
+    image: &MetadataImage,
+    partition: PartitionId,
+    state: &PartitionImage,
+    version: i16,
+) -> MetadataResponsePartition {
+    // Clients of version 0 cannot do with brokers that the answer does not list.
+    let is_named = |id: &protocol::BrokerId| version > 0 || image.is_unfenced(*id);
+    let brokers = |ids: &[protocol::BrokerId]| -> Vec<BrokerId> {
+        ids.iter().filter(|id| is_named(id)).map(|id| BrokerId(id.0)).collect()
+    };
+    let (replicas, isr) = (brokers(&state.replicas), brokers(&state.isr));
+    let (leader, error) = match availability::leader(image, state) {
+        Ok(leader) if replicas.len() < state.replicas.len() || isr.len() < state.isr.len() => {
+            (leader.0, ResponseError::ReplicaNotAvailable.code())
+        }
+        Ok(leader) => (leader.0, 0),
+        Err(ResponseError::ListenerNotFound) if version < VERSION_LISTENER_NOT_FOUND => {
+            (NO_LEADER, ResponseError::LeaderNotAvailable.code())
+        }
+        Err(error) => (NO_LEADER, error.code()),
+    };
+    let response = MetadataResponsePartition::default()
+        .with_error_code(error)
+        .with_partition_index(partition.0)
+        .with_leader_id(BrokerId(leader))
+        .with_replica_nodes(replicas)
+        .with_isr_nodes(isr);
+    let response = if version >= VERSION_OFFLINE_REPLICAS {
+        response.with_offline_replicas(brokers(&availability::offline_replicas(image, state)))
+    } else {
+        response
+    };
+    if version >= 7 { response.with_leader_epoch(state.leader_epoch.0) } else { response }
+}
+
 fn response(context: &Context, image: &MetadataImage, version: i16, with_operations: bool) -> MetadataResponse {
     let shard = context.shard();
     let brokers = image
-        .brokers()
+        .unfenced_brokers()
         .map(|broker| {
             let response = MetadataResponseBroker::default()
                 .with_node_id(BrokerId(broker.broker.0))
@@ -153,7 +184,8 @@ fn response(context: &Context, image: &MetadataImage, version: i16, with_operati
         })
         .collect();
     let response = MetadataResponse::default().with_brokers(brokers);
-    let response = if version >= 1 { response.with_controller_id(BrokerId(shard.broker_id().0)) } else { response };
+    let controller = availability::controller_id(image, shard.metadata().quorum_leader(), shard.broker_id());
+    let response = if version >= 1 { response.with_controller_id(BrokerId(controller.0)) } else { response };
     let response = if version >= 2 {
         response.with_cluster_id(Some(shard.settings().cluster_id.clone().into()))
     } else {

@@ -5,6 +5,7 @@
 
 mod alter_configs;
 mod api_versions;
+mod availability;
 mod config_resource;
 mod create_partitions;
 pub mod create_topics;

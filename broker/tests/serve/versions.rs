@@ -282,8 +282,10 @@ fn cluster_apis_answer_in_every_version() {
     }
     for version in versions(protocol::ApiKey::DescribeCluster) {
         let request = DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+        let request = if version >= 2 { request.with_include_fenced_brokers(true) } else { request };
         let response: DescribeClusterResponse = client.call(ApiKey::DescribeCluster, version, &request);
         assert_eq!((response.error_code, response.brokers.len()), (0, 1), "DescribeCluster {version}");
+        assert_eq!(response.controller_id, BrokerId(1), "DescribeCluster {version}");
     }
     for version in versions(protocol::ApiKey::DescribeTopicPartitions) {
         let asked =

@@ -1,0 +1,84 @@
+//! What clients are told of partitions when brokers are fenced or gone: who can be reached as leader, and which replicas are
+//! offline.
+
+use kafka_protocol::ResponseError;
+use metadata::image::{MetadataImage, PartitionImage};
+use protocol::BrokerId;
+
+/// The leader, if clients may be sent to it.
+///
+/// # Errors
+/// As Kafka: LEADER_NOT_AVAILABLE where nobody leads or the leader is not known, LISTENER_NOT_FOUND where it is fenced.
+pub fn leader(image: &MetadataImage, partition: &PartitionImage) -> Result<BrokerId, ResponseError> {
+    match partition.leader.and_then(|leader| image.broker(leader)) {
+        None => Err(ResponseError::LeaderNotAvailable),
+        Some(broker) if broker.is_fenced() => Err(ResponseError::ListenerNotFound),
+        Some(broker) => Ok(broker.broker),
+    }
+}
+
+/// Replicas on brokers that are fenced or not known.
+pub fn offline_replicas(image: &MetadataImage, partition: &PartitionImage) -> Vec<BrokerId> {
+    partition.replicas.iter().copied().filter(|replica| !image.is_unfenced(*replica)).collect()
+}
+
+/// Who clients are told is the controller: the leader of the metadata quorum, -1 while it is not known. Where that is a
+/// broker that is not let in, `me`, since any broker passes on what is for the controller, and clients look for one among
+/// the brokers that they know.
+pub fn controller_id(image: &MetadataImage, quorum_leader: Option<BrokerId>, me: BrokerId) -> BrokerId {
+    match quorum_leader {
+        Some(leader) if image.is_unfenced(leader) => leader,
+        Some(_) => me,
+        None => BrokerId(-1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use metadata::record::{BrokerRegistration, BrokerState, MetadataRecord, NodeBinding};
+    use protocol::LeaderEpoch;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Broker 1 is let in, broker 2 is fenced, broker 3 is not known.
+    fn image() -> MetadataImage {
+        let states = [(1, None), (2, Some(1))].map(|(id, fenced_at)| {
+            let (broker, host) = (BrokerId(id), "h".to_owned());
+            let registration = BrokerRegistration { broker, incarnation: Uuid::nil(), host, port: 1, rack: None };
+            BrokerState { fenced_at, ..BrokerState::from(&registration) }
+        });
+        let records = states.into_iter().flat_map(|state| {
+            let (node, directory_id, address) = (state.broker, Uuid::nil(), "h:1".to_owned());
+            let bound = MetadataRecord::NodeBound(NodeBinding { node, directory_id, address });
+            [bound, MetadataRecord::BrokerChanged(state)]
+        });
+        MetadataImage::default().apply_batch(&records.collect::<Vec<_>>()).unwrap().0
+    }
+
+    fn led_by(leader: Option<i32>) -> PartitionImage {
+        let replicas: Arc<[BrokerId]> = [3, 2, 1].map(BrokerId).into();
+        PartitionImage {
+            isr: replicas.clone(),
+            replicas,
+            leader: leader.map(BrokerId),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            reassignment: None,
+        }
+    }
+
+    #[test]
+    fn clients_are_sent_to_brokers_that_are_let_in() {
+        let image = image();
+        assert_eq!(leader(&image, &led_by(Some(1))), Ok(BrokerId(1)));
+        assert_eq!(leader(&image, &led_by(Some(2))), Err(ResponseError::ListenerNotFound));
+        assert_eq!(leader(&image, &led_by(Some(3))), Err(ResponseError::LeaderNotAvailable));
+        assert_eq!(leader(&image, &led_by(None)), Err(ResponseError::LeaderNotAvailable));
+        assert_eq!(offline_replicas(&image, &led_by(None)), [BrokerId(3), BrokerId(2)]);
+        let controller = |leader: Option<i32>| controller_id(&image, leader.map(BrokerId), BrokerId(9)).0;
+        assert_eq!([Some(1), Some(2), Some(3), None].map(controller), [1, 9, 9, -1]);
+    }
+}
