@@ -41,10 +41,17 @@ macro_rules! served_apis {
             DescribeLogDirs = 35, 1..4, flexible 2, DescribeLogDirsRequest, DescribeLogDirsResponse;
             CreatePartitions = 37, 0..3, flexible 2, CreatePartitionsRequest, CreatePartitionsResponse;
             DeleteGroups = 42, 0..2, flexible 2, DeleteGroupsRequest, DeleteGroupsResponse;
+            ElectLeaders = 43, 0..2, flexible 2, ElectLeadersRequest, ElectLeadersResponse;
             IncrementalAlterConfigs = 44, 0..1, flexible 1,
                 IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+            AlterPartitionReassignments = 45, 0..1, flexible 0,
+                AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+            ListPartitionReassignments = 46, 0..0, flexible 0,
+                ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
             OffsetDelete = 47, 0..0, flexible NEVER, OffsetDeleteRequest, OffsetDeleteResponse;
+            DescribeQuorum = 55, 0..2, flexible 0, DescribeQuorumRequest, DescribeQuorumResponse;
             DescribeCluster = 60, 0..2, flexible 0, DescribeClusterRequest, DescribeClusterResponse;
+            UnregisterBroker = 64, 0..0, flexible 0, UnregisterBrokerRequest, UnregisterBrokerResponse;
             DescribeTopicPartitions = 75, 0..0, flexible 0,
                 DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }

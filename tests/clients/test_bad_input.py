@@ -224,6 +224,8 @@ def test_advertised_versions(broker):
         "DescribeConfigs": (32, 1, 4), "AlterConfigs": (33, 0, 2), "DescribeLogDirs": (35, 1, 5),
         "CreatePartitions": (37, 0, 3), "DeleteGroups": (42, 0, 2), "IncrementalAlterConfigs": (44, 0, 1),
         "OffsetDelete": (47, 0, 0), "DescribeCluster": (60, 0, 2), "DescribeTopicPartitions": (75, 0, 0),
+        "ElectLeaders": (43, 0, 2), "AlterPartitionReassignments": (45, 0, 1), "ListPartitionReassignments": (46, 0, 0),
+        "DescribeQuorum": (55, 0, 2), "UnregisterBroker": (64, 0, 0),
     }  # fmt: skip
     may_stop_one_short = {"ListOffsets", "OffsetCommit", "OffsetFetch", "DescribeLogDirs"}
     wrong = {}

@@ -4,8 +4,10 @@
 //! advertised without a handler does not compile.
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod availability;
+mod by_topic;
 mod config_resource;
 mod create_partitions;
 pub mod create_topics;
@@ -15,17 +17,21 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 pub mod fetch;
 mod find_coordinator;
 mod group;
 mod incremental_alter_configs;
 pub mod init_producer_id;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 pub mod produce;
 pub mod topic_access;
+mod unregister_broker;
 
 use std::rc::Rc;
 
@@ -143,10 +149,17 @@ async fn control(context: &Context, body: RequestBody) -> Option<ResponseBody> {
         RequestBody::OffsetForLeaderEpoch(body) => offset_for_leader_epoch::handle(context, body).await.into(),
         RequestBody::DescribeConfigs(body) => describe_configs::handle(context, body).into(),
         RequestBody::AlterConfigs(body) => alter_configs::handle(context, body).await.into(),
+        RequestBody::ElectLeaders(body) => elect_leaders::handle(context, body).await.into(),
         RequestBody::IncrementalAlterConfigs(body) => incremental_alter_configs::handle(context, body).await.into(),
+        RequestBody::AlterPartitionReassignments(body) => {
+            alter_partition_reassignments::handle(context, body).await.into()
+        }
+        RequestBody::ListPartitionReassignments(body) => list_partition_reassignments::handle(context, body).into(),
         RequestBody::DescribeLogDirs(body) => describe_log_dirs::handle(context, body).await.into(),
         RequestBody::CreatePartitions(body) => create_partitions::handle(context, body).await.into(),
+        RequestBody::DescribeQuorum(body) => describe_quorum::handle(context, body).await.into(),
         RequestBody::DescribeCluster(body) => describe_cluster::handle(context, body).into(),
+        RequestBody::UnregisterBroker(body) => unregister_broker::handle(context, body).await.into(),
         RequestBody::DescribeTopicPartitions(body) => describe_topic_partitions::handle(context, body).into(),
         RequestBody::JoinGroup(body) => return group::handle(context, GroupRequest::JoinGroup(body)).await,
         RequestBody::SyncGroup(body) => return group::handle(context, GroupRequest::SyncGroup(body)).await,

@@ -113,6 +113,8 @@ impl Controller {
             Request::DeleteTopics(request) => self.decide(&request).await,
             Request::IncrementalAlterConfigs(request) => self.decide(&request).await,
             Request::AlterConfigs(request) => self.decide(&request).await,
+            Request::AlterPartitionReassignments(request) => self.decide(&request).await,
+            Request::ElectLeaders(request) => self.decide(&request).await,
             Request::AllocateProducerIds(request) => self.decide(&request).await,
             Request::Join(request) => self.decide(&request).await,
             Request::Register(request) => self.decide(&request).await,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use kafka_protocol::ResponseError;
 use metadata::controller::{
-    AlterConfigsError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, RemoveError,
+    AlterConfigsError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, ElectLeadersError,
+    ReassignmentError, RemoveError, UnknownElectionType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,44 @@ impl From<AlterConfigsError> for Refusal {
             | AlterConfigsError::InvalidTopicConfig(_)
             | AlterConfigsError::ClusterMinInsyncReplicasRemoved
             | AlterConfigsError::BrokerMinInsyncReplicas => ResponseError::InvalidConfig,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<ReassignmentError> for Refusal {
+    fn from(error: ReassignmentError) -> Refusal {
+        let code = match &error {
+            ReassignmentError::UnknownTopic { .. } | ReassignmentError::UnknownPartition { .. } => {
+                ResponseError::UnknownTopicOrPartition
+            }
+            ReassignmentError::InvalidAssignment(_) | ReassignmentError::OnlyDroppedInSync { .. } => {
+                ResponseError::InvalidReplicaAssignment
+            }
+            ReassignmentError::OtherReplicationFactor { .. } => ResponseError::InvalidReplicationFactor,
+            ReassignmentError::NoneInProgress => ResponseError::NoReassignmentInProgress,
+            ReassignmentError::TooManyRecords => ResponseError::PolicyViolation,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<UnknownElectionType> for Refusal {
+    fn from(error: UnknownElectionType) -> Refusal {
+        Refusal::new(ResponseError::InvalidRequest, &error)
+    }
+}
+
+impl From<ElectLeadersError> for Refusal {
+    fn from(error: ElectLeadersError) -> Refusal {
+        let code = match &error {
+            ElectLeadersError::UnknownTopic { .. } | ElectLeadersError::UnknownPartition { .. } => {
+                ResponseError::UnknownTopicOrPartition
+            }
+            ElectLeadersError::NotNeeded => ResponseError::ElectionNotNeeded,
+            ElectLeadersError::PreferredNotAvailable => ResponseError::PreferredLeaderNotAvailable,
+            ElectLeadersError::NoneEligible => ResponseError::EligibleLeadersNotAvailable,
+            ElectLeadersError::TooManyRecords => ResponseError::PolicyViolation,
         };
         Refusal::new(code, &error)
     }

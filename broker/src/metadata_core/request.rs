@@ -5,8 +5,8 @@
 
 use metadata::config::{BrokerConfig, StaticConfig};
 use metadata::controller::{
-    self, BrokerStart, ConfigAlteration, ConfigReplacement, CreatedTopic, DeletedTopic, Heartbeat, NewPartitions,
-    NewTopic, ProducerIdBlock, TopicToDelete,
+    self, BrokerStart, ConfigAlteration, ConfigReplacement, CreatedTopic, DeletedTopic, ElectionType, Heartbeat,
+    NewPartitions, NewTopic, PartitionName, ProducerIdBlock, TopicToDelete, WantedReassignment,
 };
 use metadata::image::MetadataImage;
 use metadata::raft::QuorumStatus;
@@ -70,6 +70,8 @@ requests!(
     RemoveNode => Result<(), Refusal>,
     DescribeQuorum => QuorumStatus,
     DescribeBrokers => Vec<BrokerLine>,
+    AlterPartitionReassignments => Answers<PartitionName, ()>,
+    ElectLeaders => Answers<PartitionName, ()>,
 );
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,6 +101,19 @@ pub struct IncrementalAlterConfigs {
 pub struct AlterConfigs {
     pub replacements: Vec<ConfigReplacement>,
     pub validate_only: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlterPartitionReassignments {
+    pub wanted: Vec<WantedReassignment>,
+    pub may_change_replication_factor: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ElectLeaders {
+    pub election: ElectionType,
+    /// `None` for all partitions.
+    pub partitions: Option<Vec<PartitionName>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,6 +194,21 @@ impl Decide for AlterConfigs {
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
         let (records, answers) = controller::alter_configs(on.image, on.static_config, &self.replacements);
         (unless(self.validate_only, records), told(answers))
+    }
+}
+
+impl Decide for AlterPartitionReassignments {
+    fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
+        let (records, answers) =
+            controller::alter_partition_reassignments(on.image, self.may_change_replication_factor, &self.wanted);
+        (records, told(answers))
+    }
+}
+
+impl Decide for ElectLeaders {
+    fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
+        let (records, answers) = controller::elect_leaders(on.image, self.election, self.partitions.as_deref());
+        (records, told(answers))
     }
 }
 

@@ -301,6 +301,102 @@ fn cluster_apis_answer_in_every_version() {
 }
 
 #[test]
+fn apis_of_clusters_answer_in_every_version() {
+    let dir = directory();
+    let (broker, mut client, _) = setup(&dir);
+    for version in versions(protocol::ApiKey::DescribeQuorum) {
+        let asked = |name: &'static str| {
+            let partition = describe_quorum_request::PartitionData::default().with_partition_index(0);
+            let asked = describe_quorum_request::TopicData::default().with_topic_name(topic(name));
+            DescribeQuorumRequest::default().with_topics(vec![asked.with_partitions(vec![partition])])
+        };
+        let response: DescribeQuorumResponse =
+            client.call(ApiKey::DescribeQuorum, version, &asked("__cluster_metadata"));
+        let data = &response.topics[0].partitions[0];
+        assert_eq!((response.error_code, data.error_code), (0, 0), "DescribeQuorum {version}");
+        assert_eq!((data.leader_id.0, data.observers.len()), (1, 0), "DescribeQuorum {version}");
+        assert!(data.leader_epoch > 0 && data.high_watermark > 0, "DescribeQuorum {version}: {data:?}");
+        let voter = &data.current_voters[0];
+        assert_eq!((voter.replica_id.0, data.current_voters.len()), (1, 1), "DescribeQuorum {version}");
+        assert!(voter.log_end_offset >= data.high_watermark, "DescribeQuorum {version}: {data:?}");
+        assert_eq!(voter.last_caught_up_timestamp > 1_700_000_000_000, version >= 1, "DescribeQuorum {version}");
+        assert_eq!(!voter.replica_directory_id.is_nil(), version >= 2, "DescribeQuorum {version}");
+        let listeners: Vec<_> =
+            response.nodes.iter().flat_map(|n| &n.listeners).map(|l| (l.name.as_str(), l.host.as_str())).collect();
+        let expected: &[_] = if version >= 2 { &[("INTERNAL", "127.0.0.1")] } else { &[] };
+        assert_eq!(listeners, expected, "DescribeQuorum {version}");
+        let response: DescribeQuorumResponse = client.call(ApiKey::DescribeQuorum, version, &asked(TOPIC));
+        assert_eq!(response.topics[0].partitions[0].error_code, 3, "DescribeQuorum {version}");
+    }
+    for version in versions(protocol::ApiKey::UnregisterBroker) {
+        let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(7));
+        let response: UnregisterBrokerResponse = client.call(ApiKey::UnregisterBroker, version, &request);
+        let message = response.error_message.as_ref().map(|message| message.as_str());
+        let expected = (102, Some("Broker ID 7 is not currently registered"));
+        assert_eq!((response.error_code, message), expected, "UnregisterBroker {version}");
+    }
+    for version in versions(protocol::ApiKey::AlterPartitionReassignments) {
+        let partition = |index: i32, replicas: Option<Vec<BrokerId>>| {
+            alter_partition_reassignments_request::ReassignablePartition::default()
+                .with_partition_index(index)
+                .with_replicas(replicas)
+        };
+        let partitions = vec![
+            partition(0, Some(vec![BrokerId(1)])),
+            partition(0, None),
+            partition(0, Some(vec![BrokerId(2)])),
+            partition(0, Some(vec![])),
+            partition(7, None),
+        ];
+        let asked = alter_partition_reassignments_request::ReassignableTopic::default()
+            .with_name(topic(TOPIC))
+            .with_partitions(partitions);
+        let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![asked]);
+        let request = if version >= 1 { request.with_allow_replication_factor_change(false) } else { request };
+        let response: AlterPartitionReassignmentsResponse =
+            client.call(ApiKey::AlterPartitionReassignments, version, &request);
+        let errors: Vec<i16> = response.responses[0].partitions.iter().map(|p| p.error_code).collect();
+        assert_eq!(errors, [0, 85, 39, 39, 3], "AlterPartitionReassignments {version}");
+        assert_eq!(response.allow_replication_factor_change, version < 1, "AlterPartitionReassignments {version}");
+    }
+    for version in versions(protocol::ApiKey::ListPartitionReassignments) {
+        let asked = list_partition_reassignments_request::ListPartitionReassignmentsTopics::default()
+            .with_name(topic(TOPIC))
+            .with_partition_indexes(vec![0, 7]);
+        for topics in [None, Some(vec![asked])] {
+            let request = ListPartitionReassignmentsRequest::default().with_topics(topics);
+            let response: ListPartitionReassignmentsResponse =
+                client.call(ApiKey::ListPartitionReassignments, version, &request);
+            assert_eq!((response.error_code, response.topics.len()), (0, 0), "ListPartitionReassignments {version}");
+        }
+    }
+    for version in versions(protocol::ApiKey::ElectLeaders) {
+        let asked = |name: &'static str, partitions: Vec<i32>| {
+            elect_leaders_request::TopicPartitions::default().with_topic(topic(name)).with_partitions(partitions)
+        };
+        let request = ElectLeadersRequest::default()
+            .with_topic_partitions(Some(vec![asked(TOPIC, vec![0, 7]), asked("none", vec![0])]));
+        let response: ElectLeadersResponse = client.call(ApiKey::ElectLeaders, version, &request);
+        let errors: Vec<Vec<i16>> = response
+            .replica_election_results
+            .iter()
+            .map(|topic| topic.partition_result.iter().map(|p| p.error_code).collect())
+            .collect();
+        assert_eq!(errors, [vec![84, 3], vec![3]], "ElectLeaders {version}");
+        let all = ElectLeadersRequest::default().with_topic_partitions(None);
+        let response: ElectLeadersResponse = client.call(ApiKey::ElectLeaders, version, &all);
+        assert_eq!(response.replica_election_results, [], "ElectLeaders {version}");
+        if version >= 1 {
+            let response: ElectLeadersResponse =
+                client.call(ApiKey::ElectLeaders, version, &request.with_election_type(9));
+            let partition = &response.replica_election_results[1].partition_result[0];
+            assert_eq!((response.error_code, partition.error_code), (42, 42), "ElectLeaders {version}");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
 fn group_apis_answer_in_every_version() {
     let dir = directory();
     let (broker, mut client, _) = setup(&dir);

@@ -28,9 +28,14 @@ const KAFKA_4_3: &[(&str, i16, i16, i16)] = &[
     ("DescribeLogDirs", 35, 1, 5),
     ("CreatePartitions", 37, 0, 3),
     ("DeleteGroups", 42, 0, 2),
+    ("ElectLeaders", 43, 0, 2),
     ("IncrementalAlterConfigs", 44, 0, 1),
+    ("AlterPartitionReassignments", 45, 0, 1),
+    ("ListPartitionReassignments", 46, 0, 0),
     ("OffsetDelete", 47, 0, 0),
+    ("DescribeQuorum", 55, 0, 2),
     ("DescribeCluster", 60, 0, 2),
+    ("UnregisterBroker", 64, 0, 0),
     ("DescribeTopicPartitions", 75, 0, 0),
 ];
 

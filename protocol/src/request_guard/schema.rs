@@ -143,9 +143,14 @@ pub(super) const fn fields_of(api: ApiKey) -> &'static [Field] {
         ApiKey::DescribeLogDirs => DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => CREATE_PARTITIONS,
         ApiKey::DeleteGroups => DELETE_GROUPS,
+        ApiKey::ElectLeaders => ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::AlterPartitionReassignments => ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => LIST_PARTITION_REASSIGNMENTS,
         ApiKey::OffsetDelete => OFFSET_DELETE,
+        ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
+        ApiKey::UnregisterBroker => UNREGISTER_BROKER,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
     }
 }
@@ -368,6 +373,12 @@ const CREATE_PARTITIONS: &[Field] = &[
 
 const DELETE_GROUPS: &[Field] = &[strings("GroupsNames")];
 
+const ELECT_LEADERS: &[Field] = &[
+    int8("ElectionType").from(1),
+    array("TopicPartitions", &[string("Topic"), int32s("Partitions")]).nullable(),
+    int32("TimeoutMs"),
+];
+
 const INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
     array(
         "Resources",
@@ -380,14 +391,28 @@ const INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
     boolean("ValidateOnly"),
 ];
 
+const ALTER_PARTITION_REASSIGNMENTS: &[Field] = &[
+    int32("TimeoutMs"),
+    boolean("AllowReplicationFactorChange").from(1),
+    array("Topics", &[string("Name"), array("Partitions", &[int32("PartitionIndex"), int32s("Replicas").nullable()])]),
+];
+
+const LIST_PARTITION_REASSIGNMENTS: &[Field] =
+    &[int32("TimeoutMs"), array("Topics", &[string("Name"), int32s("PartitionIndexes")]).nullable()];
+
 const OFFSET_DELETE: &[Field] =
     &[string("GroupId"), array("Topics", &[string("Name"), array("Partitions", &[int32("PartitionIndex")])])];
+
+const DESCRIBE_QUORUM: &[Field] =
+    &[array("Topics", &[string("TopicName"), array("Partitions", &[int32("PartitionIndex")])])];
 
 const DESCRIBE_CLUSTER: &[Field] = &[
     boolean("IncludeClusterAuthorizedOperations"),
     int8("EndpointType").from(1),
     boolean("IncludeFencedBrokers").from(2),
 ];
+
+const UNREGISTER_BROKER: &[Field] = &[int32("BrokerId")];
 
 const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
     array("Topics", &[string("Name")]),
