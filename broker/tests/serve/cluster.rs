@@ -19,9 +19,9 @@ const HANG_MAX: Duration = Duration::from_secs(60);
 /// Short, so that who is silent is fenced soon.
 const TIMEOUTS: [&str; 4] = ["--set", "broker.session.timeout.ms=1500", "--set", "broker.heartbeat.interval.ms=200"];
 
-struct Node {
-    broker: Broker,
-    kafka: SocketAddr,
+pub struct Node {
+    pub broker: Broker,
+    pub kafka: SocketAddr,
     /// `HOST:PORT` for other brokers.
     internal: String,
 }
@@ -62,13 +62,13 @@ impl Node {
 }
 
 /// A cluster of three that has three voters.
-struct Cluster {
+pub struct Cluster {
     dirs: Vec<tempfile::TempDir>,
-    nodes: BTreeMap<i32, Node>,
+    pub nodes: BTreeMap<i32, Node>,
 }
 
 impl Cluster {
-    fn start() -> Cluster {
+    pub fn start() -> Cluster {
         let mut cluster = Cluster { dirs: (0..3).map(|_| directory()).collect(), nodes: BTreeMap::new() };
         (1..=3).for_each(|id| cluster.start_node(id));
         cluster.wait_until("three vote", |status| count(status, |node| node["quorum"] != "observer") == 3);
@@ -79,13 +79,13 @@ impl Cluster {
         self.dirs[usize::try_from(id).unwrap() - 1].path().to_owned()
     }
 
-    fn start_node(&mut self, id: i32) {
+    pub fn start_node(&mut self, id: i32) {
         let join = self.nodes.values().next().map(|node| node.internal.clone());
         let node = Node::start(&self.dir(id), id, join.as_deref());
         self.nodes.insert(id, node);
     }
 
-    fn take(&mut self, id: i32) -> Broker {
+    pub fn take(&mut self, id: i32) -> Broker {
         self.nodes.remove(&id).expect("it runs").broker
     }
 
@@ -98,7 +98,7 @@ impl Cluster {
         ok.then(|| serde_json::from_str(&out).unwrap())
     }
 
-    fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let since = Instant::now();
         loop {
             let status = self.status();
@@ -110,7 +110,7 @@ impl Cluster {
         }
     }
 
-    fn leader(&self) -> i32 {
+    pub fn leader(&self) -> i32 {
         let status = self.wait_until("somebody leads", |status| status["leader"].is_i64());
         i32::try_from(status["leader"].as_i64().unwrap()).unwrap()
     }
@@ -134,7 +134,7 @@ fn count(status: &Value, holds: impl Fn(&Value) -> bool) -> usize {
     status["nodes"].as_array().unwrap().iter().filter(|node| holds(node)).count()
 }
 
-fn node(status: &Value, id: i32) -> Option<&Value> {
+pub fn node(status: &Value, id: i32) -> Option<&Value> {
     status["nodes"].as_array().unwrap().iter().find(|node| node["node"] == id)
 }
 

@@ -1,5 +1,6 @@
 //! Tests of real broker processes.
 
+mod admin;
 mod cluster;
 mod harness;
 mod journal;
