@@ -1,9 +1,10 @@
 //! Which brokers get the replicas of new partitions.
 //!
-//! Placed so that leaders and replicas stay even over the brokers, counting what they hold already, and replicas of one
-//! partition on different racks while there are racks left. The same image and request always give the same placement.
+//! Placed so that a topic's leaders and replicas are even over the brokers, then all that they hold, and replicas of one
+//! partition are on different racks while there are racks left. The same image and request always give the same placement.
 
-use crate::image::{MetadataImage, PartitionImage};
+use crate::image::{MetadataImage, PartitionImage, TopicImage};
+use crate::record::BrokerState;
 use protocol::newtypes::{BrokerId, LeaderEpoch};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -110,26 +111,53 @@ struct Load<'a> {
     broker: BrokerId,
     fenced: bool,
     rack: Option<&'a str>,
+    held: Held,
+    /// Of that, of the topic at hand.
+    of_topic: Held,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Held {
     leaders: usize,
     replicas: usize,
+}
+
+impl Held {
+    fn count(&mut self, leads: bool) {
+        self.replicas += 1;
+        self.leaders += usize::from(leads);
+    }
 }
 
 impl<'a> Placer<'a> {
     /// Counts what the image's brokers hold: work in proportion to all partitions, so once per request.
     pub fn new(image: &'a MetadataImage) -> Placer<'a> {
-        let mut brokers: Vec<Load<'a>> = image
-            .brokers()
-            .map(|b| Load { broker: b.broker, fenced: b.is_fenced(), rack: b.rack.as_deref(), leaders: 0, replicas: 0 })
-            .collect();
-        for (_, partition) in image.topics().flat_map(|topic| topic.partitions()) {
-            for (at, broker) in partition.replicas.iter().enumerate() {
-                if let Ok(found) = brokers.binary_search_by_key(broker, |load| load.broker) {
-                    brokers[found].replicas += 1;
-                    brokers[found].leaders += usize::from(at == 0);
-                }
+        let load = |broker: &'a Arc<BrokerState>| Load {
+            broker: broker.broker,
+            fenced: broker.is_fenced(),
+            rack: broker.rack.as_deref(),
+            held: Held::default(),
+            of_topic: Held::default(),
+        };
+        let mut placer = Placer { brokers: image.brokers().map(load).collect() };
+        let partitions = image.topics().flat_map(|topic| topic.partitions());
+        partitions.for_each(|(_, partition)| placer.count(&partition.replicas, |load| &mut load.held));
+        placer
+    }
+
+    /// Partitions are placed for this topic from now on; `None` is a new one.
+    pub fn begin_topic(&mut self, topic: Option<&TopicImage>) {
+        self.brokers.iter_mut().for_each(|load| load.of_topic = Held::default());
+        let partitions = topic.into_iter().flat_map(TopicImage::partitions);
+        partitions.for_each(|(_, partition)| self.count(&partition.replicas, |load| &mut load.of_topic));
+    }
+
+    fn count(&mut self, replicas: &[BrokerId], held: impl for<'b> Fn(&'b mut Load<'a>) -> &'b mut Held) {
+        for (at, broker) in replicas.iter().enumerate() {
+            if let Ok(found) = self.brokers.binary_search_by_key(broker, |load| load.broker) {
+                held(&mut self.brokers[found]).count(at == 0);
             }
         }
-        Placer { brokers }
     }
 
     /// Replicas for one more partition, its preferred leader first. Fenced brokers get some only where there are not enough
@@ -152,16 +180,17 @@ impl<'a> Placer<'a> {
                 .filter(|at| !chosen.contains(at))
                 .min_by_key(|at| {
                     let load = &self.brokers[*at];
-                    let leaders = if replica == 0 { load.leaders } else { 0 };
-                    (load.fenced, racks_used(load), leaders, load.replicas, load.broker)
+                    // Even within the topic first, which is what its clients meet, and then over all topics.
+                    let (held, of_topic) = (load.held, load.of_topic);
+                    let leaders = if replica == 0 { (of_topic.leaders, held.leaders) } else { (0, 0) };
+                    (load.fenced, racks_used(load), leaders, of_topic.replicas, held.replicas, load.broker)
                 })
                 .expect("fewer chosen than there are brokers");
             chosen.push(next);
         }
-        for (replica, at) in chosen.iter().enumerate() {
-            self.brokers[*at].replicas += 1;
-            self.brokers[*at].leaders += usize::from(replica == 0);
-        }
-        Ok(chosen.into_iter().map(|at| self.brokers[at].broker).collect())
+        let replicas: Vec<BrokerId> = chosen.into_iter().map(|at| self.brokers[at].broker).collect();
+        self.count(&replicas, |load| &mut load.held);
+        self.count(&replicas, |load| &mut load.of_topic);
+        Ok(replicas)
     }
 }

@@ -104,7 +104,10 @@ fn add_partitions(
             }
             assignments.clone()
         }
-        None => (0..added).map(|_| placer.place(replication_factor)).collect::<Result<_, _>>()?,
+        None => {
+            placer.begin_topic(Some(topic));
+            (0..added).map(|_| placer.place(replication_factor)).collect::<Result<_, _>>()?
+        }
     };
     let to_record = |(id, replicas): (i32, &Vec<BrokerId>)| {
         Ok(assigned_partition(image, id, replicas)?.to_record(topic.id, PartitionId(id)))

@@ -214,6 +214,7 @@ fn placed_partitions(
         -1 => broker.default_replication_factor,
         wanted => wanted,
     };
+    placer.begin_topic(None);
     let place = |partition| Ok(assigned_partition(image, partition, &placer.place(factor)?)?);
     (0..count).map(place).collect()
 }

@@ -155,8 +155,7 @@ class KafkaNode(KafkaBroker, Node):
         }
         properties.write_text("".join(f"{k}={v}\n" for k, v in {**self.SMALL, **own, **self.settings}.items()))
         if not (self.data_dir / "meta.properties").exists():
-            # Ringlog has no eligible leader replicas (KIP-966); Kafka with them sets min.insync.replicas on its own.
-            self.format(properties, self.CLUSTER_ID, "--feature", "eligible.leader.replicas.version=0")
+            self.format(properties, self.CLUSTER_ID)
         return [*self.place.prefix, *java("kafka.Kafka", str(properties), jvm=self.JVM)]
 
 

@@ -148,7 +148,6 @@ def _placement(lines: list[str], free: bool) -> list[str]:
     """kafka-topics --describe: in-sync replicas in order of their ids; chosen replicas checked and counted."""
     out: list[str] = []
     leaders: Counter[str] = Counter()
-    replicas: Counter[str] = Counter()
     for line in lines:
         found = PARTITION_LINE.match(line)
         if not found:
@@ -160,7 +159,6 @@ def _placement(lines: list[str], free: bool) -> list[str]:
         if free:
             assert len(set(assigned)) == len(assigned), f"replicas that are not distinct: {line}"
             leaders[leader] += 1
-            replicas.update(assigned)
             shown[0] = "<the first>" if leader == assigned[0] else leader
             shown[1] = f"<{len(assigned)} distinct>"
             shown[2] = "<all>" if in_sync == sorted(assigned) else shown[2]
@@ -168,8 +166,8 @@ def _placement(lines: list[str], free: bool) -> list[str]:
             f" Topic: {topic} Partition: {partition} Leader: {shown[0]} Replicas: {shown[1]} Isr: {shown[2]}{rest}"
         )
     if leaders:
-        counts = [sorted(c.values()) for c in (leaders, replicas)]
-        out.append(f"<leaders per broker: {counts[0]}, replicas per broker: {counts[1]}>")
+        # Not the followers: Kafka's own spread differs from run to run.
+        out.append(f"<leaders per broker: {sorted(leaders.values())}>")
     return out
 
 

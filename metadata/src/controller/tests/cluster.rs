@@ -157,6 +157,24 @@ fn leaders_replicas_and_racks_stay_even() {
     assert_eq!(replicas.into_values().collect::<Vec<_>>(), [20; 4]);
 }
 
+#[test]
+fn a_topic_is_spread_over_the_brokers_whatever_they_hold() {
+    // Broker 1 leads much already, and each new topic still has one leader on every broker.
+    let image = with_topics(&image_with_brokers(3), &[&[1], &[1], &[1], &[1]]);
+    let (records, _) = create(&image, &[topic("a", 3, 2), topic("b", 3, 2)]);
+    let image = applied(&image, &records);
+    let leaders = |image: &MetadataImage, topic: &str| {
+        let partitions = image.topic(topic).unwrap().partitions();
+        let mut leaders: Vec<i32> = partitions.map(|(_, state)| state.leader.unwrap().0).collect();
+        leaders.sort_unstable();
+        leaders
+    };
+    assert_eq!((leaders(&image, "a"), leaders(&image, "b")), (vec![1, 2, 3], vec![1, 2, 3]));
+    let more = NewPartitions { topic: "a".to_owned(), total_count: 6, assignments: None };
+    let image = applied(&image, &create_partitions(&image, &[more]).0);
+    assert_eq!(leaders(&image, "a"), [1, 1, 2, 2, 3, 3]);
+}
+
 /// A quorum that carries its changes out at once.
 struct Group {
     image: MetadataImage,
