@@ -22,14 +22,14 @@ pub fn offline_replicas(image: &MetadataImage, partition: &PartitionImage) -> Ve
     partition.replicas.iter().copied().filter(|replica| !image.is_unfenced(*replica)).collect()
 }
 
-/// Who clients are told is the controller: the leader of the metadata quorum, -1 while it is not known. Where that is a
-/// broker that is not let in, `me`, since any broker passes on what is for the controller, and clients look for one among
-/// the brokers that they know.
-pub fn controller_id(image: &MetadataImage, quorum_leader: Option<BrokerId>, me: BrokerId) -> BrokerId {
-    match quorum_leader {
-        Some(leader) if image.is_unfenced(leader) => leader,
-        Some(_) => me,
-        None => BrokerId(-1),
+/// Who clients are told is the controller. Any broker passes on what is for it, and Kafka names any that is alive; this one
+/// names itself: a client that would look for the real one loses it with that broker, and librdkafka then waits for long.
+/// -1 where no broker is let in.
+pub fn controller_id(image: &MetadataImage, me: BrokerId) -> BrokerId {
+    match image.is_unfenced(me) {
+        true => me,
+        // Clients look for it among the brokers that they are told of.
+        false => image.unfenced_brokers().next().map_or(BrokerId(-1), |broker| broker.broker),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(leader(&image, &led_by(Some(3))), Err(ResponseError::LeaderNotAvailable));
         assert_eq!(leader(&image, &led_by(None)), Err(ResponseError::LeaderNotAvailable));
         assert_eq!(offline_replicas(&image, &led_by(None)), [BrokerId(3), BrokerId(2)]);
-        let controller = |leader: Option<i32>| controller_id(&image, leader.map(BrokerId), BrokerId(9)).0;
-        assert_eq!([Some(1), Some(2), Some(3), None].map(controller), [1, 9, 9, -1]);
+        assert_eq!([1, 2, 9].map(|me| controller_id(&image, BrokerId(me)).0), [1, 1, 1]);
+        assert_eq!(controller_id(&MetadataImage::default(), BrokerId(1)), BrokerId(-1));
     }
 }

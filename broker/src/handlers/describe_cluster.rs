@@ -39,7 +39,7 @@ pub fn handle(context: &Context, request: DescribeClusterRequest) -> DescribeClu
             if version >= VERSION_FENCED { response.with_is_fenced(broker.is_fenced()) } else { response }
         })
         .collect();
-    let controller = availability::controller_id(&image, shard.metadata().quorum_leader(), shard.broker_id());
+    let controller = availability::controller_id(&image, shard.broker_id());
     let operations =
         if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_REQUESTED };
     response

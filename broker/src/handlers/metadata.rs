@@ -184,7 +184,7 @@ fn response(context: &Context, image: &MetadataImage, version: i16, with_operati
         })
         .collect();
     let response = MetadataResponse::default().with_brokers(brokers);
-    let controller = availability::controller_id(image, shard.metadata().quorum_leader(), shard.broker_id());
+    let controller = availability::controller_id(image, shard.broker_id());
     let response = if version >= 1 { response.with_controller_id(BrokerId(controller.0)) } else { response };
     let response = if version >= 2 {
         response.with_cluster_id(Some(shard.settings().cluster_id.clone().into()))

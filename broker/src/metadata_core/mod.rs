@@ -20,7 +20,6 @@ pub mod router;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -31,7 +30,6 @@ use metadata::image::MetadataImage;
 use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
 use metadata::record::NodeBinding;
 use metadata::store::DataDirectory;
-use protocol::BrokerId;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -88,38 +86,16 @@ pub struct ShardRequest {
     reply: oneshot::Sender<Result<Vec<u8>, RequestFailed>>,
 }
 
-/// Node id of the quorum's leader as this broker knows it, [`NO_LEADER`] while it does not. What shards need to know of the
-/// quorum, and all that they do: they tell clients who the controller is.
-type QuorumLeader = Arc<AtomicI32>;
-
-const NO_LEADER: i32 = -1;
-
 /// A shard's way to the metadata core. The queue is bounded by what feeds it: requests in flight on connections.
 #[derive(Clone)]
 pub struct MetadataClient {
     requests: mpsc::UnboundedSender<ShardRequest>,
-    quorum_leader: QuorumLeader,
-}
-
-/// The metadata core's end of all [`MetadataClient`]s.
-pub struct ShardRequests {
-    requests: mpsc::UnboundedReceiver<ShardRequest>,
-    quorum_leader: QuorumLeader,
 }
 
 impl MetadataClient {
-    pub fn new() -> (MetadataClient, ShardRequests) {
+    pub fn new() -> (MetadataClient, mpsc::UnboundedReceiver<ShardRequest>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let quorum_leader: QuorumLeader = Arc::new(AtomicI32::new(NO_LEADER));
-        let shard_requests = ShardRequests { requests: receiver, quorum_leader: quorum_leader.clone() };
-        (MetadataClient { requests, quorum_leader }, shard_requests)
-    }
-
-    /// Who leads the metadata quorum, as far as this broker knows.
-    pub fn quorum_leader(&self) -> Option<BrokerId> {
-        // Relaxed: the number stands for itself, nothing else is read by way of it.
-        let leader = self.quorum_leader.load(Ordering::Relaxed);
-        (leader != NO_LEADER).then_some(BrokerId(leader))
+        (MetadataClient { requests }, receiver)
     }
 
     /// Has the controller carry out a request; resolves when all shards of this broker have applied what it changed.
@@ -279,7 +255,12 @@ impl MetadataCore {
     }
 
     /// Begins to tell shards of changes, and to send heartbeats; gives what shards start with.
-    pub fn publish(&mut self, epoch: u64, shards: Vec<Sender<ShardCommand>>, from_shards: ShardRequests) -> Publishing {
+    pub fn publish(
+        &mut self,
+        epoch: u64,
+        shards: Vec<Sender<ShardCommand>>,
+        requests: mpsc::UnboundedReceiver<ShardRequest>,
+    ) -> Publishing {
         let published = self.published.take().expect("published once");
         let publisher = Publisher::new(published, self.first_image.clone(), shards);
         let (image, applied) = (publisher.image().clone(), publisher.applied());
@@ -295,8 +276,6 @@ impl MetadataCore {
         tokio::spawn(async move {
             let _ = report.send(reporting.run().await);
         });
-        let ShardRequests { requests, quorum_leader } = from_shards;
-        tokio::spawn(follow_leader(self.raft().clone(), quorum_leader));
         tokio::spawn(serve_shards(self.router.clone(), applied.clone(), requests));
         Publishing { image, applied, publisher }
     }
@@ -363,14 +342,6 @@ impl Publishing {
     /// To be called once the shards have started: what they are told is theirs to apply in order.
     pub fn begin(self) {
         tokio::spawn(self.publisher.run());
-    }
-}
-
-/// Keeps shards informed of who leads.
-async fn follow_leader(mut raft: Handle, quorum_leader: QuorumLeader) {
-    loop {
-        quorum_leader.store(raft.leader().map_or(NO_LEADER, |leader| leader.0), Ordering::Relaxed);
-        raft.changed().await;
     }
 }
 

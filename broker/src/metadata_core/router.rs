@@ -71,7 +71,13 @@ impl Router {
             } else {
                 let address = hint.take().or_else(|| self.leader_address()).or_else(|| self.somebody(&mut turn));
                 match address {
-                    Some(address) => self.ask_there(address, &message, left).await,
+                    Some(address) => {
+                        // One that hangs is not waited for when another leads.
+                        tokio::select! {
+                            reply = self.ask_there(address, &message, left) => reply,
+                            () = self.another_leads() => Err("another node leads now".to_owned()),
+                        }
+                    }
                     None => Err("no other node is known".to_owned()),
                 }
             };
@@ -111,6 +117,20 @@ impl Router {
         let callee = Callee { purpose: Purpose::Controller, node: None, address };
         let answer = self.links.ask(&callee, message.to_vec(), patience).await.map_err(|error| error.to_string())?;
         postcard::from_bytes(&answer).map_err(|error| format!("{}: its answer cannot be read: {error}", callee.address))
+    }
+
+    /// Resolves when another node leads than does now; a leader that is lost, or the first that is found, is none.
+    async fn another_leads(&self) {
+        let mut raft = self.raft.clone();
+        let mut led = raft.leader();
+        loop {
+            raft.changed().await;
+            let leads = raft.leader();
+            if led.is_some() && leads.is_some() && leads != led {
+                return;
+            }
+            led = led.or(leads);
+        }
     }
 
     fn leader_address(&self) -> Option<String> {

@@ -208,9 +208,9 @@ fn clients_are_told_which_brokers_are_gone_and_elect_uncleanly_only_where_they_a
     let gone = 1 + leader % 3;
     let alive = 6 - leader - gone;
     let mut client = Client::connect(cluster.nodes[&alive].kafka);
-    for node in cluster.nodes.values() {
-        let names_leader = |client: &mut Client| metadata(client, 9).controller_id.0 == cluster.leader();
-        eventually(node.kafka, &true, names_leader);
+    for (id, node) in &cluster.nodes {
+        let named = metadata(&mut Client::connect(node.kafka), 9).controller_id;
+        assert_eq!(named.0, *id, "each passes on what is for the controller");
     }
     create(&mut client, "single", &[gone]);
     create(&mut client, "pair", &[gone, alive]);
