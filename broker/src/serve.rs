@@ -215,6 +215,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let applied = publishing.applied.clone();
     let limits = connection_limits(&publishing.image, &settings);
     publishing.begin();
+    core.shards_started(inboxes.clone());
     tokio::select! {
         let_in = core.serve(applied) => let_in?,
         signal = stop.recv() => {

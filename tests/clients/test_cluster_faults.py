@@ -101,6 +101,22 @@ class StopController(KillController):
         cluster[self.victim].stop()
 
 
+class KillMinority(Fault):
+    """Two of five at once, the controller among them."""
+
+    name = "two of five killed"
+    controller_lost = True
+
+    def strike(self, cluster):
+        controller = cluster.wait_controller()
+        self.victims = (controller, next(node_id for node_id in cluster.nodes if node_id != controller))
+        for victim in self.victims:
+            cluster[victim].kill9()
+
+    def end(self, cluster):
+        cluster.start_nodes(*self.victims)
+
+
 FAULTS = [KillController, KillOther, PauseController, StopController, KillAll]
 
 
@@ -151,20 +167,34 @@ def summary(loaders: list[AdminLoader]) -> dict[str, int]:
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.name.replace(" ", "-"))
 def test_fault_under_load(kind, cluster, before, seed, report):
     """The fault strikes under load; changes are acknowledged again, and nothing acknowledged is lost on any broker."""
+    strike_under_load(kind(), cluster, before, seed, report)
+
+
+def test_minority_of_five(module_cluster, seed, report):
+    """Five brokers that all vote go on without any two of them."""
+    cluster = module_cluster("five", n=5)
+
+    def five_vote():
+        return len(quorum.describe_quorum(cluster[1].address).voters) == 5
+
+    wait_until(five_vote, "five voters", DEADLINE_S)
+    strike_under_load(KillMinority(), cluster, [], seed, report)
+
+
+def strike_under_load(fault: Fault, cluster: Cluster, before: list[AdminLoader], seed, report):
     cluster.check_alive()
-    fault = kind()
     loaders = start_load(cluster, fault.name.replace(" ", "-"), seed)
     try:
         warm_up(loaders)
         struck = time.monotonic()
         fault.strike(cluster)
         # Killed brokers are gone by now; changes that began while the signal was under way count from here.
-        since = struck if kind is KillAll else time.monotonic()
+        since = struck if isinstance(fault, KillAll) else time.monotonic()
         first = wait_acknowledged(loaders, since, DEADLINE_S, every=False) - struck
         fault.end(cluster)
         ended = time.monotonic()
         every = wait_acknowledged(loaders, ended, DEADLINE_S) - ended
-        if kind.controller_lost:
+        if fault.controller_lost:
             assert cluster.wait_controller() in cluster.nodes
     finally:
         finish(loaders)

@@ -99,8 +99,8 @@ pub enum Refused {
     Anonymous,
     #[error("it has no shard {shard}: there are {shards}")]
     NoSuchShard { shard: u32, shards: u32 },
-    #[error("this version does not replicate partitions between brokers")]
-    NoReplication,
+    #[error("it is starting, and its shards are not there yet")]
+    Starting,
 }
 
 /// A handshake that did not end in a connection.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_channel::Sender;
 use metadata::raft::Handle;
 use metadata::record::NodeBinding;
+use protocol::BrokerId;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -17,6 +19,7 @@ use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
 use super::links::Links;
 use crate::acceptor::Claimed;
 use crate::metadata_core::router::Router;
+use crate::shard::message::ShardMessage;
 
 /// Internal connections held at once: some for every broker of a large cluster. Further ones are closed.
 const CONNECTIONS_MAX: usize = 4096;
@@ -24,6 +27,9 @@ const CONNECTIONS_MAX: usize = 4096;
 const QUESTIONS_MAX: usize = 256;
 /// Pause after an `accept` that failed for want of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// The inboxes of this broker's shards, once there are any.
+pub type Shards = Arc<OnceLock<Vec<Sender<ShardMessage>>>>;
 
 /// What answering takes.
 #[derive(Clone)]
@@ -33,6 +39,8 @@ pub struct Answering {
     pub raft: Handle,
     pub router: Router,
     pub links: Links,
+    /// What replication connections are handed to; set when the shards have started.
+    pub shards: Shards,
     /// Told when a node's connection to the controller ended, as it does when its process dies.
     pub gone: mpsc::UnboundedSender<NodeBinding>,
 }
@@ -83,6 +91,10 @@ impl Answering {
                 self.links.heard_of(from.node, from.address.clone());
             }
         }
+        if let (Purpose::Replication { shard }, Some(from)) = (hello.purpose, &hello.from) {
+            self.hand_over(socket, peer, shard, from.node);
+            return;
+        }
         if let Err(error) = self.converse(socket, hello.purpose).await {
             tracing::debug!(%peer, %error, "an internal connection broke");
         }
@@ -99,7 +111,25 @@ impl Answering {
         let welcome = handshake::judge(hello, me)?;
         match hello.purpose {
             Purpose::Raft | Purpose::Controller => Ok(welcome),
-            Purpose::Replication { .. } => Err(Refused::NoReplication),
+            Purpose::Replication { shard } => match self.shards.get().map(Vec::len) {
+                None => Err(Refused::Starting),
+                Some(shards) if shard as usize >= shards => {
+                    Err(Refused::NoSuchShard { shard, shards: u32::try_from(shards).unwrap_or(u32::MAX) })
+                }
+                Some(_) => Ok(welcome),
+            },
+        }
+    }
+
+    /// Gives a replication connection to the shard that it is for: its bytes never pass through here.
+    fn hand_over(&self, socket: TcpStream, peer: SocketAddr, shard: u32, from: BrokerId) {
+        let inbox = self.shards.get().and_then(|shards| shards.get(shard as usize));
+        let handed = socket.into_std().map(|socket| {
+            // A shard that has ended takes no more connections.
+            inbox.map(|inbox| inbox.try_send(ShardMessage::Replication { socket, peer, from }))
+        });
+        if let Err(error) = handed {
+            tracing::warn!(%peer, %error, "a replication connection could not be handed to its shard");
         }
     }
 

@@ -35,9 +35,9 @@ use uuid::Uuid;
 
 use crate::acceptor::Claimed;
 use crate::internal::links::{Caller, Links};
-use crate::internal::listener::{self, Answering};
+use crate::internal::listener::{self, Answering, Shards};
 use crate::settings::Settings;
-use crate::shard::message::ShardCommand;
+use crate::shard::message::{ShardCommand, ShardMessage};
 use controller::{Controller, Done};
 use presence::Reporting;
 use publisher::Publisher;
@@ -140,6 +140,7 @@ pub struct MetadataCore {
     first_image: MetadataImage,
     wish: watch::Sender<Wish>,
     arrived: watch::Sender<bool>,
+    shards: Shards,
     failed: (mpsc::UnboundedSender<CoreError>, mpsc::UnboundedReceiver<CoreError>),
 }
 
@@ -169,12 +170,14 @@ impl MetadataCore {
         let (jobs, controller_jobs) = mpsc::unbounded_channel();
         let router = Router::new(settings.broker, raft.clone(), jobs, links.clone(), settings.seeds.clone());
         let (gone, controller_gone) = mpsc::unbounded_channel();
+        let shards = Shards::default();
         let answering = Answering {
             cluster_id,
             me: me.clone(),
             raft: raft.clone(),
             router: router.clone(),
             links: links.clone(),
+            shards: shards.clone(),
             gone,
         };
         listener::serve(claimed, answering).map_err(CoreError::Listen)?;
@@ -227,6 +230,7 @@ impl MetadataCore {
             first_image,
             wish,
             arrived,
+            shards,
             failed,
         })
     }
@@ -278,6 +282,12 @@ impl MetadataCore {
         });
         tokio::spawn(serve_shards(self.router.clone(), applied.clone(), requests));
         Publishing { image, applied, publisher }
+    }
+
+    /// Other brokers' replication connections go to these from now on.
+    pub fn shards_started(&self, inboxes: Vec<Sender<ShardMessage>>) {
+        // Once in the life of a process.
+        let _ = self.shards.set(inboxes);
     }
 
     /// Has this broker let in, and resolves when it and its shards know that it is: clients may come then.

@@ -22,6 +22,11 @@ impl Shard {
                     let shard = self.clone();
                     self.queues.spawn_produce(async move { connection::serve(shard, socket, peer, permit).await });
                 }
+                ShardMessage::Replication { socket, peer, from } => {
+                    // The other end is told by the close, and tries again later.
+                    tracing::warn!(shard = self.index, %from, %peer, "this version does not replicate: connection closed");
+                    drop(socket);
+                }
                 ShardMessage::Produce { forward, answer } => produce::serve_forward(self, forward, answer),
                 ShardMessage::Fetch { forward, answer } => {
                     let shard = self.clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
+use protocol::BrokerId;
 
 use crate::connection::ConnectionPermit;
 use crate::group_shard::GroupForward;
@@ -18,6 +19,8 @@ use crate::partition_op::{PartitionOp, PartitionOpResult};
 pub enum ShardMessage {
     /// A client connection to serve from now on.
     Connection { socket: TcpStream, peer: SocketAddr, permit: ConnectionPermit },
+    /// A connection of another broker's shard that leads partitions which this one follows.
+    Replication { socket: TcpStream, peer: SocketAddr, from: BrokerId },
     /// Partitions of a Produce request that live here.
     Produce { forward: ProduceForward, answer: oneshot::Sender<Vec<ProducedPartition>> },
     /// Partitions of a Fetch request that live here.

@@ -302,6 +302,36 @@ fn whoever_does_not_belong_is_refused_and_told_why() {
     assert!(ok && out.lines().count() == 3 && out.matches("leader").count() == 1, "{out}");
 }
 
+/// A handshake for replication by a shard of node 1, as from node 2; the answer from its version on.
+fn call_for_shard(internal: &str, cluster_id: &[u8; 16], shard: u8) -> (u16, Vec<u8>) {
+    let hello = [&[2, shard, 1, 16][..], cluster_id, &[1, 4], &[7; 16], b"\x03h:1", &[0, 0xff, 0x7f]].concat();
+    let head = b"RINGLOG\0\x01\0\x01\0";
+    let mut socket = TcpStream::connect(internal).unwrap();
+    socket.set_read_timeout(Some(HANG_MAX)).unwrap();
+    socket.write_all(&[&head[..], &(hello.len() as u32).to_le_bytes(), &hello].concat()).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    (u16::from_le_bytes([answer[8], answer[9]]), answer[14..].to_vec())
+}
+
+#[test]
+fn a_replication_connection_reaches_the_shard_that_it_is_for() {
+    let dir = directory();
+    let mut node = Node::start(dir.path(), 1, None);
+    let properties = std::fs::read_to_string(dir.path().join("meta.properties")).unwrap();
+    let id = properties.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
+    let cluster_id: metadata::cluster_id::ClusterId = id.parse().unwrap();
+    let (version, _) = call_for_shard(&node.internal, cluster_id.0.as_bytes(), 0);
+    assert_eq!(version, 1);
+    let line = node.broker.wait_for_line("this version does not replicate");
+    assert!(line.contains("shard=0") && line.contains("from=2"), "{line}");
+    assert_eq!(call_for_shard(&node.internal, cluster_id.0.as_bytes(), 9).0, 0);
+    node.broker.wait_for_line("it has no shard 9: there are 1");
+    assert_eq!(call_for_shard(&node.internal, &[1; 16], 0).0, 0);
+    node.broker.wait_for_line("the caller to cluster AQEBAQEBAQEBAQEBAQEBAQ");
+    node.broker.stop();
+}
+
 #[test]
 fn garbage_on_the_internal_port_costs_its_sender_the_connection_and_nothing_else() {
     let dir = directory();

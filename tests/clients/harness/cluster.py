@@ -108,6 +108,8 @@ class RinglogNode(RinglogBroker, Node):
         command += ["--http-addr", host_port(self.place.http)]
         if self.id > 1:
             command += ["--join", ",".join(host_port(p.internal) for p in self.places[: self.id - 1])]
+        if len(self.places) >= 5:
+            command += ["--quorum-voters-max", "5"]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         return command

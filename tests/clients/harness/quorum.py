@@ -96,17 +96,25 @@ class QuorumView:
 
     leader: int
     epoch: int
+    voters: frozenset[int]
 
 
 def describe_quorum(address: Address, timeout_s=TIMEOUT_S) -> QuorumView:
-    """DescribeQuorum v0, up to the leader."""
+    """DescribeQuorum v0, up to the voters."""
     partition = uvarint(2) + int32(0) + b"\0"
     body = uvarint(2) + compact_string("__cluster_metadata") + partition + b"\0" + b"\0"
     r = _ask(address, DESCRIBE_QUORUM, 0, body, True, timeout_s)
     _check(r.int16(), "DescribeQuorum")
     assert (r.uvarint(), _compact(r), r.uvarint(), r.int32()) == (2, "__cluster_metadata", 2, 0)
     _check(r.int16(), "DescribeQuorum of the partition")
-    return QuorumView(r.int32(), r.int32())
+    leader, epoch, _ = r.int32(), r.int32(), r.int64()
+
+    def replica(r: Reader) -> int:
+        node_id, _ = r.int32(), r.int64()
+        _tags(r)
+        return node_id
+
+    return QuorumView(leader, epoch, frozenset(_compact_array(r, replica)))
 
 
 def find_coordinator(address: Address, key: str, key_type=GROUP_KEY) -> tuple[int, str, int]:
