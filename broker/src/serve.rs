@@ -150,7 +150,11 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
     let publishing = core.publish(epoch, command_senders, requests);
-    crate::orphans::remove(&data_dir, &publishing.image)
+    let (dir, image) = (data_dir.clone(), publishing.image.clone());
+    // Elsewhere: this node takes part in the quorum meanwhile.
+    tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image))
+        .await
+        .expect("a panic ends the process")
         .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
     let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
     let journal = journal_dir.of_shards().map(Path::to_owned);
@@ -218,6 +222,10 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     core.shards_started(inboxes.clone());
     tokio::select! {
         let_in = core.serve(applied) => let_in?,
+        event = shard_events.recv() => {
+            let error = format!("unexpected end of a shard: {event:?}");
+            return Err(ServeError::Shard { shard: 0, error });
+        }
         signal = stop.recv() => {
             tracing::info!(signal, "stopping before this broker was let in");
             return Ok(());

@@ -26,7 +26,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 /// would otherwise be sent again ever more rarely, also when the link is back.
 const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(2);
 /// A connection that nobody used for so long is closed.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A question that was not answered. Whether it was carried out is not known.
 #[derive(Debug, thiserror::Error)]

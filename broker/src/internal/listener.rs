@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::frame::{self, Frames};
 use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
-use super::links::Links;
+use super::links::{self, Links};
 use crate::acceptor::Claimed;
 use crate::metadata_core::router::Router;
 use crate::shard::message::ShardMessage;
@@ -25,6 +25,8 @@ use crate::shard::message::ShardMessage;
 const CONNECTIONS_MAX: usize = 4096;
 /// Questions of one connection that are being answered; beyond it the connection is not read.
 const QUESTIONS_MAX: usize = 256;
+/// A connection on which nothing comes for so long is closed: the other end would have closed it itself.
+const SILENCE_MAX: Duration = links::IDLE_TIME_MAX.saturating_add(Duration::from_secs(30));
 /// Pause after an `accept` that failed for want of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -139,7 +141,8 @@ impl Answering {
         let mut questions = Frames::new(read, purpose.message_bytes_max());
         let (answer, mut answers) = mpsc::channel::<Vec<u8>>(QUESTIONS_MAX);
         let reading = async {
-            while let Some(question) = questions.next().await? {
+            // The other end closes a connection that it does not use, unless it is gone without a word.
+            while let Some(question) = tokio::time::timeout(SILENCE_MAX, questions.next()).await?? {
                 // Waits while too many are being answered.
                 let Ok(place) = answer.clone().reserve_owned().await else { break };
                 let this = self.clone();

@@ -25,6 +25,9 @@ use crate::settings::Settings;
 /// How often sessions and membership are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// A process of a broker: the broker, and the epoch that the process registered with.
+pub type BrokerLife = (BrokerId, u64);
+
 /// A request and where its reply goes.
 pub struct Job {
     pub request: Request,
@@ -56,11 +59,13 @@ pub struct Controller {
     pub raft: Handle,
     pub directory: Arc<DataDirectory>,
     pub settings: Arc<Settings>,
-    pub jobs: mpsc::UnboundedReceiver<Job>,
+    pub jobs: mpsc::Receiver<Job>,
+    /// Brokers whose heartbeats have arrived, however long those wait for their turn among the jobs.
+    pub heard: mpsc::UnboundedReceiver<BrokerLife>,
     /// Nodes whose connection ended.
     pub gone: mpsc::UnboundedReceiver<NodeBinding>,
-    /// Nodes whose process is known to have ended.
-    dead: (mpsc::UnboundedSender<BrokerId>, mpsc::UnboundedReceiver<BrokerId>),
+    /// Processes that are known to have ended.
+    dead: (mpsc::UnboundedSender<BrokerLife>, mpsc::UnboundedReceiver<BrokerLife>),
     began: Instant,
     /// Of the term in which this node leads.
     sessions: Option<(u64, Sessions)>,
@@ -72,11 +77,12 @@ impl Controller {
         raft: Handle,
         directory: Arc<DataDirectory>,
         settings: Arc<Settings>,
-        jobs: mpsc::UnboundedReceiver<Job>,
+        jobs: mpsc::Receiver<Job>,
+        heard: mpsc::UnboundedReceiver<BrokerLife>,
         gone: mpsc::UnboundedReceiver<NodeBinding>,
     ) -> Controller {
         let (dead, began) = (mpsc::unbounded_channel(), Instant::now());
-        Controller { raft, directory, settings, jobs, gone, dead, began, sessions: None, changing: None }
+        Controller { raft, directory, settings, jobs, heard, gone, dead, began, sessions: None, changing: None }
     }
 
     /// Serves until nobody can ask any more, or Raft cannot go on.
@@ -86,6 +92,8 @@ impl Controller {
         loop {
             tokio::select! {
                 job = self.jobs.recv() => match job {
+                    // Whoever asked has given up, and was told so: it is not done after that.
+                    Some(Job { reply, .. }) if reply.is_closed() => {}
                     Some(Job { request, reply }) => {
                         let answer = self.serve(request).await?;
                         // Whoever asked may have given up.
@@ -94,9 +102,12 @@ impl Controller {
                     None => return Ok(()),
                 },
                 Some(node) = self.gone.recv() => self.look_for(node),
-                Some(broker) = self.dead.1.recv() => {
-                    tracing::warn!(%broker, "the broker's process has ended");
-                    self.fence(broker).await?;
+                Some((broker, epoch)) = self.dead.1.recv() => {
+                    // Another process may have registered since.
+                    if self.raft.image().broker(broker).is_some_and(|known| known.epoch == epoch) {
+                        tracing::warn!(%broker, "the broker's process has ended");
+                        self.fence(broker).await?;
+                    }
                 }
                 _ = look.tick() => self.look().await?,
             }
@@ -130,8 +141,6 @@ impl Controller {
     }
 
     async fn beat(&mut self, request: &Beat) -> Result<Reply, NodeStopped> {
-        let now = self.began.elapsed();
-        self.sessions(now).heard(request.0.broker, request.0.epoch, now);
         let image = self.raft.image();
         // Nothing is promised by an answer that changes nothing, so it needs no quorum.
         match controller::heartbeat(&image, &request.0) {
@@ -243,10 +252,16 @@ impl Controller {
     }
 
     async fn look(&mut self) -> Result<(), NodeStopped> {
-        if self.raft.leads_in_term().is_none() {
+        let leads = self.raft.leads_in_term().is_some();
+        let (image, now) = (self.raft.image(), self.began.elapsed());
+        while let Ok((broker, epoch)) = self.heard.try_recv() {
+            if leads {
+                self.sessions(now).heard(broker, epoch, now);
+            }
+        }
+        if !leads {
             return Ok(());
         }
-        let (image, now) = (self.raft.image(), self.began.elapsed());
         let config = image.broker_config(self.settings.broker, self.settings.static_config());
         let timeout = Duration::from_millis(u64::try_from(config.broker_session_timeout_ms).unwrap_or(0));
         for broker in self.sessions(now).silent(&image, timeout, now) {
@@ -279,15 +294,19 @@ impl Controller {
 
     /// Finds out whether a node whose connection ended has ended itself. Anything but a refused connection is left to the
     /// session timeout.
+    ///
+    /// Whoever called may have claimed to be any node: only the one that belongs, where it belongs, is looked for.
     fn look_for(&self, node: NodeBinding) {
-        let serving = self.raft.image().broker(node.node).is_some_and(|broker| !broker.is_fenced());
-        if self.raft.leads_in_term().is_none() || !serving || node.node == self.settings.broker {
+        let image = self.raft.image();
+        let is_it = image.node(node.node).is_some_and(|bound| **bound == node);
+        let Some(serving) = image.broker(node.node).filter(|broker| is_it && !broker.is_fenced()) else { return };
+        if self.raft.leads_in_term().is_none() || node.node == self.settings.broker {
             return;
         }
-        let dead = self.dead.0.clone();
+        let (dead, life) = (self.dead.0.clone(), (node.node, serving.epoch));
         tokio::spawn(async move {
             if links::is_refused(&node.address).await {
-                let _ = dead.send(node.node);
+                let _ = dead.send(life);
             }
         });
     }
@@ -297,14 +316,32 @@ impl Controller {
         if self.changing.as_ref().is_some_and(|changing| !changing.is_finished()) {
             return;
         }
-        let Some(quorum) = self.raft.quorum() else { return };
         let voters_max = self.settings.quorum_voters_max;
-        let Some(change) = next_membership_change(&self.raft.image(), &quorum, voters_max) else { return };
-        let raft = self.raft.clone();
-        self.changing = Some(tokio::spawn(async move {
+        let next = move |raft: &Handle| next_membership_change(&raft.image(), &raft.quorum()?, voters_max);
+        let (raft, mut watched) = (self.raft.clone(), self.raft.clone());
+        let term = raft.leads_in_term();
+        if next(&raft).is_none() {
+            return;
+        }
+        let change = async move {
+            // A new leader's image may be behind what it has taken over.
+            let Ok(()) = raft.ensure_current().await else { return };
+            let Some(change) = next(&raft) else { return };
             match raft.change_membership(change.clone()).await {
                 Ok(()) => tracing::info!(?change, "membership of the metadata quorum changed"),
                 Err(error) => tracing::debug!(?change, %error, "membership of the metadata quorum not changed"),
+            }
+        };
+        self.changing = Some(tokio::spawn(async move {
+            // A leader that was replaced may never be told what became of its change.
+            let deposed = async {
+                while watched.leads_in_term() == term {
+                    watched.changed().await;
+                }
+            };
+            tokio::select! {
+                () = change => {}
+                () = deposed => {}
             }
         }));
     }

@@ -31,6 +31,7 @@ use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
 use metadata::record::NodeBinding;
 use metadata::store::DataDirectory;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::acceptor::Claimed;
@@ -49,6 +50,8 @@ use router::Router;
 const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 /// Between calls at the addresses that were given to join at.
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests that wait for the controller's decision. Further ones are told to try again.
+const JOBS_MAX: usize = 1024;
 /// How long a stop waits to be known to the others.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -167,8 +170,9 @@ impl MetadataCore {
         let links = Links::new(caller, move || images.borrow().metadata_offset());
         let node = Node::start(settings.broker, opened, links.clone()).await?;
         let raft = node.handle().clone();
-        let (jobs, controller_jobs) = mpsc::unbounded_channel();
-        let router = Router::new(settings.broker, raft.clone(), jobs, links.clone(), settings.seeds.clone());
+        let (jobs, controller_jobs) = mpsc::channel(JOBS_MAX);
+        let (heard, controller_heard) = mpsc::unbounded_channel();
+        let router = Router::new(settings.broker, raft.clone(), jobs, heard, links.clone(), settings.seeds.clone());
         let (gone, controller_gone) = mpsc::unbounded_channel();
         let shards = Shards::default();
         let answering = Answering {
@@ -183,7 +187,14 @@ impl MetadataCore {
         listener::serve(claimed, answering).map_err(CoreError::Listen)?;
         let failed = mpsc::unbounded_channel();
         let directory = Arc::new(directory);
-        let controller = Controller::new(raft.clone(), directory, settings.clone(), controller_jobs, controller_gone);
+        let controller = Controller::new(
+            raft.clone(),
+            directory,
+            settings.clone(),
+            controller_jobs,
+            controller_heard,
+            controller_gone,
+        );
         let report = failed.0.clone();
         tokio::spawn(async move {
             if let Err(stopped) = controller.run().await {
@@ -365,9 +376,10 @@ async fn serve_shards(
         let (router, mut applied) = (router.clone(), applied.clone());
         tokio::spawn(async move {
             let outcome = async {
+                let deadline = Instant::now() + REQUEST_PATIENCE;
                 let Done { metadata_offset, answer } = router.carry(request, REQUEST_PATIENCE).await?;
                 let caught_up = applied.wait_for(|applied| *applied >= metadata_offset);
-                match tokio::time::timeout(REQUEST_PATIENCE, caught_up).await {
+                match tokio::time::timeout_at(deadline, caught_up).await {
                     Ok(Ok(_)) => Ok(answer),
                     Ok(Err(_)) => Err(RequestFailed::Stopping),
                     Err(_) => Err(RequestFailed::NotApplied),

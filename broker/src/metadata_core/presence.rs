@@ -102,7 +102,10 @@ impl Reporting {
                     self.wait(next, fenced && wants_in).await;
                 }
                 Ok((Err(reason), _)) => return CoreError::Refused(reason),
-                Err(error) => tracing::warn!(%error, "no heartbeat has reached the controller"),
+                Err(error) => {
+                    tracing::warn!(%error, "no heartbeat has reached the controller");
+                    tokio::time::sleep_until(began + millis(config.broker_heartbeat_interval_ms)).await;
+                }
             }
         }
     }

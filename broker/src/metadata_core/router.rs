@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::RequestFailed;
-use super::controller::{Done, Job, NotDone, Reply};
+use super::controller::{BrokerLife, Done, Job, NotDone, Reply};
 use super::refusal::Refusal;
-use super::request::{Ask, Request};
+use super::request::{Ask, Beat, Request};
 use crate::internal::frame;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Links};
@@ -29,7 +29,9 @@ const NODE_PATIENCE: Duration = Duration::from_secs(15);
 pub struct Router {
     me: BrokerId,
     raft: Handle,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
+    /// Told of heartbeats as they arrive.
+    heard: mpsc::UnboundedSender<BrokerLife>,
     links: Links,
     /// Internal addresses that were given by `--join`.
     seeds: Arc<[String]>,
@@ -39,11 +41,12 @@ impl Router {
     pub fn new(
         me: BrokerId,
         raft: Handle,
-        jobs: mpsc::UnboundedSender<Job>,
+        jobs: mpsc::Sender<Job>,
+        heard: mpsc::UnboundedSender<BrokerLife>,
         links: Links,
         seeds: Arc<[String]>,
     ) -> Router {
-        Router { me, raft, jobs, links, seeds }
+        Router { me, raft, jobs, heard, links, seeds }
     }
 
     /// Asks the controller, and again until it has answered or `patience` is over: leaders change.
@@ -78,7 +81,7 @@ impl Router {
                             () = self.another_leads() => Err("another node leads now".to_owned()),
                         }
                     }
-                    None => Err("no other node is known".to_owned()),
+                    None => Err("no other node is known; --join HOST:PORT names one".to_owned()),
                 }
             };
             match reply {
@@ -102,9 +105,15 @@ impl Router {
     }
 
     async fn ask_here(&self, request: Request, patience: Duration) -> Result<Reply, String> {
+        if let Request::Beat(Beat(beat)) = &request {
+            // Nobody listens when this node stops.
+            let _ = self.heard.send((beat.broker, beat.epoch));
+        }
         let (reply, answered) = oneshot::channel();
-        if self.jobs.send(Job { request, reply }).is_err() {
-            return Err("this node is stopping".to_owned());
+        match self.jobs.try_send(Job { request, reply }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err("the controller has too much to do".to_owned()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err("this node is stopping".to_owned()),
         }
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(reply)) => Ok(reply),
