@@ -55,9 +55,11 @@ pub enum OpenError {
          directory", identity.display(), database.display()
     )]
     DatabaseMissing { identity: PathBuf, database: PathBuf },
-    #[error("{} and {} disagree: the first is of cluster {found}, the second of cluster {expected}",
-        database.display(), identity.display())]
-    ClusterMismatch { identity: PathBuf, database: PathBuf, expected: String, found: String },
+    #[error(
+        "{} and {} disagree: the first is of {found}, the second of {expected}; each directory needs its own files",
+        database.display(), identity.display()
+    )]
+    IdentityMismatch { identity: PathBuf, database: PathBuf, expected: Identity, found: Identity },
     #[error("the records that a new directory starts with do not create a cluster")]
     NoCluster,
     #[error("the records that a new directory starts with do not fit together: {0}")]
@@ -214,12 +216,13 @@ fn complete_identity(
     node_id: BrokerId,
 ) -> Result<Identity, OpenError> {
     match identity {
-        Some(identity) if identity.cluster_id == stored.cluster_id => Ok(identity),
-        Some(identity) => Err(OpenError::ClusterMismatch {
+        Some(identity) if identity == stored => Ok(identity),
+        // A vote that was given under one directory id must not be forgotten under another.
+        Some(identity) => Err(OpenError::IdentityMismatch {
             identity: Identity::path(directory),
             database: database.to_owned(),
-            expected: identity.cluster_id.to_string(),
-            found: stored.cluster_id.to_string(),
+            expected: identity,
+            found: stored,
         }),
         None => {
             stored.check_node(directory, node_id)?;

@@ -158,7 +158,7 @@ impl From<RemoveError> for Refusal {
     fn from(error: RemoveError) -> Refusal {
         let code = match &error {
             RemoveError::Unknown { .. } => ResponseError::BrokerIdNotRegistered,
-            RemoveError::Alive { .. } => ResponseError::InvalidRequest,
+            RemoveError::Alive { .. } | RemoveError::LastInSync { .. } => ResponseError::InvalidRequest,
         };
         Refusal::new(code, &error)
     }

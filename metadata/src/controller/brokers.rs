@@ -78,7 +78,7 @@ pub enum NodeRefused {
 }
 
 /// Why a node cannot be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
     /// BROKER_ID_NOT_REGISTERED
     #[error("Broker ID {node} is not currently registered")]
@@ -86,6 +86,13 @@ pub enum RemoveError {
     /// INVALID_REQUEST
     #[error("broker {node} is alive: stop it before it is removed")]
     Alive { node: BrokerId },
+    /// INVALID_REQUEST
+    #[error(
+        "node {node} is the last in-sync replica of {partitions} partition(s) that have other replicas, such as {example}: \
+         start it again, or have another replica elected there (kafka-leader-election --election-type unclean), which may \
+         lose records"
+    )]
+    LastInSync { node: BrokerId, partitions: usize, example: String },
 }
 
 /// What a process says was said by another process of this broker since, or the broker was removed: STALE_BROKER_EPOCH.
@@ -177,12 +184,19 @@ fn unfence(image: &MetadataImage, known: &BrokerState) -> Vec<MetadataRecord> {
 
 /// Takes a node out of the cluster for good (`ringlog cluster remove`, UnregisterBroker): its id may be taken by another data
 /// directory then. Its replicas stay assigned, for a node of that id that may come.
+///
+/// That one may have nothing, and would lead what this one was the last to have in sync. Where there are other replicas it
+/// must be said first that one of them is to lead.
 pub fn remove_node(image: &MetadataImage, node: BrokerId) -> Result<Vec<MetadataRecord>, RemoveError> {
     if image.node(node).is_none() {
         return Err(RemoveError::Unknown { node });
     }
     if image.is_unfenced(node) {
         return Err(RemoveError::Alive { node });
+    }
+    let mut last_in_sync = leadership::only_in_sync(image, node);
+    if let Some(example) = last_in_sync.next() {
+        return Err(RemoveError::LastInSync { node, partitions: 1 + last_in_sync.count(), example });
     }
     let mut records = vec![MetadataRecord::NodeRemoved { node }];
     records.extend(leadership::without(image, node));

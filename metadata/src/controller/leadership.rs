@@ -40,6 +40,13 @@ pub(super) fn with(image: &MetadataImage, come: BrokerId) -> impl Iterator<Item 
     })
 }
 
+/// Partitions, as `topic-partition`, of which nobody but this broker is in sync although others have replicas.
+pub(super) fn only_in_sync(image: &MetadataImage, broker: BrokerId) -> impl Iterator<Item = String> + '_ {
+    let partitions = image.topics().flat_map(|topic| topic.partitions().map(move |(id, state)| (topic, id, state)));
+    let alone = partitions.filter(move |(_, _, state)| *state.isr == [broker] && state.replicas.len() > 1);
+    alone.map(|(topic, id, _)| format!("{}-{id}", topic.name))
+}
+
 fn changes(
     image: &MetadataImage,
     change: impl Fn(&PartitionImage) -> Option<PartitionImage> + Copy,

@@ -7,6 +7,7 @@ use super::sync_directory;
 use crate::cluster_id::{ClusterId, ClusterIdError};
 use protocol::newtypes::BrokerId;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -25,6 +26,12 @@ pub struct Identity {
     pub node_id: BrokerId,
     /// Drawn when the directory was made: a wiped disk comes back with another.
     pub directory_id: Uuid,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {}, node {}, directory {}", self.cluster_id, self.node_id, self.directory_id)
+    }
 }
 
 /// The identity file cannot be used.

@@ -225,8 +225,12 @@ fn what_belongs_together_must_be_together() {
     assert_eq!(look(directory.path()), (identity.clone(), image), "the database knows whose it is");
     assert_eq!(Identity::read(directory.path()).unwrap(), Some(identity.clone()));
 
-    Identity { cluster_id: ClusterId(Uuid::from_u128(9)), ..identity.clone() }.write(directory.path()).unwrap();
-    assert!(open_error(directory.path()).contains("disagree: the first is of cluster"));
+    let of_other_cluster = Identity { cluster_id: ClusterId(Uuid::from_u128(9)), ..identity.clone() };
+    let of_other_directory = Identity { directory_id: Uuid::from_u128(9), ..identity.clone() };
+    for other in [of_other_cluster, of_other_directory] {
+        other.write(directory.path()).unwrap();
+        assert!(open_error(directory.path()).contains("disagree: the first is of cluster"));
+    }
 
     identity.write(directory.path()).unwrap();
     std::fs::remove_file(directory.path().join(DATABASE_FILE)).unwrap();

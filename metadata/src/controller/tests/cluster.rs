@@ -48,6 +48,21 @@ fn a_node_id_keeps_its_directory_until_it_is_removed() {
 }
 
 #[test]
+fn a_node_that_alone_is_in_sync_is_not_forgotten() {
+    // `t0` has no other replica that could lead; of `t1` broker 1 is the last in sync.
+    let image = with_topics(&image_with_brokers(2), &[&[1], &[1, 2]]);
+    let image = [2, 1].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker))));
+    assert_eq!(led(&image, 1), (None, 1, vec![1]));
+    let error = remove_node(&image, id(1)).unwrap_err();
+    assert_eq!(error, RemoveError::LastInSync { node: id(1), partitions: 1, example: "t1-0".to_owned() });
+    let image = applied(
+        &image,
+        &delete_topics(&image, true, &[TopicToDelete { name: Some("t1".into()), id: TopicId::ZERO }]).0,
+    );
+    applied(&image, &remove_node(&image, id(1)).unwrap());
+}
+
+#[test]
 fn a_process_is_let_in_when_it_has_applied_its_own_registration() {
     let image = image_with_broker();
     let image = applied(&image, &join(&image, &binding(2, 0)).unwrap());
