@@ -59,7 +59,7 @@ pub enum OpenError {
         "{} and {} disagree: the first is of {found}, the second of {expected}; each directory needs its own files",
         database.display(), identity.display()
     )]
-    IdentityMismatch { identity: PathBuf, database: PathBuf, expected: Identity, found: Identity },
+    IdentityMismatch { identity: PathBuf, database: PathBuf, expected: Box<Identity>, found: Box<Identity> },
     #[error("the records that a new directory starts with do not create a cluster")]
     NoCluster,
     #[error("the records that a new directory starts with do not fit together: {0}")]
@@ -221,8 +221,8 @@ fn complete_identity(
         Some(identity) => Err(OpenError::IdentityMismatch {
             identity: Identity::path(directory),
             database: database.to_owned(),
-            expected: identity,
-            found: stored,
+            expected: Box::new(identity),
+            found: Box::new(stored),
         }),
         None => {
             stored.check_node(directory, node_id)?;
