@@ -271,6 +271,8 @@ fn whoever_does_not_belong_is_refused_and_told_why() {
     let (code, log) = Node::spawn(alone.path(), 8, Some(&seed)).wait();
     assert_eq!(code, Some(1));
     assert!(log.contains("belongs to node 7, and this is node 8"), "{log}");
+    let misled = cluster.nodes.values().any(|node| node.broker.has_logged("the broker's process has ended"));
+    assert!(!misled, "whoever claimed to be node 2 has ended, not node 2");
     // A lost disk: its id is given free only when an operator says so, and only when the node is gone.
     let (ok, out) = ringlog(&["cluster", "remove", "3", "--internal-addr", &seed]);
     assert!(!ok && out.contains("broker 3 is alive: stop it"), "{out}");
