@@ -5,7 +5,7 @@
 
 mod between;
 
-use crate::image::{MetadataImage, PartitionImage, Reassignment};
+use crate::image::{MetadataImage, PartitionImage};
 use crate::record::{BrokerState, ConfigResource, MetadataRecord, PartitionRecord};
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use std::sync::Arc;
@@ -76,8 +76,7 @@ impl MetadataDelta {
                 return MetadataDelta::of_partition(change, PartitionImage::from(change), before);
             }
             MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
-                let moving = Reassignment { adding: adding.clone(), removing: removing.clone() };
-                let state = PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(change) };
+                let state = PartitionImage::reassigning(change, adding, removing);
                 return MetadataDelta::of_partition(change, state, before);
             }
             MetadataRecord::TopicDeleted { topic_id } => {

@@ -252,6 +252,12 @@ impl TopicImage {
 }
 
 impl PartitionImage {
+    /// The state that a record says while replicas are being moved.
+    pub(crate) fn reassigning(record: &PartitionRecord, adding: &[BrokerId], removing: &[BrokerId]) -> PartitionImage {
+        let moving = Reassignment { adding: adding.to_vec(), removing: removing.to_vec() };
+        PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(record) }
+    }
+
     /// The record that says all of this.
     #[must_use]
     pub fn to_record(&self, topic_id: TopicId, partition: PartitionId) -> MetadataRecord {

@@ -56,14 +56,14 @@ pub enum NotDone {
 }
 
 pub struct Controller {
-    pub raft: Handle,
-    pub directory: Arc<DataDirectory>,
-    pub settings: Arc<Settings>,
-    pub jobs: mpsc::Receiver<Job>,
+    raft: Handle,
+    directory: Arc<DataDirectory>,
+    settings: Arc<Settings>,
+    jobs: mpsc::Receiver<Job>,
     /// Brokers whose heartbeats have arrived, however long those wait for their turn among the jobs.
-    pub heard: mpsc::UnboundedReceiver<BrokerLife>,
+    heard: mpsc::UnboundedReceiver<BrokerLife>,
     /// Nodes whose connection ended.
-    pub gone: mpsc::UnboundedReceiver<NodeBinding>,
+    gone: mpsc::UnboundedReceiver<NodeBinding>,
     /// Processes that are known to have ended.
     dead: (mpsc::UnboundedSender<BrokerLife>, mpsc::UnboundedReceiver<BrokerLife>),
     began: Instant,
@@ -190,17 +190,11 @@ impl Controller {
         decided_at: u64,
         records: Vec<MetadataRecord>,
     ) -> Result<Result<Outcome, NotDone>, NodeStopped> {
-        let mut raft = self.raft.clone();
         let proposed = self.raft.propose(Command { decided_at, records: records.into() });
-        let deposed = async {
-            while raft.leads_in_term().is_some() {
-                raft.changed().await;
-            }
-        };
         let outcome = tokio::select! {
             biased;
             outcome = proposed => outcome,
-            () = deposed => Err(ProposeError::NotLeader { leader: None }),
+            () = self.raft.clone().deposed() => Err(ProposeError::NotLeader { leader: None }),
         };
         self.tell(outcome)
     }
@@ -318,8 +312,7 @@ impl Controller {
         }
         let voters_max = self.settings.quorum_voters_max;
         let next = move |raft: &Handle| next_membership_change(&raft.image(), &raft.quorum()?, voters_max);
-        let (raft, mut watched) = (self.raft.clone(), self.raft.clone());
-        let term = raft.leads_in_term();
+        let (raft, watched) = (self.raft.clone(), self.raft.clone());
         if next(&raft).is_none() {
             return;
         }
@@ -333,15 +326,9 @@ impl Controller {
             }
         };
         self.changing = Some(tokio::spawn(async move {
-            // A leader that was replaced may never be told what became of its change.
-            let deposed = async {
-                while watched.leads_in_term() == term {
-                    watched.changed().await;
-                }
-            };
             tokio::select! {
                 () = change => {}
-                () = deposed => {}
+                () = watched.deposed() => {}
             }
         }));
     }

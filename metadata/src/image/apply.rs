@@ -3,7 +3,7 @@
 //! Records were decided against the very image they are applied to, so a record that does not fit means that the log is
 //! damaged or that a decision was wrong. Both are errors here, and the image before stays as it was.
 
-use super::{MetadataImage, PartitionImage, Reassignment, TopicImage, metric_name};
+use super::{MetadataImage, PartitionImage, TopicImage, metric_name};
 use crate::delta::MetadataDelta;
 use crate::record::{BrokerState, ConfigResource, MetadataRecord, NodeBinding};
 use protocol::newtypes::{BrokerId, PartitionId, ProducerId, TopicId};
@@ -90,8 +90,7 @@ impl MetadataImage {
                 self.change_partition(change.topic_id, change.partition, PartitionImage::from(change))?;
             }
             MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
-                let moving = Reassignment { adding: adding.clone(), removing: removing.clone() };
-                let state = PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(change) };
+                let state = PartitionImage::reassigning(change, adding, removing);
                 self.change_partition(change.topic_id, change.partition, state)?;
             }
             MetadataRecord::TopicDeleted { topic_id } => self.delete_topic(*topic_id)?,

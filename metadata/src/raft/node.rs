@@ -165,6 +165,15 @@ impl Handle {
         }
     }
 
+    /// Resolves when this member leads no more in the term in which it leads now. What a leader was asked may never be
+    /// answered once it was replaced.
+    pub async fn deposed(mut self) {
+        let term = self.leads_in_term();
+        while term.is_some() && self.leads_in_term() == term {
+            self.changed().await;
+        }
+    }
+
     /// Where the other members are, as the membership has it.
     #[must_use]
     pub fn members(&self) -> BTreeMap<BrokerId, Member> {
