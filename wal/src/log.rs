@@ -17,12 +17,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::lock::Mutex;
-use protocol::record_batch::{self, BatchHeader};
 use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::file::{IoError, Storage};
-use crate::frame::{FrameInfo, Incarnation, frame_bytes};
+use crate::frame::{Incarnation, frame_bytes};
 use crate::jobs::LogClosed;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::names::NameLock;
@@ -32,12 +31,14 @@ use crate::recovery::{OpenError, RecoveryReport};
 use crate::retention::{RetentionError, RetentionReport};
 use crate::shard::{FatalIo, ShardInner, ShardWal};
 use crate::sync::Notify;
-use crate::tail_cache::{CachedBytes, TailSlot};
+use crate::tail_cache::TailSlot;
 
+mod append;
 mod commit;
 mod maintenance;
 mod state;
 
+pub use append::{AppendError, Appended};
 pub use maintenance::{AdvanceStartError, CloseError, DeleteError, TruncateError, remove_deleted};
 pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
@@ -90,31 +91,6 @@ impl Default for LogConfig {
             durability: Durability::Sync,
         }
     }
-}
-
-/// Offsets that an appended batch got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-}
-
-/// Why a batch was not appended; nothing has changed then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// No reserved space is left, the segment must roll, or too much waits for its commit: call [`Log::reserve`], then
-    /// append again.
-    #[error("no space is reserved for another batch")]
-    NeedsSpace,
-    /// Kafka: `RECORD_LIST_TOO_LARGE`.
-    #[error("batch of {batch_bytes} bytes, the topic's segment.bytes is {segment_bytes}")]
-    TooLarge { batch_bytes: usize, segment_bytes: u64 },
-    #[error("{records} records do not fit behind offset {log_end}")]
-    OffsetsExhausted { log_end: Offset, records: i64 },
-    #[error("leader epoch {found} is older than {current}, which has written already")]
-    StaleEpoch { current: LeaderEpoch, found: LeaderEpoch },
-    #[error(transparent)]
-    Closed(#[from] LogClosed),
 }
 
 /// Why no space could be reserved.
@@ -294,95 +270,6 @@ impl<S: Storage> Log<S> {
         self.inner.config.set(config);
         // Sync to async makes more ackable at once.
         self.inner.progress.notify_all();
-    }
-
-    /// Appends a batch that was checked before: `header` was parsed from it and verified.
-    ///
-    /// Copies it, with base offset and leader epoch stamped in, and hands it to the next commit. `now_ms` is the wall clock in
-    /// milliseconds since the Unix epoch.
-    ///
-    /// # Panics
-    /// If `header` does not belong to `batch`, or `leader_epoch` is negative.
-    pub fn append(
-        &self,
-        batch: &[u8],
-        header: &BatchHeader,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Appended, AppendError> {
-        self.append_batch(batch, None, header, leader_epoch, now_ms)
-    }
-
-    /// As [`Log::append`], and keeps `batch` itself for readers at the tail instead of a copy. The memory that it is a
-    /// slice of should be little larger, since it is kept as a whole.
-    pub fn append_shared(
-        &self,
-        batch: &Bytes,
-        header: &BatchHeader,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Appended, AppendError> {
-        self.append_batch(batch, Some(batch), header, leader_epoch, now_ms)
-    }
-
-    fn append_batch(
-        &self,
-        batch: &[u8],
-        shared: Option<&Bytes>,
-        header: &BatchHeader,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Appended, AppendError> {
-        assert_eq!(batch.len(), header.size_bytes, "the header is of another batch");
-        assert!(leader_epoch.0 >= 0 && header.last_offset_delta >= 0, "{leader_epoch} {}", header.last_offset_delta);
-        let inner = &self.inner;
-        let shard = &inner.shard;
-        let config = inner.config.get();
-        let mut state = inner.state.borrow_mut();
-        if state.closed || shard.is_stopping() || shard.fatal.borrow().is_some() {
-            return Err(LogClosed.into());
-        }
-        if batch.len() as u64 > config.segment_bytes {
-            return Err(AppendError::TooLarge { batch_bytes: batch.len(), segment_bytes: config.segment_bytes });
-        }
-        if leader_epoch < state.last_epoch {
-            return Err(AppendError::StaleEpoch { current: state.last_epoch, found: leader_epoch });
-        }
-        let records = i64::from(header.last_offset_delta) + 1;
-        let base_offset = state.log_end;
-        let Some(next_offset) = base_offset.0.checked_add(records).filter(|next| *next < i64::MAX) else {
-            return Err(AppendError::OffsetsExhausted { log_end: base_offset, records });
-        };
-        let frame = frame_bytes(batch.len());
-        if inner.shortage(&state, frame, &config, now_ms).is_some() {
-            return Err(AppendError::NeedsSpace);
-        }
-
-        let head = record_batch::stamped_head(batch, base_offset, leader_epoch);
-        let parts = [&head[..], &batch[head.len()..]];
-        let stamped = BatchHeader { base_offset, leader_epoch, ..*header };
-        let last_offset = Offset(next_offset - 1);
-        let info = FrameInfo {
-            payload_bytes: batch.len() as u32,
-            leader_epoch,
-            base_offset,
-            last_offset,
-            synced_before: Offset::ZERO, // known when the commit begins
-            incarnation: state.incarnation,
-        };
-        let small_bytes_max = shard.journal.as_ref().map_or(0, |journal| journal.config().entry_bytes_max);
-        state.append(&shard.storage, info, &parts, &stamped, now_ms, small_bytes_max);
-        inner.producers.borrow_mut().update(&stamped);
-        inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
-        shard.tail_cache.borrow_mut().push(
-            inner.slot,
-            base_offset,
-            last_offset,
-            CachedBytes::new(&head, batch, shared),
-        );
-        shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
-        inner.note_dirty(&mut state);
-        Ok(Appended { base_offset, last_offset })
     }
 
     /// Makes room for a batch of `bytes`, so that a following [`Log::append`] of it succeeds unless another came between.

@@ -35,7 +35,7 @@ struct CachedBatch {
     batch: CachedBytes,
 }
 
-/// A batch as it is stored: its stamped head, and the rest either copied or as the producer's request brought it.
+/// A batch as it is stored: its stamped head, and the rest either copied or as a request or a leader brought it.
 pub(crate) struct CachedBytes {
     /// Empty where `rest` begins with it.
     head: Bytes,
@@ -43,7 +43,7 @@ pub(crate) struct CachedBytes {
 }
 
 impl CachedBytes {
-    /// `shared` is `batch` if it may be kept.
+    /// `head` replaces the batch's first bytes; `shared` is `batch` if it may be kept.
     pub(crate) fn new(head: &[u8], batch: &[u8], shared: Option<&Bytes>) -> CachedBytes {
         if let Some(shared) = shared {
             return CachedBytes { head: Bytes::copy_from_slice(head), rest: shared.slice(head.len()..) };

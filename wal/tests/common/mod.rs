@@ -15,6 +15,7 @@ use wal::{
     AppendError, Appended, FatalIo, Log, LogConfig, LogIdentity, ReserveError, ShardWal, ShardWalConfig, Storage,
 };
 
+pub mod follower;
 pub mod model;
 pub mod suite;
 
@@ -144,6 +145,24 @@ pub async fn append<S: Storage>(
             }
             Err(AppendError::NeedsSpace) => log.reserve(bytes.len(), now_ms).await?,
             Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A batch as it lies in a leader's log.
+pub fn stored_batch(spec: &BatchSpec, base_offset: Offset, epoch: i32) -> Vec<u8> {
+    let mut bytes = batch(spec);
+    record_batch::stamp(&mut bytes, base_offset, LeaderEpoch(epoch));
+    bytes
+}
+
+/// Reserves as often as it takes and appends a batch as it lies in its leader's log.
+pub async fn append_replicated<S: Storage>(log: &Log<S>, bytes: &[u8], now_ms: i64) -> Result<Appended, AppendError> {
+    let header = BatchHeader::parse(bytes).unwrap();
+    loop {
+        match log.append_replicated(bytes, &header, now_ms) {
+            Err(AppendError::NeedsSpace) => log.reserve(bytes.len(), now_ms).await.unwrap(),
+            result => return result,
         }
     }
 }

@@ -9,8 +9,8 @@ use protocol::{LeaderEpoch, Offset};
 use wal::{Durability, Log, LogConfig, ReadError, ShardWal, Storage, remove_deleted};
 
 use super::{
-    BatchSpec, START_MS, append, batch, dir, fill, identity, log_config, read_all, shard_config, split, with_log,
-    with_shard,
+    BatchSpec, START_MS, append, batch, dir, fill, follower, identity, log_config, read_all, shard_config, split,
+    with_log, with_shard,
 };
 
 pub async fn everything<S: Storage>(storage: &S, root: &Path) {
@@ -20,10 +20,11 @@ pub async fn everything<S: Storage>(storage: &S, root: &Path) {
     truncation_lasts(storage, root).await;
     retention_follows_size_age_and_start(storage, root).await;
     epochs_and_producers_outlive_restarts(storage, root).await;
+    follower::everything(storage, root).await;
     a_deleted_log_is_gone(storage, root).await;
 }
 
-async fn delete<S: Storage>(storage: &S, root: &Path) {
+pub async fn delete<S: Storage>(storage: &S, root: &Path) {
     with_log(storage, root, log_config(), |log| async move { log.delete().await.unwrap() }).await;
     assert!(!storage.list_dir(root).await.unwrap().iter().any(|name| name.starts_with("topic-")));
 }
