@@ -37,11 +37,13 @@ mod append;
 mod commit;
 mod maintenance;
 mod state;
+mod truncation;
 
 pub use append::{AppendError, Appended};
-pub use maintenance::{AdvanceStartError, CloseError, DeleteError, TruncateError, remove_deleted};
+pub use maintenance::{AdvanceStartError, CloseError, DeleteError, remove_deleted};
 pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
+pub use truncation::TruncateError;
 
 /// Whose log it is. Seeds every checksum, so that bytes of another partition never pass for this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -304,7 +306,8 @@ impl<S: Storage> Log<S> {
     }
 
     /// A new leader begins: its epoch starts at the log end, even if it never writes (as Kafka does on becoming leader).
-    /// Lasts beyond the process from the next batch, roll or clean close on.
+    /// Lasts beyond the process from the next batch, roll or clean close on. [`Log::truncate_to`] takes it back as long as
+    /// it has written nothing.
     pub fn assign_epoch(&self, epoch: LeaderEpoch) {
         let log_end = self.log_end_offset();
         if epoch.0 >= 0 && self.latest_epoch().is_none_or(|latest| latest < epoch) {
@@ -393,6 +396,10 @@ impl<S: Storage> Log<S> {
 
     /// Cuts the log at `end`, durably when it returns: what was there never comes back. A batch that contains `end` goes
     /// as a whole; the new log end is returned.
+    ///
+    /// Epochs that begin at or after the new log end are forgotten, also if `end` is at or above the log end and so
+    /// nothing else is to be done: this log may have been its leader's without writing anything. That costs nothing and
+    /// waits for no commit; until the next batch, roll or clean close, a restart may know such an epoch again.
     pub async fn truncate_to(&self, end: Offset) -> Result<Offset, TruncateError> {
         self.inner.clone().truncate_to(end).await
     }

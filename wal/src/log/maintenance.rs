@@ -1,4 +1,4 @@
-//! Structural changes of an open log: extending and rolling, the log start, truncation, close, delete.
+//! Structural changes of an open log: extending and rolling, the log start, close, delete.
 //!
 //! Each runs as a job, one at a time per log (the structure lock), and keeps appends away where the active segment
 //! changes. Order on disk is what makes each atomic: the file that decides (checkpoint, new segment's name) becomes
@@ -11,11 +11,8 @@ use protocol::Offset;
 
 use crate::checkpoint::{Checkpoint, LogPosition};
 use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
-use crate::frame::Incarnation;
 use crate::jobs::LogClosed;
-use crate::log::{LogInner, ReserveError, Shortage, Structure, ZEROING_NONE};
-use crate::producer_state::Truncation;
-use crate::recovery::{self, ScanError};
+use crate::log::{LogInner, ReserveError, Shortage, Structure, TruncateError, ZEROING_NONE};
 use crate::retention::{RetentionError, SPARE_FILE};
 use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, SegmentHeader, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
@@ -36,23 +33,6 @@ pub enum AdvanceStartError {
     /// Kafka: `OFFSET_OUT_OF_RANGE`.
     #[error("log start offset {to} lies beyond the log end offset {log_end}")]
     OutOfRange { to: Offset, log_end: Offset },
-    #[error(transparent)]
-    Io(IoError),
-    /// The process must end.
-    #[error(transparent)]
-    Fatal(#[from] FatalIo),
-    #[error(transparent)]
-    Closed(#[from] LogClosed),
-}
-
-/// Why the log could not be cut.
-#[derive(Debug, thiserror::Error)]
-pub enum TruncateError {
-    #[error("a cut at {end} would take away what lies below the log start offset {log_start}")]
-    BelowStart { end: Offset, log_start: Offset },
-    /// The log was found damaged while its end was looked for; nothing was cut.
-    #[error(transparent)]
-    Damaged(#[from] Box<recovery::Corruption>),
     #[error(transparent)]
     Io(IoError),
     /// The process must end.
@@ -121,7 +101,7 @@ impl From<ChangeError> for ReserveError {
 }
 
 /// Keeps appends away while it lives.
-struct AppendBlock<S: Storage>(Rc<LogInner<S>>);
+pub(super) struct AppendBlock<S: Storage>(Rc<LogInner<S>>);
 
 impl<S: Storage> Drop for AppendBlock<S> {
     fn drop(&mut self) {
@@ -143,14 +123,14 @@ impl<S: Storage> LogInner<S> {
         }
     }
 
-    fn block_appends(self: &Rc<Self>) -> AppendBlock<S> {
+    pub(super) fn block_appends(self: &Rc<Self>) -> AppendBlock<S> {
         self.state.borrow_mut().blocked += 1;
         AppendBlock(self.clone())
     }
 
     /// With appends blocked: waits until everything appended is durable in the segments and no write to the active one is
     /// under way.
-    async fn settle(self: &Rc<Self>) -> Result<(), ChangeError> {
+    pub(super) async fn settle(self: &Rc<Self>) -> Result<(), ChangeError> {
         self.want_write_back();
         self.progress
             .wait_for(|| {
@@ -163,7 +143,7 @@ impl<S: Storage> LogInner<S> {
             .await
     }
 
-    fn check_open(&self) -> Result<(), ChangeError> {
+    pub(super) fn check_open(&self) -> Result<(), ChangeError> {
         self.shard.check_fatal().map_err(ChangeError::Fatal)?;
         if self.state.borrow().closed { Err(ChangeError::Closed) } else { Ok(()) }
     }
@@ -318,109 +298,15 @@ impl<S: Storage> LogInner<S> {
         Ok(())
     }
 
-    async fn store_checkpoint(&self, structure: &mut Structure, checkpoint: Checkpoint) -> Result<(), ChangeError> {
+    pub(super) async fn store_checkpoint(
+        &self,
+        structure: &mut Structure,
+        checkpoint: Checkpoint,
+    ) -> Result<(), ChangeError> {
         let stored = structure.checkpoint_file.store(&self.shard.storage, &checkpoint).await;
         stored.map_err(|error| self.change_error(error))?;
         structure.checkpoint = checkpoint;
         Ok(())
-    }
-
-    pub(super) async fn truncate_to(self: Rc<Self>, end: Offset) -> Result<Offset, TruncateError> {
-        let log = self.clone();
-        self.shard.jobs.run(async move { log.truncate(end).await }).await?
-    }
-
-    async fn truncate(self: &Rc<Self>, end: Offset) -> Result<Offset, TruncateError> {
-        let mut structure = self.structure.lock().await;
-        self.check_open()?;
-        let _block = self.block_appends();
-        self.settle().await?;
-        let (log_start, log_end) = (self.state.borrow().log_start, self.state.borrow().log_end);
-        if end >= log_end {
-            return Ok(log_end);
-        }
-        if end < log_start {
-            return Err(TruncateError::BelowStart { end, log_start });
-        }
-        let storage = &self.shard.storage;
-        let segment = {
-            let state = self.state.borrow();
-            state.segments[state.segment_at(end)].clone()
-        };
-        let scan = recovery::scan_up_to(self, &segment, end).await.map_err(|error| match error {
-            ScanError::Io(error) => self.change_error(error).into(),
-            ScanError::Corrupt(corruption) => TruncateError::Damaged(corruption),
-        })?;
-        let position = scan.summary.end_position;
-        let new_end = scan.summary.next_offset;
-        if new_end < log_start {
-            return Err(TruncateError::BelowStart { end: new_end, log_start });
-        }
-        let path = self.dir.join(file_name(segment.base, NameKind::Log));
-        let opening = self.names.opening().await;
-        let file = storage.open(&path, crate::file::Access::ReadWrite).await;
-        drop(opening);
-        let file = Rc::new(file.map_err(|error| self.change_error(error))?);
-        let tail = read_tail(&*file, position).await.map_err(|error| self.change_error(error))?;
-        let allocated = block_floor(file.size().await.map_err(|error| self.change_error(error))?);
-
-        // From here on the cut is a fact, whatever becomes of the files behind it.
-        let incarnation = Incarnation(structure.checkpoint.incarnation.0 + 1);
-        let settled = LogPosition { segment_base: segment.base, position, offset: new_end };
-        let checkpoint = Checkpoint { incarnation, settled, ..structure.checkpoint };
-        self.store_checkpoint(&mut structure, checkpoint).await?;
-
-        let doomed: Vec<Rc<Segment<S>>> = {
-            let mut state = self.state.borrow_mut();
-            let at = state.segment_at(end);
-            let doomed = state.segments.drain(at + 1..).collect();
-            let active = Segment::new(
-                self.shard.next_segment_uid(),
-                segment.base,
-                segment.seed,
-                scan.summary,
-                Some(file.clone()),
-                Some(scan.index),
-            );
-            *state.segments.back_mut().expect("the segment at the cut stays") = Rc::new(active);
-            state.active_file = file;
-            state.tail = tail;
-            state.end_position = position;
-            state.written_position = position;
-            state.allocated = allocated;
-            state.clean_until = block_ceil(position);
-            state.ahead = ZEROING_NONE;
-            state.incarnation = incarnation;
-            state.generation += 1;
-            state.cut_ends(new_end);
-            doomed
-        };
-        self.shard.tail_cache.borrow_mut().truncate(self.slot, new_end);
-        self.epochs.borrow_mut().truncate_from_end(new_end);
-        let latest = self.epochs.borrow().latest();
-        self.state.borrow_mut().last_epoch = latest.map_or(protocol::LeaderEpoch(0), |entry| entry.epoch);
-        if self.producers.borrow_mut().truncate_to(new_end) == Truncation::RebuildNeeded {
-            let rebuilt = recovery::rebuild_state(self, new_end).await.map_err(|error| match error {
-                ScanError::Io(error) => self.change_error(error).into(),
-                ScanError::Corrupt(corruption) => TruncateError::Damaged(corruption),
-            })?;
-            *self.producers.borrow_mut() = rebuilt.producers;
-        }
-        let changing = self.names.changing().await;
-        for gone in doomed {
-            self.remove_file(&file_name(gone.base, NameKind::Log)).await?;
-            self.remove_file(&file_name(gone.base, NameKind::Index)).await?;
-        }
-        self.remove_file(&file_name(segment.base, NameKind::Index)).await?;
-        let names = storage.list_dir(&self.dir).await.map_err(|error| self.change_error(error))?;
-        for (offset, kind) in names.iter().filter_map(|name| crate::segment::parse_file_name(name)) {
-            if kind == NameKind::State && offset > new_end {
-                self.remove_file(&file_name(offset, kind)).await?;
-            }
-        }
-        drop(changing);
-        storage.sync_dir(&self.dir).await.map_err(|error| self.change_error(error))?;
-        Ok(new_end)
     }
 
     /// Removes a file of the log's directory, if it is there.

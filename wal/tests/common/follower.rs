@@ -14,6 +14,7 @@ use super::{BatchSpec, START_MS, append_replicated, batch, fill, log_config, rea
 pub async fn everything<S: Storage>(storage: &S, root: &Path) {
     a_leaders_batches_are_taken_as_they_are(storage, root).await;
     what_does_not_continue_the_log_is_refused(storage, root).await;
+    an_epoch_that_wrote_nothing_is_taken_back(storage, root).await;
 }
 
 fn spec(number: i32, body_bytes: usize) -> BatchSpec {
@@ -102,6 +103,50 @@ async fn what_does_not_continue_the_log_is_refused<S: Storage>(storage: &S, root
         let bytes = stored_batch(&spec(1, 100), Offset(0), -1);
         let refused = log.append_replicated(&bytes, &header(&bytes), START_MS);
         assert!(matches!(refused, Err(AppendError::StaleEpoch { found: LeaderEpoch(-1), .. })), "{refused:?}");
+    })
+    .await;
+    delete(storage, root).await;
+}
+
+async fn an_epoch_that_wrote_nothing_is_taken_back<S: Storage>(storage: &S, root: &Path) {
+    let is_known = |log: &Log<S>, epoch| log.epoch_end_offset(LeaderEpoch(epoch)).0 == LeaderEpoch(epoch);
+    with_log(storage, root, log_config(), |log| async move {
+        fill(&log, 4, 100, 5).await;
+        for end in [Offset(40), Offset(1_000)] {
+            log.assign_epoch(LeaderEpoch(9));
+            assert!(is_known(&log, 9));
+            assert_eq!(log.truncate_to(end).await.unwrap(), Offset(40));
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(5)));
+            assert!(!is_known(&log, 9));
+        }
+        log.assign_epoch(LeaderEpoch(9));
+        log.close().await.unwrap();
+    })
+    .await;
+    // The close has kept it; whatever is done about it without writing anything does not outlive the process.
+    for _ in 0..2 {
+        with_log(storage, root, log_config(), |log| async move {
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(9)));
+            let bytes = stored_batch(&spec(1, 100), Offset(40), 6);
+            let refused = append_replicated(&log, &bytes, START_MS).await;
+            assert!(matches!(refused, Err(AppendError::StaleEpoch { .. })), "{refused:?}");
+            log.truncate_to(Offset(40)).await.unwrap();
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(5)));
+        })
+        .await;
+    }
+    // A batch of an epoch between does.
+    with_log(storage, root, log_config(), |log| async move {
+        log.truncate_to(Offset(40)).await.unwrap();
+        append_replicated(&log, &stored_batch(&spec(1, 100), Offset(40), 6), START_MS).await.unwrap();
+        log.wait_ackable(Offset(45)).await.unwrap();
+    })
+    .await;
+    with_log(storage, root, log_config(), |log| async move {
+        assert_eq!(log.latest_epoch(), Some(LeaderEpoch(6)));
+        assert_eq!(log.epoch_end_offset(LeaderEpoch(5)), (LeaderEpoch(5), Offset(40)));
+        assert!(!is_known(&log, 9));
+        append_replicated(&log, &stored_batch(&spec(2, 100), Offset(45), 6), START_MS).await.unwrap();
     })
     .await;
     delete(storage, root).await;
