@@ -8,9 +8,12 @@
 //! every frame at or after it that belongs to the log carries exactly the checkpoint's incarnation. So a tail that was
 //! cut, at an open or by a truncation, cannot come back.
 //!
+//! The *first incarnation* makes a whole log a thing of the past: the segments of an earlier one are of a log that was
+//! here before [`crate::Log::restart_at`], whatever offsets they have.
+//!
 //! Layout of a slot, little endian: magic `RLCK`, CRC-32 of the rest of the block u32, version u32, incarnation u32,
 //! sequence u64, topic id 16 bytes, partition i32, clean u32, log start i64, settled and clean end (segment base i64,
-//! position u64, offset i64 each), zeros.
+//! position u64, offset i64 each), first incarnation u32 (0 where it was written before there was one), zeros.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +23,7 @@ use uuid::Uuid;
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile};
 use crate::frame::Incarnation;
 use crate::log::LogIdentity;
+use crate::segment::FIRST_FRAME_POSITION;
 use crate::sidecar::STAGED_SUFFIX;
 
 /// Name of the file in a partition's directory.
@@ -28,7 +32,7 @@ pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 const MAGIC: [u8; 4] = *b"RLCK";
 const VERSION: u32 = 1;
 const SLOTS: usize = 2;
-const USED_BYTES: usize = 104;
+const USED_BYTES: usize = 108;
 const _: () = assert!(USED_BYTES <= BLOCK_BYTES);
 
 /// A place in a log: the offset of the frame that begins, or would begin, at `position` of a segment.
@@ -45,11 +49,31 @@ pub struct LogPosition {
 pub struct Checkpoint {
     pub identity: LogIdentity,
     pub incarnation: Incarnation,
+    /// What segments say of an earlier one is not of this log any more.
+    pub first_incarnation: Incarnation,
     pub log_start: Offset,
     /// Below it everything is synced; at and after it only frames of `incarnation` are data.
     pub settled: LogPosition,
     /// The log's end, where it was closed in order and has not been opened since.
     pub clean_end: Option<LogPosition>,
+}
+
+impl Checkpoint {
+    /// Whether a segment that begins at `base` and was created in `created` belongs to what was cut or replaced.
+    pub(crate) fn is_gone(&self, base: Offset, created: Incarnation) -> bool {
+        created < self.first_incarnation || (base > self.settled.segment_base && created < self.incarnation)
+    }
+
+    /// The log was replaced by an empty one, and no open has completed since.
+    pub(crate) fn is_restarted(&self) -> bool {
+        self.first_incarnation == self.incarnation && self.incarnation > Incarnation::default()
+    }
+
+    /// The log was about to begin, or to begin anew, and may not have a segment yet.
+    pub(crate) fn is_beginning(&self) -> bool {
+        let LogPosition { segment_base, position, offset } = self.settled;
+        offset == segment_base && position == FIRST_FRAME_POSITION && self.log_start == offset
+    }
 }
 
 /// The checkpoint's file: knows which slot comes next.
@@ -99,7 +123,7 @@ impl CheckpointFile {
         }))
     }
 
-    /// Replaces the checkpoint, durably when it returns.
+    /// Replaces the checkpoint, durably when it returns. If it fails, the one before may still be in force.
     pub(crate) async fn store<S: Storage>(&mut self, storage: &S, checkpoint: &Checkpoint) -> Result<(), IoError> {
         let sequence = self.sequence + 1;
         let file = storage.open(&self.path, Access::ReadWrite).await?;
@@ -109,7 +133,11 @@ impl CheckpointFile {
         file.sync_data().await?;
         // Only now: a slot whose write failed is the one to be tried again, never the good one.
         self.sequence = sequence;
-        file.close().await
+        // It is durable, and who changes the log goes by that.
+        if let Err(error) = file.close().await {
+            tracing::warn!(%error, "a checkpoint's file stays open");
+        }
+        Ok(())
     }
 }
 
@@ -159,6 +187,7 @@ fn encode(checkpoint: &Checkpoint, sequence: u64) -> Vec<u8> {
         rest.extend_from_slice(&place.position.to_le_bytes());
         rest.extend_from_slice(&place.offset.0.to_le_bytes());
     }
+    rest.extend_from_slice(&checkpoint.first_incarnation.0.to_le_bytes());
     debug_assert_eq!(rest.len() + 8, USED_BYTES);
     rest.resize(BLOCK_BYTES - 8, 0);
     let mut block = Vec::with_capacity(BLOCK_BYTES);
@@ -191,8 +220,10 @@ fn decode(block: &[u8]) -> Option<(u64, Checkpoint)> {
     };
     let settled = place()?;
     let end = place()?;
+    let first_incarnation = Incarnation(u32::from_le_bytes(take(&mut rest)?));
     let identity = LogIdentity { topic_id, partition };
-    Some((sequence, Checkpoint { identity, incarnation, log_start, settled, clean_end: clean.then_some(end) }))
+    let clean_end = clean.then_some(end);
+    Some((sequence, Checkpoint { identity, incarnation, first_incarnation, log_start, settled, clean_end }))
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -209,6 +240,7 @@ mod tests {
         Checkpoint {
             identity: LogIdentity { topic_id: TopicId(Uuid::from_u128(9)), partition: PartitionId(4) },
             incarnation: Incarnation(3),
+            first_incarnation: Incarnation(2),
             log_start: Offset(17),
             settled: LogPosition { segment_base: Offset(10), position: 4096, offset: Offset(20) },
             clean_end: Some(LogPosition { segment_base: Offset(10), position: 8000, offset: Offset(25) }),

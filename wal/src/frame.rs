@@ -25,7 +25,7 @@ const _: () = assert!(FRAME_HEADER_BYTES == 48);
 const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(FRAME_ALIGN_BYTES));
 const _: () = assert!(crate::file::BLOCK_BYTES.is_multiple_of(FRAME_ALIGN_BYTES));
 
-/// How often a log was opened or truncated when a frame was written; never falls along the log.
+/// How often a log was opened, truncated or restarted when a frame was written; never falls along the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Incarnation(pub u32);
 

@@ -74,7 +74,7 @@ pub enum Finding {
     /// The next open builds it anew.
     #[error("{} is missing or unreadable; the next start builds it anew", path.display())]
     IndexUnreadable { path: PathBuf },
-    /// The segments may belong to a cut that a crash interrupted; the next open removes them.
+    /// Of a cut or a restart that a crash interrupted; the next open removes it.
     #[error("{} was cut off; the next start removes it", path.display())]
     CutOff { path: PathBuf },
     #[error("{} is no region of a journal: {found}", path.display())]
@@ -197,10 +197,13 @@ pub fn inspect(
     }
     if let Some(checkpoint) = inspection.checkpoint {
         let log_start = checkpoint.log_start;
-        if bases.first().is_none_or(|first| *first > log_start) {
+        bases.retain(|base| !is_cut_off(path, *base, &checkpoint, &mut inspection));
+        let restarting = checkpoint.is_restarted() && checkpoint.is_beginning() && bases.is_empty();
+        if bases.first().is_none_or(|first| *first > log_start) && !restarting {
             inspection.findings.push(Finding::SegmentMissing { dir: path.to_owned(), offset: log_start });
         }
-        bases.retain(|base| !is_cut_off(path, *base, &checkpoint, &mut inspection));
+        // Until a frame says more.
+        inspection.log_end = log_start;
     }
     let (mut overlays, entries) = overlays(path);
     if entries > 0 {
@@ -220,15 +223,14 @@ pub fn inspect(
     Ok(inspection)
 }
 
-/// Segments of an incarnation that ended before the settled position.
+/// Segments that a truncation or a restart has made a thing of the past.
 fn is_cut_off(dir: &Path, base: Offset, checkpoint: &Checkpoint, inspection: &mut Inspection) -> bool {
     let path = dir.join(file_name(base, NameKind::Log));
     let header = run(async {
         let file = ReadOnlyStorage.open(&path, Access::Read).await.ok()?;
         SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
     });
-    let cut_off = base > checkpoint.settled.segment_base
-        && header.is_some_and(|header| header.incarnation < checkpoint.incarnation);
+    let cut_off = header.is_some_and(|header| checkpoint.is_gone(base, header.incarnation));
     if cut_off {
         inspection.findings.push(Finding::CutOff { path });
     }

@@ -39,7 +39,7 @@ pub use file::{IoError, IoOp, Storage, StorageFile};
 pub use jobs::LogClosed;
 pub use log::{
     AdvanceStartError, AppendError, Appended, CloseError, DeleteError, Durability, DurableListener, Log, LogConfig,
-    LogIdentity, ReadBatches, ReserveError, TruncateError, remove_deleted,
+    LogIdentity, ReadBatches, ReserveError, RestartError, TruncateError, remove_deleted,
 };
 pub use reader::ReadError;
 pub use recovery::{Corruption, OpenError, RecoveryReport, TailCut};

@@ -36,12 +36,14 @@ use crate::tail_cache::TailSlot;
 mod append;
 mod commit;
 mod maintenance;
+mod restart;
 mod state;
 mod truncation;
 
 pub use append::{AppendError, Appended};
 pub use maintenance::{AdvanceStartError, CloseError, DeleteError, remove_deleted};
 pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
+pub use restart::RestartError;
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
 pub use truncation::TruncateError;
 
@@ -251,7 +253,7 @@ impl<S: Storage> Log<S> {
         self.inner.ackable_end()
     }
 
-    /// How often the log was opened or truncated.
+    /// How often the log was opened, truncated or restarted.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.inner.state.borrow().incarnation
@@ -402,6 +404,19 @@ impl<S: Storage> Log<S> {
     /// waits for no commit; until the next batch, roll or clean close, a restart may know such an epoch again.
     pub async fn truncate_to(&self, end: Offset) -> Result<Offset, TruncateError> {
         self.inner.clone().truncate_to(end).await
+    }
+
+    /// Drops everything and begins anew, empty, with `offset` as log start and log end: Kafka's `truncateFullyAndStartAt`.
+    /// `offset` may lie anywhere, also above the log end or below the log start.
+    ///
+    /// Durable when it returns. A crash before leaves the log as it was or the new one, never anything between. What was
+    /// appended is committed first, so that who waits for it learns of it; the durable listener is not called for the new
+    /// ends. Producers and epochs are forgotten, and whoever reads on gets [`ReadError::OutOfRange`].
+    ///
+    /// # Errors
+    /// [`RestartError::Io`]: the log is as it was. [`RestartError::Fatal`]: which of the two is known after the next open.
+    pub async fn restart_at(&self, offset: Offset) -> Result<(), RestartError> {
+        self.inner.clone().restart_at(offset).await
     }
 
     /// Commits what was appended and marks the log as closed in order, so that the next open need not scan it.

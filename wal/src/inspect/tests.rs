@@ -8,6 +8,7 @@ use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, PartitionId, TopicId};
 
 use super::*;
+use crate::checkpoint::LogPosition;
 use crate::file::sim::SimStorage;
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::segment::FIRST_FRAME_POSITION;
@@ -68,6 +69,14 @@ fn flip(path: &Path, byte: u64) {
     fs::write(path, bytes).unwrap();
 }
 
+fn write_checkpoint(dir: &Path, checkpoint: &Checkpoint) {
+    let storage = SimStorage::new(1, crate::file::FlushScope::File, dir);
+    let mut work = pin!(CheckpointFile::create(&storage, dir, checkpoint));
+    while work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    let file = dir.join(CHECKPOINT_FILE);
+    fs::write(&file, storage.content(&file).unwrap()).unwrap();
+}
+
 fn segment(dir: &Path, base: i64) -> PathBuf {
     dir.join(file_name(Offset(base), NameKind::Log))
 }
@@ -118,6 +127,37 @@ fn a_tail_an_index_and_left_over_segments_are_no_damage() {
     assert!(matches!(&inspection.findings[0], Finding::IndexUnreadable { .. }));
     assert!(matches!(&inspection.findings[1], Finding::Tail(tail) if tail.offset == Offset(55)));
     assert_eq!(inspection.findings.len(), 2);
+}
+
+/// A crash right after the checkpoint of a restart leaves the old log's files, all of them or some.
+#[test]
+fn what_a_restart_left_is_no_damage() {
+    let dir = log_on_disk(true);
+    let old = verify(dir.path(), None).unwrap().checkpoint.expect("a checkpoint");
+    let incarnation = Incarnation(old.incarnation.0 + 1);
+    let settled = LogPosition { segment_base: Offset(30), position: FIRST_FRAME_POSITION, offset: Offset(30) };
+    let begun = Checkpoint {
+        incarnation,
+        first_incarnation: incarnation,
+        log_start: Offset(30),
+        settled,
+        clean_end: None,
+        ..old
+    };
+    write_checkpoint(dir.path(), &begun);
+    for left in (0..4).rev() {
+        let inspection = verify(dir.path(), None).unwrap();
+        assert!(inspection.is_good(), "{:?}", inspection.findings);
+        assert_eq!(inspection.findings.len(), left + 1);
+        assert!(inspection.findings.iter().all(|finding| matches!(finding, Finding::CutOff { .. })));
+        assert_eq!((inspection.frames, inspection.segments, inspection.log_end), (0, 0, Offset(30)));
+        fs::remove_file(segment(dir.path(), left as i64 * 15)).unwrap();
+    }
+    assert_eq!(verify(dir.path(), None).unwrap().findings, []);
+    // After the next open a segment must be there.
+    let opened = Checkpoint { incarnation: Incarnation(incarnation.0 + 1), ..begun };
+    write_checkpoint(dir.path(), &opened);
+    assert!(matches!(verify(dir.path(), None).unwrap().findings[..], [Finding::SegmentMissing { .. }]));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! changes. Order on disk is what makes each atomic: the file that decides (checkpoint, new segment's name) becomes
 //! durable after what it relies on and before what it makes superfluous.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use protocol::Offset;
@@ -12,7 +12,7 @@ use protocol::Offset;
 use crate::checkpoint::{Checkpoint, LogPosition};
 use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::jobs::LogClosed;
-use crate::log::{LogInner, ReserveError, Shortage, Structure, TruncateError, ZEROING_NONE};
+use crate::log::{LogInner, ReserveError, RestartError, Shortage, Structure, TruncateError, ZEROING_NONE};
 use crate::retention::{RetentionError, SPARE_FILE};
 use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, SegmentHeader, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
@@ -87,7 +87,7 @@ macro_rules! from_change_error {
         }
     )*};
 }
-from_change_error!(AdvanceStartError, TruncateError, CloseError, DeleteError, RetentionError);
+from_change_error!(AdvanceStartError, TruncateError, RestartError, CloseError, DeleteError, RetentionError);
 
 impl From<ChangeError> for ReserveError {
     fn from(error: ChangeError) -> ReserveError {
@@ -394,21 +394,27 @@ pub(crate) struct CreatedSegment<S: Storage> {
     pub(crate) clean_until: u64,
 }
 
-/// Creates the file of a new segment; it and its name are durable when this returns. A spare is overwritten in place.
-pub(crate) async fn create_segment<S: Storage>(
+/// A new segment's file that does not have its name yet.
+pub(crate) struct StagedSegment<S: Storage> {
+    pub(crate) path: PathBuf,
+    pub(crate) segment: CreatedSegment<S>,
+}
+
+/// Writes and syncs the file of a new segment. A spare is overwritten in place.
+pub(crate) async fn stage_segment<S: Storage>(
     storage: &S,
     dir: &Path,
     header: &SegmentHeader,
     spare_written: Option<u64>,
-) -> Result<CreatedSegment<S>, IoError> {
-    let name = file_name(header.base_offset, NameKind::Log);
-    let (staged, file, written) = match spare_written {
+) -> Result<StagedSegment<S>, IoError> {
+    let (path, file, written) = match spare_written {
         Some(written) => {
             let spare = dir.join(SPARE_FILE);
             let file = storage.open(&spare, crate::file::Access::ReadWrite).await?;
             (spare, file, written)
         }
         None => {
+            let name = file_name(header.base_offset, NameKind::Log);
             let staged = dir.join(format!("{name}{STAGED_SUFFIX}"));
             let file = storage.create(&staged).await?;
             file.allocate(FIRST_FRAME_POSITION).await?;
@@ -420,9 +426,31 @@ pub(crate) async fn create_segment<S: Storage>(
     file.write_at(block, 0).await?;
     file.sync_data().await?;
     let allocated = block_floor(file.size().await?);
-    storage.rename(&staged, &dir.join(name)).await?;
-    storage.sync_dir(dir).await?;
-    Ok(CreatedSegment { file: Rc::new(file), allocated, clean_until: block_floor(written).min(allocated) })
+    let clean_until = block_floor(written).min(allocated);
+    Ok(StagedSegment { path, segment: CreatedSegment { file: Rc::new(file), allocated, clean_until } })
+}
+
+/// Gives a staged segment that begins at `base` its name, durably when this returns.
+pub(crate) async fn place_segment<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    base: Offset,
+    staged: &Path,
+) -> Result<(), IoError> {
+    storage.rename(staged, &dir.join(file_name(base, NameKind::Log))).await?;
+    storage.sync_dir(dir).await
+}
+
+/// Creates the file of a new segment; it and its name are durable when this returns. A spare is overwritten in place.
+pub(crate) async fn create_segment<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    header: &SegmentHeader,
+    spare_written: Option<u64>,
+) -> Result<CreatedSegment<S>, IoError> {
+    let StagedSegment { path, segment } = stage_segment(storage, dir, header, spare_written).await?;
+    place_segment(storage, dir, header.base_offset, &path).await?;
+    Ok(segment)
 }
 
 /// The bytes of the block that contains `position`, up to it.
@@ -435,7 +463,7 @@ pub(crate) async fn read_tail<F: StorageFile>(file: &F, position: u64) -> Result
     Ok(block[..(position - start) as usize].to_vec())
 }
 
-fn deleted_name(dir: &Path, topic_id: protocol::TopicId) -> std::path::PathBuf {
+fn deleted_name(dir: &Path, topic_id: protocol::TopicId) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     // A topic of the same name may be deleted again before this directory is gone.
     name.push(format!(".{}{DELETED_SUFFIX}", topic_id.0.simple()));

@@ -231,6 +231,26 @@ impl<S: Storage> LogState<S> {
         self.durable_end = end;
     }
 
+    /// After a restart that is durable itself, with nothing waiting or under way: what was here is gone, and so is
+    /// everything that said where it lay.
+    pub(crate) fn restart(&mut self, segment: Segment<S>, active: ActiveSegment<S>, incarnation: Incarnation) {
+        assert!(self.is_quiet(), "a write into a log that is gone");
+        let begin = segment.base;
+        let segments = VecDeque::from([Rc::new(segment)]);
+        *self = LogState {
+            generation: self.generation + 1,
+            // The shard's queues and those who wait still count on these.
+            dirty: self.dirty,
+            prewrite_queued: self.prewrite_queued,
+            blocked: self.blocked,
+            pass_bytes: self.pass_bytes,
+            rate: self.rate,
+            expected_commit_bytes: self.expected_commit_bytes,
+            usual_commit_bytes: self.usual_commit_bytes,
+            ..LogState::new(segments, active, begin, LeaderEpoch(0), incarnation)
+        };
+    }
+
     pub(crate) fn active(&self) -> &Rc<Segment<S>> {
         self.segments.back().expect("a log has an active segment")
     }

@@ -84,7 +84,9 @@ async fn begin_log<S: Storage>(
         return Err(OpenError::CheckpointMissing { dir: dir.to_owned() });
     }
     let settled = LogPosition { segment_base: Offset::ZERO, position: FIRST_FRAME_POSITION, offset: Offset::ZERO };
-    let checkpoint = Checkpoint { identity, incarnation, log_start: Offset::ZERO, settled, clean_end: None };
+    let first_incarnation = Incarnation::default();
+    let checkpoint =
+        Checkpoint { identity, incarnation, first_incarnation, log_start: Offset::ZERO, settled, clean_end: None };
     let file = CheckpointFile::create(storage, dir, &checkpoint).await?;
     storage.sync_dir(dir).await?;
     Ok((file, checkpoint))
@@ -107,7 +109,7 @@ impl<S: Storage> Opening<S> {
         self.dir.join(file_name(base, kind))
     }
 
-    /// The segments in offset order, at least one, without those that a truncation has cut away.
+    /// The segments in offset order, at least one, without those that a truncation has cut away or a restart replaced.
     async fn find_segments(&self) -> Result<Vec<FoundSegment>, OpenError> {
         let mut bases: Vec<Offset> = Vec::new();
         for name in self.storage().list_dir(&self.dir).await? {
@@ -121,7 +123,7 @@ impl<S: Storage> Opening<S> {
         let settled = self.checkpoint.settled;
         for base in bases {
             let header = self.read_header(base).await?;
-            if base > settled.segment_base && header.incarnation < self.checkpoint.incarnation {
+            if self.checkpoint.is_gone(base, header.incarnation) {
                 self.storage().remove(&self.path(base, NameKind::Log)).await?;
                 removed = true;
             } else {
@@ -133,11 +135,12 @@ impl<S: Storage> Opening<S> {
             self.storage().sync_dir(&self.dir).await?;
         }
         if found.is_empty() {
-            // Only a log whose creation was interrupted has nothing and misses nothing.
-            let untouched = settled.offset == settled.segment_base && self.checkpoint.log_start == settled.offset;
-            if !untouched || settled.position != FIRST_FRAME_POSITION {
+            // Only a log whose creation or restart was interrupted has nothing and misses nothing.
+            if !self.checkpoint.is_beginning() {
                 return Err(self.missing(settled.segment_base, None));
             }
+            // What the log before knew of producers and epochs must not be found by the new one.
+            self.remove_sidecars().await?;
             if let Some(parent) = self.dir.parent() {
                 self.storage().sync_dir(parent).await?;
             }
@@ -158,6 +161,17 @@ impl<S: Storage> Opening<S> {
             return Err(self.missing(settled.segment_base, None));
         }
         Ok(found)
+    }
+
+    async fn remove_sidecars(&self) -> Result<(), IoError> {
+        let mut removed = false;
+        for name in self.storage().list_dir(&self.dir).await? {
+            if let Some((_, NameKind::Index | NameKind::State)) = parse_file_name(&name) {
+                self.storage().remove(&self.dir.join(&name)).await?;
+                removed = true;
+            }
+        }
+        if removed { self.storage().sync_dir(&self.dir).await } else { Ok(()) }
     }
 
     fn missing(&self, offset: Offset, found: Option<Offset>) -> OpenError {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, Offset};
 use wal::producer_state::SequenceCheck;
-use wal::{AppendError, Log, LogConfig, Storage};
+use wal::{AppendError, Log, LogConfig, ReadError, RestartError, Storage};
 
 use super::suite::delete;
 use super::{BatchSpec, START_MS, append_replicated, batch, fill, log_config, read_all, stored_batch, with_log};
@@ -15,6 +15,7 @@ pub async fn everything<S: Storage>(storage: &S, root: &Path) {
     a_leaders_batches_are_taken_as_they_are(storage, root).await;
     what_does_not_continue_the_log_is_refused(storage, root).await;
     an_epoch_that_wrote_nothing_is_taken_back(storage, root).await;
+    a_log_begins_anew_anywhere(storage, root).await;
 }
 
 fn spec(number: i32, body_bytes: usize) -> BatchSpec {
@@ -150,4 +151,82 @@ async fn an_epoch_that_wrote_nothing_is_taken_back<S: Storage>(storage: &S, root
     })
     .await;
     delete(storage, root).await;
+}
+
+/// Below the log start, at it, at a segment's begin, within a batch, at the end, behind it.
+async fn a_log_begins_anew_anywhere<S: Storage>(storage: &S, root: &Path) {
+    for (at, begin) in [7, 100, 165, 202, 300, 5_000].into_iter().enumerate() {
+        let begin = Offset(begin);
+        with_log(storage, root, log_config(), |log| async move {
+            for number in 0..60 {
+                let bytes = stored_batch(&spec(number, 900), Offset(i64::from(number) * 5), 2 + number / 30);
+                append_replicated(&log, &bytes, START_MS).await.unwrap();
+            }
+            log.wait_ackable(Offset(300)).await.unwrap();
+            log.advance_log_start(Offset(100)).await.unwrap();
+            log.enforce_retention(START_MS, Offset(300)).await.unwrap();
+            if at % 2 == 1 {
+                log.close().await.unwrap();
+            }
+        })
+        .await;
+        with_log(storage, root, log_config(), |log| async move {
+            let refused = log.restart_at(Offset(-1)).await;
+            assert!(matches!(refused, Err(RestartError::Negative { offset: Offset(-1) })), "{refused:?}");
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(100), Offset(300)));
+            let incarnation = log.incarnation();
+            log.assign_epoch(LeaderEpoch(4));
+            // Appended, and maybe not durable yet.
+            let last = stored_batch(&spec(60, 100), Offset(300), 5);
+            append_replicated(&log, &last, START_MS).await.unwrap();
+            let (restarted, waited) = futures_util::join!(log.restart_at(begin), log.wait_ackable(Offset(305)));
+            restarted.unwrap();
+            waited.unwrap();
+            assert!(log.incarnation() > incarnation);
+            check_empty(&log, begin).await;
+            assert_eq!((log.durable_end_offset(), log.ackable_end_offset()), (begin, begin));
+            for offset in [Offset(begin.0 - 1), Offset(begin.0 + 1)] {
+                assert!(matches!(log.read(offset, Offset(6_000), 1, true).await, Err(ReadError::OutOfRange { .. })));
+                assert_eq!(log.read_cached(offset, Offset(6_000), 1, true), None);
+            }
+        })
+        .await;
+        // After a crash, and another one.
+        let stored = with_log(storage, root, log_config(), |log| async move {
+            check_empty(&log, begin).await;
+            // What was appended meanwhile is in memory, too.
+            let replaced = stored_batch(&spec(50, 10), begin, 6);
+            append_replicated(&log, &replaced, START_MS).await.unwrap();
+            log.restart_at(begin).await.unwrap();
+            check_empty(&log, begin).await;
+            let mut stored = Vec::new();
+            for number in 0..40 {
+                let bytes = stored_batch(&spec(number, 700), Offset(begin.0 + i64::from(number) * 5), 1);
+                append_replicated(&log, &bytes, START_MS).await.unwrap();
+                stored.push(bytes);
+            }
+            log.wait_ackable(log.log_end_offset()).await.unwrap();
+            assert_eq!(read_all(&log, begin, 4_000).await, stored);
+            stored
+        })
+        .await;
+        with_log(storage, root, log_config(), |log| async move {
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (begin, Offset(begin.0 + 200)));
+            assert_eq!(read_all(&log, begin, 4_000).await, stored);
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(1)));
+            log.truncate_to(Offset(begin.0 + 12)).await.unwrap();
+            assert_eq!(read_all(&log, begin, 4_000).await, stored[..2]);
+        })
+        .await;
+        delete(storage, root).await;
+    }
+}
+
+/// A log that begins and ends at `begin` and remembers nothing.
+async fn check_empty<S: Storage>(log: &Log<S>, begin: Offset) {
+    assert_eq!((log.log_start_offset(), log.log_end_offset(), log.size_bytes()), (begin, begin, 0));
+    assert_eq!((log.latest_epoch(), log.producer_state().len()), (None, 0));
+    let read = log.read(begin, Offset(6_000), 1, true).await.unwrap();
+    assert_eq!((read.bytes, read.next_offset), (0, begin));
+    assert_eq!(log.bytes_between(Offset(0), Offset(6_000)), 0);
 }
