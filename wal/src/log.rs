@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::lock::Mutex;
+use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
@@ -359,6 +360,23 @@ impl<S: Storage> Log<S> {
         at_least_one: bool,
     ) -> Result<ReadBatches, ReadError> {
         self.inner.read(from, up_to, max_bytes, at_least_one).await
+    }
+
+    /// The header of the batch at the log end, durable or not; none if the log holds no batch at or above its start.
+    ///
+    /// From memory if the batch is there. From disk it is read as a whole and checked; if no commit has written it yet,
+    /// this waits for one.
+    pub async fn last_batch(&self) -> Result<Option<BatchHeader>, ReadError> {
+        self.inner.last_batch().await
+    }
+
+    /// The header of the batch that contains the offset before `end`, as [`Log::last_batch`] gives it for the log end; none
+    /// if that offset lies below the log start.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if `end` lies above the log end.
+    pub async fn batch_before(&self, end: Offset) -> Result<Option<BatchHeader>, ReadError> {
+        self.inner.batch_before(end).await
     }
 
     /// Roughly how many bytes a read of this range has; not 0 if there is a batch.

@@ -28,6 +28,8 @@ use crate::segment::{NameKind, Segment, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
 use crate::sidecar::{self, Content, Kind};
 
+mod last_batch;
+
 /// Fetched in the background behind a sequential read.
 const READ_AHEAD_CHUNKS: u64 = 8;
 /// Loaded at once for a read, whatever its `max_bytes`; it goes on in steps of this.

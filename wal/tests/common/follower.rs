@@ -16,6 +16,7 @@ pub async fn everything<S: Storage>(storage: &S, root: &Path) {
     what_does_not_continue_the_log_is_refused(storage, root).await;
     an_epoch_that_wrote_nothing_is_taken_back(storage, root).await;
     a_log_begins_anew_anywhere(storage, root).await;
+    the_batch_before_an_offset_is_found(storage, root).await;
 }
 
 fn spec(number: i32, body_bytes: usize) -> BatchSpec {
@@ -148,6 +149,46 @@ async fn an_epoch_that_wrote_nothing_is_taken_back<S: Storage>(storage: &S, root
         assert_eq!(log.epoch_end_offset(LeaderEpoch(5)), (LeaderEpoch(5), Offset(40)));
         assert!(!is_known(&log, 9));
         append_replicated(&log, &stored_batch(&spec(2, 100), Offset(45), 6), START_MS).await.unwrap();
+    })
+    .await;
+    delete(storage, root).await;
+}
+
+async fn the_batch_before_an_offset_is_found<S: Storage>(storage: &S, root: &Path) {
+    let stored = with_log(storage, root, log_config(), |log| async move {
+        assert_eq!(log.last_batch().await.unwrap(), None);
+        assert_eq!(log.batch_before(Offset(0)).await.unwrap(), None);
+        let mut stored = Vec::new();
+        for number in 0..40 {
+            // Some are too large to be kept in memory.
+            let body_bytes = if number % 5 == 4 { 12_000 } else { 500 };
+            let bytes = stored_batch(&spec(number, body_bytes), Offset(i64::from(number) * 5), 3);
+            append_replicated(&log, &bytes, START_MS).await.unwrap();
+            assert_eq!(log.last_batch().await.unwrap(), Some(header(&bytes)));
+            stored.push(bytes);
+        }
+        stored
+    })
+    .await;
+    with_log(storage, root, log_config(), |log| async move {
+        let of = |at: usize| Some(header(&stored[at]));
+        assert_eq!(log.last_batch().await.unwrap(), of(39));
+        for (end, at) in [(200, 39), (199, 39), (196, 39), (195, 38), (5, 0), (1, 0)] {
+            assert_eq!(log.batch_before(Offset(end)).await.unwrap(), of(at), "{end}");
+        }
+        let beyond = log.batch_before(Offset(201)).await;
+        assert!(matches!(beyond, Err(ReadError::OutOfRange { offset: Offset(201), .. })), "{beyond:?}");
+        // Below the log start there is none, within a batch that contains it there is.
+        log.advance_log_start(Offset(52)).await.unwrap();
+        assert_eq!(log.batch_before(Offset(52)).await.unwrap(), None);
+        assert_eq!(log.batch_before(Offset(-5)).await.unwrap(), None);
+        assert_eq!(log.batch_before(Offset(53)).await.unwrap(), of(10));
+        log.truncate_to(Offset(100)).await.unwrap();
+        assert_eq!(log.last_batch().await.unwrap(), of(19));
+        log.advance_log_start(Offset(100)).await.unwrap();
+        assert_eq!(log.last_batch().await.unwrap(), None);
+        log.close().await.unwrap();
+        assert!(matches!(log.last_batch().await, Err(ReadError::Closed(_))));
     })
     .await;
     delete(storage, root).await;
