@@ -7,6 +7,7 @@
 //! from being done. With `validate_only` there is an answer and no record.
 
 mod alter_configs;
+mod alter_partition;
 mod assignment;
 mod brokers;
 mod create_partitions;
@@ -27,6 +28,7 @@ pub use alter_configs::{
     AlterConfigsError, AlterOp, ConfigAlteration, ConfigChange, ConfigReplacement, alter_configs,
     incremental_alter_configs,
 };
+pub use alter_partition::{AlterPartitionError, Ineligible, IsrChange, PartitionKey, alter_partition};
 pub use assignment::AssignmentError;
 pub use brokers::{
     BrokerStart, Heartbeat, NodeRefused, RemoveError, StaleBroker, Wish, bootstrap_records, fence, heartbeat, join,

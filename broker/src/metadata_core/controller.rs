@@ -131,6 +131,7 @@ impl Controller {
             Request::Register(request) => self.decide(&request).await,
             Request::Beat(request) => self.beat(&request).await,
             Request::RemoveNode(request) => self.decide(&request).await,
+            Request::AlterPartition(request) => self.decide(&request).await,
             Request::DescribeQuorum(DescribeQuorum) => {
                 Ok(self.current().await?.map(|()| self.done::<DescribeQuorum>(&self.raft.status())))
             }

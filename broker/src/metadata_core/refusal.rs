@@ -4,8 +4,8 @@ use std::fmt;
 
 use kafka_protocol::ResponseError;
 use metadata::controller::{
-    AlterConfigsError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, ElectLeadersError,
-    ReassignmentError, RemoveError, UnknownElectionType,
+    AlterConfigsError, AlterPartitionError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError,
+    ElectLeadersError, ReassignmentError, RemoveError, StaleBroker, UnknownElectionType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,5 +161,30 @@ impl From<RemoveError> for Refusal {
             RemoveError::Alive { .. } | RemoveError::LastInSync { .. } => ResponseError::InvalidRequest,
         };
         Refusal::new(code, &error)
+    }
+}
+
+impl From<AlterPartitionError> for Refusal {
+    fn from(error: AlterPartitionError) -> Refusal {
+        let code = match &error {
+            AlterPartitionError::UnknownTopicId { .. } => ResponseError::UnknownTopicId,
+            AlterPartitionError::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            AlterPartitionError::NewerThanController { .. } => ResponseError::NotController,
+            AlterPartitionError::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
+            AlterPartitionError::NotLeader { .. } => ResponseError::NotLeaderOrFollower,
+            AlterPartitionError::OldPartitionEpoch { .. } => ResponseError::InvalidUpdateVersion,
+            AlterPartitionError::WithoutLeader { .. }
+            | AlterPartitionError::NoReplica { .. }
+            | AlterPartitionError::Repeated { .. } => ResponseError::InvalidRequest,
+            AlterPartitionError::Ineligible { .. } => ResponseError::IneligibleReplica,
+            AlterPartitionError::TooManyRecords => ResponseError::PolicyViolation,
+        };
+        Refusal::new(code, &error)
+    }
+}
+
+impl From<StaleBroker> for Refusal {
+    fn from(error: StaleBroker) -> Refusal {
+        Refusal::new(ResponseError::StaleBrokerEpoch, &error)
     }
 }

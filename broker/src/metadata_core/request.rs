@@ -6,7 +6,8 @@
 use metadata::config::{BrokerConfig, StaticConfig};
 use metadata::controller::{
     self, BrokerStart, ConfigAlteration, ConfigReplacement, CreatedTopic, DeletedTopic, ElectionType, Heartbeat,
-    NewPartitions, NewTopic, PartitionName, ProducerIdBlock, TopicToDelete, WantedReassignment,
+    IsrChange, NewPartitions, NewTopic, PartitionKey, PartitionName, ProducerIdBlock, TopicToDelete,
+    WantedReassignment,
 };
 use metadata::image::MetadataImage;
 use metadata::raft::QuorumStatus;
@@ -72,6 +73,7 @@ requests!(
     DescribeBrokers => Vec<BrokerLine>,
     AlterPartitionReassignments => Answers<PartitionName, ()>,
     ElectLeaders => Answers<PartitionName, ()>,
+    AlterPartition => Result<Answers<PartitionKey, i32>, Refusal>,
 );
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,6 +132,15 @@ pub struct Register(pub BrokerStart);
 /// A broker's heartbeat. Answered with whether it is fenced, or why it must stop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Beat(pub Heartbeat);
+
+/// A broker's process says who is in sync, of partitions that it leads. Answered with each partition's new epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlterPartition {
+    pub broker: BrokerId,
+    pub broker_epoch: u64,
+    /// At most [`controller::RECORDS_PER_REQUEST_MAX`] are made.
+    pub changes: Vec<IsrChange>,
+}
 
 /// A node is to be forgotten.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -250,6 +261,18 @@ impl Decide for Beat {
         match controller::heartbeat(on.image, &self.0) {
             Ok((records, fenced)) => (records, Ok(fenced)),
             Err(stale) => (Vec::new(), Err(stale.to_string())),
+        }
+    }
+}
+
+impl Decide for AlterPartition {
+    /// A follower without space leaves the ISR, which lets producers go on.
+    const ON_FULL_DISK: bool = true;
+
+    fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
+        match controller::alter_partition(on.image, self.broker, self.broker_epoch, &self.changes) {
+            Ok((records, answers)) => (records, Ok(told(answers))),
+            Err(stale) => (Vec::new(), Err(stale.into())),
         }
     }
 }

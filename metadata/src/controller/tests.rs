@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 mod cluster;
 mod elections;
+mod isr;
 mod reassignments;
 
 fn config(settings: &[(&'static str, &'static str)]) -> BrokerConfig {
