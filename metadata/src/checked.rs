@@ -1,4 +1,5 @@
-//! Values as bytes: a version, a CRC-32 (IEEE) of what follows, and the value in postcard's format.
+//! Values as bytes: a version, a CRC-32 (IEEE), and the value in postcard's format. The CRC is of the value, and from version 3
+//! on of the version before it: a bit that flips in 1 or 2 gives another version that exists only since there is a 3.
 //!
 //! The version says what a reader must know, so that an older program refuses what a newer one wrote by name instead of
 //! misreading it. What is inside may be anything a disk or a peer gives: decoding it cannot panic, nor take more memory than
@@ -43,7 +44,7 @@ impl Format {
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Vec<u8> {
         let header = vec![self.version, 0, 0, 0, 0];
         let mut bytes = postcard::to_extend(value, header).expect("values hold nothing that postcard cannot write");
-        let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
+        let crc = checksum(self.version, &bytes[HEADER_BYTES..]);
         bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -58,7 +59,7 @@ impl Format {
         if !(oldest..=newest).contains(&version) {
             return Err(CodecError::UnknownVersion { what, found: version, oldest, newest });
         }
-        let (expected, found) = (crc32fast::hash(body), u32::from_le_bytes(crc));
+        let (expected, found) = (checksum(version, body), u32::from_le_bytes(crc));
         if expected != found {
             return Err(CodecError::CrcMismatch { what, expected, found });
         }
@@ -68,4 +69,14 @@ impl Format {
         }
         Ok(value)
     }
+}
+
+/// See the module's documentation.
+pub(crate) fn checksum(version: u8, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    if version >= 3 {
+        crc.update(&[version]);
+    }
+    crc.update(body);
+    crc.finalize()
 }

@@ -29,6 +29,9 @@ pub use topic_config::{CleanupPolicy, Durability, TopicConfig};
 pub use validator::{Validator, Violation};
 pub use value::{ConfigValue, check_length, parse as parse_value, split_list};
 
+/// How many replicas must be in sync for anything to be committed: of topics, and of brokers for topics that do not say.
+pub(crate) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
 /// Names farther than this from every known one get no suggestion (`strsim`'s Jaro-Winkler similarity, 0 to 1).
 const SIMILARITY_MIN: f64 = 0.85;
 

@@ -20,6 +20,7 @@ mod producer_ids;
 mod quorum;
 mod reassignments;
 mod sessions;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod topic_name;
@@ -40,7 +41,7 @@ pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_t
 pub use elect_leaders::{ElectLeadersError, ElectionType, UnknownElectionType, elect_leaders};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use quorum::{MembershipChange, Quorum, next_membership_change};
-pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments, with_isr};
+pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments};
 pub use sessions::Sessions;
 pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
 

@@ -6,7 +6,7 @@
 mod between;
 
 use crate::image::{MetadataImage, PartitionImage};
-use crate::record::{BrokerState, ConfigResource, MetadataRecord, PartitionRecord};
+use crate::record::{BrokerState, ConfigResource, MetadataRecord};
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use std::sync::Arc;
 
@@ -72,12 +72,12 @@ impl MetadataDelta {
             MetadataRecord::TopicCreated { topic_id, name } => {
                 MetadataDelta::TopicCreated { topic_id: *topic_id, topic: name.as_str().into() }
             }
-            MetadataRecord::PartitionChanged(change) => {
-                return MetadataDelta::of_partition(change, PartitionImage::from(change), before);
-            }
-            MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
-                let state = PartitionImage::reassigning(change, adding, removing);
-                return MetadataDelta::of_partition(change, state, before);
+            MetadataRecord::PartitionChanged(_)
+            | MetadataRecord::PartitionReassigning { .. }
+            | MetadataRecord::PartitionUnderMinIsr { .. } => {
+                let (topic_id, partition, state) = PartitionImage::of_record(record)?;
+                let topic = Arc::clone(&before.topic_by_id(topic_id)?.name);
+                MetadataDelta::PartitionChanged { topic_id, topic, partition, state }
             }
             MetadataRecord::TopicDeleted { topic_id } => {
                 let topic = before.topic_by_id(*topic_id)?;
@@ -107,10 +107,5 @@ impl MetadataDelta {
                 }
             },
         })
-    }
-
-    fn of_partition(change: &PartitionRecord, state: PartitionImage, before: &MetadataImage) -> Option<MetadataDelta> {
-        let topic = Arc::clone(&before.topic_by_id(change.topic_id)?.name);
-        Some(MetadataDelta::PartitionChanged { topic_id: change.topic_id, topic, partition: change.partition, state })
     }
 }

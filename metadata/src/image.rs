@@ -12,7 +12,10 @@ mod tests;
 pub use apply::ApplyError;
 
 use crate::cluster_id::ClusterId;
-use crate::config::{BrokerConfig, ConfigEntry, ConfigLayers, ConfigOverrides, Described, StaticConfig, TopicConfig};
+use crate::config::{
+    BrokerConfig, ConfigEntry, ConfigLayers, ConfigOverrides, Described, MIN_INSYNC_REPLICAS, Scope, StaticConfig,
+    TopicConfig,
+};
 use crate::record::{BrokerRegistration, BrokerState, ConfigResource, MetadataRecord, NodeBinding, PartitionRecord};
 use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
 use rpds::{RedBlackTreeMapSync, VectorSync};
@@ -49,8 +52,14 @@ pub struct TopicImage {
 pub struct PartitionImage {
     /// In order of preference for leadership.
     pub replicas: Arc<[BrokerId]>,
+    /// Empty while nobody leads who has all that is committed; those who could are in `elr` then.
     pub isr: Arc<[BrokerId]>,
-    /// `None` while no replica may lead.
+    /// Eligible leader replicas (KIP-966): they are not in sync and have all that is committed, since nothing is committed
+    /// while the ISR is below `min.insync.replicas`, as it has been since they left it.
+    pub elr: Arc<[BrokerId]>,
+    /// Whoever led last, while the ISR is empty; named so, and told to clients, as in Kafka, which has only that here.
+    pub last_known_elr: Arc<[BrokerId]>,
+    /// `None` while no replica may lead. A leader is in the ISR.
     pub leader: Option<BrokerId>,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
@@ -150,6 +159,19 @@ impl MetadataImage {
     #[must_use]
     pub fn overrides(&self, resource: &ConfigResource) -> ConfigOverrides {
         self.configs.get(resource).cloned().unwrap_or_default()
+    }
+
+    /// `min.insync.replicas` of a topic, as every broker of the cluster resolves it: of brokers, it can be set on all of them
+    /// alone, and is from the start ([`crate::controller::bootstrap_records`]). A value that this version does not accept
+    /// counts as not set.
+    #[must_use]
+    pub fn min_insync_replicas(&self, topic: &str) -> i32 {
+        let set_on = |resource: &ConfigResource, scope| {
+            crate::config::parse(scope, MIN_INSYNC_REPLICAS, self.configs.get(resource)?.get(MIN_INSYNC_REPLICAS)?).ok()
+        };
+        let value = set_on(&ConfigResource::Topic(topic.to_owned()), Scope::Topic)
+            .or_else(|| set_on(&ConfigResource::BrokerDefault, Scope::Broker));
+        value.map_or(1, |value| i32::try_from(value.as_integer()).unwrap_or(i32::MAX))
     }
 
     /// What is set on brokers and on all of them, without what is set on topics.
@@ -252,10 +274,27 @@ impl TopicImage {
 }
 
 impl PartitionImage {
-    /// The state that a record says while replicas are being moved.
-    pub(crate) fn reassigning(record: &PartitionRecord, adding: &[BrokerId], removing: &[BrokerId]) -> PartitionImage {
-        let moving = Reassignment { adding: adding.to_vec(), removing: removing.to_vec() };
-        PartitionImage { reassignment: Some(Arc::new(moving)), ..PartitionImage::from(record) }
+    /// The state that a record says, and which partition it is of; `None` for a record of something else.
+    pub(crate) fn of_record(record: &MetadataRecord) -> Option<(TopicId, PartitionId, PartitionImage)> {
+        let moving = |adding: &[BrokerId], removing: &[BrokerId]| {
+            let moves = !adding.is_empty() || !removing.is_empty();
+            moves.then(|| Arc::new(Reassignment { adding: adding.to_vec(), removing: removing.to_vec() }))
+        };
+        let (partition, state) = match record {
+            MetadataRecord::PartitionChanged(partition) => (partition, PartitionImage::from(partition)),
+            MetadataRecord::PartitionReassigning { partition, adding, removing } => {
+                let reassignment = moving(adding, removing);
+                (partition, PartitionImage { reassignment, ..PartitionImage::from(partition) })
+            }
+            MetadataRecord::PartitionUnderMinIsr { partition, adding, removing, elr, last_known_elr } => {
+                let (elr, last_known_elr) = (shared(elr), shared(last_known_elr));
+                let reassignment = moving(adding, removing);
+                let state = PartitionImage { reassignment, elr, last_known_elr, ..PartitionImage::from(partition) };
+                (partition, state)
+            }
+            _ => return None,
+        };
+        Some((partition.topic_id, partition.partition, state))
     }
 
     /// The record that says all of this.
@@ -270,13 +309,15 @@ impl PartitionImage {
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,
         };
-        match &self.reassignment {
+        let moving = self.reassignment.as_ref();
+        let (adding, removing) = moving.map(|m| (m.adding.clone(), m.removing.clone())).unwrap_or_default();
+        if !self.elr.is_empty() || !self.last_known_elr.is_empty() {
+            let (elr, last_known_elr) = (self.elr.to_vec(), self.last_known_elr.to_vec());
+            return MetadataRecord::PartitionUnderMinIsr { partition, adding, removing, elr, last_known_elr };
+        }
+        match moving {
             None => MetadataRecord::PartitionChanged(partition),
-            Some(moving) => MetadataRecord::PartitionReassigning {
-                partition,
-                adding: moving.adding.clone(),
-                removing: moving.removing.clone(),
-            },
+            Some(_) => MetadataRecord::PartitionReassigning { partition, adding, removing },
         }
     }
 
@@ -300,16 +341,23 @@ impl From<&PartitionRecord> for PartitionImage {
     fn from(record: &PartitionRecord) -> PartitionImage {
         let replicas: Arc<[BrokerId]> = record.replicas.as_slice().into();
         // Mostly every replica is in sync: the two lists then share their memory.
-        let isr = if record.isr == record.replicas { Arc::clone(&replicas) } else { record.isr.as_slice().into() };
+        let isr = if record.isr == record.replicas { Arc::clone(&replicas) } else { shared(&record.isr) };
         PartitionImage {
             replicas,
             isr,
+            elr: Arc::default(),
+            last_known_elr: Arc::default(),
             leader: record.leader,
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
             reassignment: None,
         }
     }
+}
+
+/// Mostly there is none, and then there is nothing to allocate.
+pub(crate) fn shared(brokers: &[BrokerId]) -> Arc<[BrokerId]> {
+    if brokers.is_empty() { Arc::default() } else { brokers.into() }
 }
 
 /// A topic's name as metrics show it, where `.` and `_` are the same.

@@ -63,6 +63,21 @@ pub enum MetadataRecord {
         #[serde(with = "newtype_serde::broker_ids")]
         removing: Vec<BrokerId>,
     },
+    /// As [`Self::PartitionChanged`], while fewer replicas are in sync than `min.insync.replicas` wants and others may lead
+    /// nevertheless (KIP-966). Replicas may be being moved meanwhile.
+    PartitionUnderMinIsr {
+        partition: PartitionRecord,
+        #[serde(with = "newtype_serde::broker_ids")]
+        adding: Vec<BrokerId>,
+        #[serde(with = "newtype_serde::broker_ids")]
+        removing: Vec<BrokerId>,
+        /// Of `partition.replicas`, those that are not in sync and have all that is committed.
+        #[serde(with = "newtype_serde::broker_ids")]
+        elr: Vec<BrokerId>,
+        /// Whoever led last, while nobody is in sync.
+        #[serde(with = "newtype_serde::broker_ids")]
+        last_known_elr: Vec<BrokerId>,
+    },
 }
 
 /// Which data directory a node is, and where.

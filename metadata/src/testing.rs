@@ -3,12 +3,12 @@
 use crate::cluster_id::ClusterId;
 use crate::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use crate::controller::{
-    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, NewPartitions, NewTopic,
-    TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition_reassignments, bootstrap_records,
-    create_partitions, create_topics, delete_topics, elect_leaders, fence, heartbeat, incremental_alter_configs, join,
-    register_broker, remove_node, with_isr,
+    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, IsrChange, NewPartitions, NewTopic,
+    TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition, alter_partition_reassignments,
+    bootstrap_records, create_partitions, create_topics, delete_topics, elect_leaders, fence, heartbeat,
+    incremental_alter_configs, join, register_broker, remove_node,
 };
-use crate::image::{MetadataImage, PartitionImage};
+use crate::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, NodeBinding};
 use proptest::prelude::*;
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
@@ -55,6 +55,10 @@ pub enum Request {
     SetClusterConfig {
         retention_ms: Option<u16>,
     },
+    /// Of all topics.
+    SetMinIsr {
+        min_insync_replicas: u32,
+    },
     AllocateProducerIds,
     /// Of every topic's first partition.
     Reassign {
@@ -92,6 +96,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         2 => name.clone().prop_map(|name| Request::DeleteTopic { name }),
         2 => (name, any::<Option<u16>>()).prop_map(|(name, segment_ms)| Request::SetTopicConfig { name, segment_ms }),
         1 => any::<Option<u16>>().prop_map(|retention_ms| Request::SetClusterConfig { retention_ms }),
+        1 => (1..=3_u32).prop_map(|min_insync_replicas| Request::SetMinIsr { min_insync_replicas }),
         1 => Just(Request::AllocateProducerIds),
         2 => prop::option::of(target()).prop_map(|target| Request::Reassign { target }),
         2 => (1..=3_i32).prop_map(|replica| Request::CatchUp { replica }),
@@ -162,6 +167,11 @@ impl Request {
                 )
                 .0
             }
+            Request::SetMinIsr { min_insync_replicas } => {
+                let changes = vec![change("min.insync.replicas", Some(*min_insync_replicas))];
+                let alteration = ConfigAlteration { resource: ConfigResource::BrokerDefault, changes };
+                incremental_alter_configs(image, &static_config, &[alteration]).0
+            }
             Request::AllocateProducerIds => vec![allocate_producer_ids(image).expect("not that many").0],
             Request::Reassign { target } => {
                 let target = target.as_ref().map(|target| target.iter().copied().map(BrokerId).collect());
@@ -221,11 +231,31 @@ pub fn catch_up(image: &MetadataImage, replica: BrokerId) -> Vec<MetadataRecord>
     let lacks = |state: &PartitionImage| state.replicas.contains(&replica) && !state.isr.contains(&replica);
     let caught_up = image.topics().filter_map(|topic| {
         let state = topic.partition(PartitionId(0))?;
-        let catches_up = lacks(state) && state.leader.is_some() && image.is_unfenced(replica);
         let isr = [&state.isr[..], &[replica]].concat();
-        catches_up.then(|| with_isr(image, state, &isr).to_record(topic.id, PartitionId(0)))
+        (lacks(state) && image.is_unfenced(replica)).then(|| say_isr(image, topic, state, &isr))
     });
-    caught_up.collect()
+    caught_up.flatten().collect()
+}
+
+/// What becomes of it when the leader of the topic's first partition, if there is one, says that this is its ISR.
+pub fn say_isr(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    state: &PartitionImage,
+    isr: &[BrokerId],
+) -> Vec<MetadataRecord> {
+    let Some(leader) = state.leader else { return Vec::new() };
+    let epoch = |broker| image.broker(broker).expect("it is let in").epoch;
+    let change = IsrChange {
+        topic_id: topic.id,
+        partition: PartitionId(0),
+        leader_epoch: state.leader_epoch,
+        partition_epoch: state.partition_epoch,
+        new_isr: isr.iter().map(|member| (*member, epoch(*member))).collect(),
+    };
+    let (records, answers) = alter_partition(image, leader, epoch(leader), &[change]).expect("it is this process");
+    answers[0].1.as_ref().expect("a leader that knows all says nothing wrong");
+    records
 }
 
 pub fn cluster_id() -> ClusterId {

@@ -67,6 +67,8 @@ mod tests {
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
             reassignment: None,
+            elr: Default::default(),
+            last_known_elr: Default::default(),
         }
     }
 

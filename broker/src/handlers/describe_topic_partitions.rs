@@ -88,6 +88,6 @@ fn partition_response(
         .with_replica_nodes(brokers(&state.replicas))
         .with_isr_nodes(brokers(&state.isr))
         .with_offline_replicas(brokers(&availability::offline_replicas(image, state)))
-        .with_eligible_leader_replicas(Some(Vec::new()))
-        .with_last_known_elr(Some(Vec::new()))
+        .with_eligible_leader_replicas(Some(brokers(&state.elr)))
+        .with_last_known_elr(Some(brokers(&state.last_known_elr)))
 }

@@ -152,6 +152,8 @@ mod tests {
             leader_epoch: LeaderEpoch(leader_epoch),
             partition_epoch,
             reassignment: None,
+            elr: Default::default(),
+            last_known_elr: Default::default(),
         }
     }
 

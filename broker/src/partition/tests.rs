@@ -30,6 +30,8 @@ pub fn assignment(leader: Option<i32>, epoch: i32, isr: &[i32]) -> PartitionImag
         leader_epoch: LeaderEpoch(epoch),
         partition_epoch: epoch,
         reassignment: None,
+        elr: Default::default(),
+        last_known_elr: Default::default(),
     }
 }
 

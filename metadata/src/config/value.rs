@@ -73,7 +73,7 @@ impl ConfigValue {
         }
     }
 
-    pub(super) fn as_integer(&self) -> i64 {
+    pub(crate) fn as_integer(&self) -> i64 {
         match self {
             ConfigValue::Int(number) => i64::from(*number),
             ConfigValue::Short(number) => i64::from(*number),

@@ -2,10 +2,10 @@
 //!
 //! The two differ in what a request means only: the first changes what it names, the second replaces everything.
 
-use super::brokers::MIN_INSYNC_REPLICAS;
-use super::{Decision, repeated};
+use super::{Decision, leadership, repeated};
 use crate::config::{
-    self, BrokerConfig, ConfigError, ConfigKind, ConfigLayers, ConfigOverrides, Scope, StaticConfig, split_list,
+    self, BrokerConfig, ConfigError, ConfigKind, ConfigLayers, ConfigOverrides, MIN_INSYNC_REPLICAS, Scope,
+    StaticConfig, split_list,
 };
 use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
@@ -195,6 +195,7 @@ fn decide<R>(
         };
         answers.push((resource.clone(), answer));
     }
+    records.extend(leadership::with_configs(image, &records));
     (records, answers)
 }
 

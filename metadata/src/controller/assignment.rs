@@ -89,7 +89,16 @@ pub(super) fn new_partition(image: &MetadataImage, replicas: &[BrokerId]) -> Opt
         false => replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect(),
     };
     let leader = Some(*isr.first()?);
-    Some(PartitionImage { replicas, isr, leader, leader_epoch: LeaderEpoch(0), partition_epoch: 0, reassignment: None })
+    Some(PartitionImage {
+        replicas,
+        isr,
+        elr: Arc::default(),
+        last_known_elr: Arc::default(),
+        leader,
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: 0,
+        reassignment: None,
+    })
 }
 
 /// As [`new_partition`], for replicas that somebody wants.

@@ -5,13 +5,12 @@
 
 use super::leadership;
 use crate::cluster_id::ClusterId;
+use crate::config::MIN_INSYNC_REPLICAS;
 use crate::image::MetadataImage;
 use crate::record::{BrokerState, ConfigResource, MetadataRecord, NodeBinding};
 use protocol::newtypes::BrokerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// The first records of a new cluster.
 ///
@@ -88,7 +87,7 @@ pub enum RemoveError {
     Alive { node: BrokerId },
     /// INVALID_REQUEST
     #[error(
-        "node {node} is the last in-sync replica of {partitions} partition(s) that have other replicas, such as {example}: \
+        "node {node} is the last in-sync or eligible replica of {partitions} partition(s) that have others, such as {example}: \
          start it again, or have another replica elected there (kafka-leader-election --election-type unclean), which may \
          lose records"
     )]
@@ -199,6 +198,6 @@ pub fn remove_node(image: &MetadataImage, node: BrokerId) -> Result<Vec<Metadata
         return Err(RemoveError::LastInSync { node, partitions: 1 + last_in_sync.count(), example });
     }
     let mut records = vec![MetadataRecord::NodeRemoved { node }];
-    records.extend(leadership::without(image, node));
+    records.extend(leadership::without_for_good(image, node));
     Ok(records)
 }

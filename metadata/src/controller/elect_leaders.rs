@@ -3,10 +3,11 @@
 use super::partition_changes::PartitionChanges;
 use super::reassignments::with_isr;
 use super::{Decision, PartitionName};
-use crate::image::MetadataImage;
+use crate::image::{MetadataImage, PartitionImage};
 use crate::shown::shown;
 use protocol::newtypes::PartitionId;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Who is to lead; the numbers are ElectLeaders' `ElectionType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,9 +120,11 @@ fn elect(
             if state.leader.is_some() {
                 return Err(ElectLeadersError::NotNeeded);
             }
-            // In sync there is nobody alive, or it would lead.
+            // In sync or eligible there is nobody alive, or it would lead.
             let alive = state.replicas.iter().copied().find(|replica| image.is_unfenced(*replica));
-            with_isr(image, state, &[alive.ok_or(ElectLeadersError::NoneEligible)?])
+            let elected = with_isr(image, found, state, &[alive.ok_or(ElectLeadersError::NoneEligible)?]);
+            // What they have all of is given up: it may be committed no more.
+            PartitionImage { elr: Arc::default(), ..elected }
         }
     };
     if !changes.has_room() {

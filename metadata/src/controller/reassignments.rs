@@ -7,10 +7,10 @@
 //! partition with more replicas than it ever should have had.)
 
 use super::assignment::{AssignmentError, check_manual};
-use super::leadership::candidate;
 use super::partition_changes::PartitionChanges;
+use super::settle::{settle, target_of};
 use super::{Decision, PartitionName};
-use crate::image::{MetadataImage, PartitionImage, Reassignment};
+use crate::image::{MetadataImage, PartitionImage, Reassignment, TopicImage};
 use crate::shown::shown;
 use protocol::newtypes::{BrokerId, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -83,14 +83,14 @@ fn reassign(
     };
     let next = match &wanted.target {
         None if state.reassignment.is_none() => return Err(ReassignmentError::NoneInProgress),
-        None => towards(image, state, &original(state)),
+        None => towards(image, topic, state, &original(state)),
         Some(target) => {
             check_manual(image, target, None)?;
             let (current, wanted) = (target_of(state).len(), target.len());
             if current != wanted && !may_change_replication_factor {
                 return Err(ReassignmentError::OtherReplicationFactor { current, wanted });
             }
-            towards(image, state, target)
+            towards(image, topic, state, target)
         }
     };
     let next = next.ok_or_else(|| ReassignmentError::OnlyDroppedInSync { topic: wanted.topic.clone(), partition })?;
@@ -104,23 +104,33 @@ fn reassign(
     Ok(())
 }
 
-/// The partition once the leader reports this ISR: a reassignment whose target is in sync is complete then.
-#[must_use]
-pub fn with_isr(image: &MetadataImage, state: &PartitionImage, isr: &[BrokerId]) -> PartitionImage {
+/// The topic's partition once this is its ISR: a reassignment whose target is in sync is complete then.
+pub(super) fn with_isr(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    state: &PartitionImage,
+    isr: &[BrokerId],
+) -> PartitionImage {
     state.changed(|changed| {
         changed.isr = isr.into();
-        settle(image, state, changed);
+        settle(image, topic, state, changed, |replica| image.is_unfenced(replica));
     })
 }
 
-/// The partition on its way to `target`, or there. `None` if those that are dropped are all that is in sync: nobody else has
-/// what was acknowledged.
-fn towards(image: &MetadataImage, state: &PartitionImage, target: &[BrokerId]) -> Option<PartitionImage> {
+/// The partition on its way to `target`, or there. `None` if those that are dropped are all that is in sync, or, where nobody
+/// is, all that is eligible: nobody else has what was acknowledged, or nobody else who serves.
+fn towards(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    state: &PartitionImage,
+    target: &[BrokerId],
+) -> Option<PartitionImage> {
     let original = original(state);
     let (adding, removing) = (sorted(without(target, &original)), sorted(without(&original, target)));
     let replicas = [target, removing.as_slice()].concat();
     let isr: Vec<BrokerId> = state.isr.iter().copied().filter(|member| replicas.contains(member)).collect();
-    if isr.is_empty() {
+    let kept = if state.isr.is_empty() { &state.elr } else { &state.isr };
+    if !kept.iter().any(|member| replicas.contains(member)) {
         return None;
     }
     let moves = !adding.is_empty() || !removing.is_empty();
@@ -128,33 +138,8 @@ fn towards(image: &MetadataImage, state: &PartitionImage, target: &[BrokerId]) -
         changed.replicas = replicas.into();
         changed.isr = isr.into();
         changed.reassignment = moves.then(|| Arc::new(Reassignment { adding, removing }));
-        settle(image, state, changed);
+        settle(image, topic, state, changed, |replica| image.is_unfenced(replica));
     }))
-}
-
-/// Completes the reassignment if its target is in sync, and has somebody lead who may.
-fn settle(image: &MetadataImage, before: &PartitionImage, changed: &mut PartitionImage) {
-    let target = target_of(changed);
-    if changed.reassignment.is_some() && target.iter().all(|replica| changed.isr.contains(replica)) {
-        changed.isr = changed.isr.iter().copied().filter(|member| target.contains(member)).collect();
-        changed.replicas = target.into();
-        changed.reassignment = None;
-    }
-    let may_stay = |leader: BrokerId| changed.isr.contains(&leader) && image.is_unfenced(leader);
-    let leader = match changed.leader {
-        Some(leader) if may_stay(leader) => Some(leader),
-        _ => candidate(changed, |replica| image.is_unfenced(replica)),
-    };
-    // A new epoch also where replicas have left: what they still ask for is refused (KAFKA-12870).
-    let has_left = !without(&before.replicas, &changed.replicas).is_empty();
-    if leader != changed.leader || has_left {
-        changed.elect(leader);
-    }
-}
-
-/// The replicas that the partition will have, or has if they stay.
-fn target_of(state: &PartitionImage) -> Vec<BrokerId> {
-    without(&state.replicas, state.reassignment.as_ref().map_or(&[], |moving| &moving.removing))
 }
 
 /// The replicas that the partition had before its reassignment, or has.

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 mod cluster;
+mod committed;
 mod elections;
+mod elr;
 mod isr;
 mod reassignments;
 

@@ -35,6 +35,8 @@ pub enum Misfit {
     PartitionGap { topic_id: TopicId, partition: PartitionId, expected: i32 },
     #[error("partition {partition} of topic id {topic_id} goes back from {field} {before} to {after}")]
     EpochWentBack { topic_id: TopicId, partition: PartitionId, field: &'static str, before: i32, after: i32 },
+    #[error("partition {partition} of topic id {topic_id} cannot be so: {reason}")]
+    Members { topic_id: TopicId, partition: PartitionId, reason: Box<MembersMisfit> },
     #[error("producer ids up to {before} are given away, and the record says {after}")]
     ProducerIdsWentBack { before: ProducerId, after: ProducerId },
     #[error("node {node} belongs to directory {bound}, and the record says {found}")]
@@ -43,6 +45,17 @@ pub enum Misfit {
     NoSuchNode { node: BrokerId },
     #[error("broker {broker} goes back from epoch {before} to {after}")]
     BrokerEpochWentBack { broker: BrokerId, before: u64, after: u64 },
+}
+
+/// What is wrong with the replicas that a record says. A broker that took up such a state would lead without being in sync.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembersMisfit {
+    #[error("leader {leader} is not in the ISR {isr:?}")]
+    LeaderNotInSync { leader: BrokerId, isr: Vec<BrokerId> },
+    #[error("the {list} {members:?} is not of the replicas {replicas:?}, each once")]
+    NotOfReplicas { list: &'static str, members: Vec<BrokerId>, replicas: Vec<BrokerId> },
+    #[error("the ISR {isr:?} and the eligible leader replicas {elr:?} share a broker")]
+    InSyncAndEligible { isr: Vec<BrokerId>, elr: Vec<BrokerId> },
 }
 
 impl MetadataImage {
@@ -86,12 +99,11 @@ impl MetadataImage {
                 self.brokers.insert_mut(registration.broker, Arc::new(BrokerState::from(registration)));
             }
             MetadataRecord::TopicCreated { topic_id, name } => self.create_topic(*topic_id, name)?,
-            MetadataRecord::PartitionChanged(change) => {
-                self.change_partition(change.topic_id, change.partition, PartitionImage::from(change))?;
-            }
-            MetadataRecord::PartitionReassigning { partition: change, adding, removing } => {
-                let state = PartitionImage::reassigning(change, adding, removing);
-                self.change_partition(change.topic_id, change.partition, state)?;
+            MetadataRecord::PartitionChanged(_)
+            | MetadataRecord::PartitionReassigning { .. }
+            | MetadataRecord::PartitionUnderMinIsr { .. } => {
+                let (topic_id, partition, state) = PartitionImage::of_record(record).expect("a partition's record");
+                self.change_partition(topic_id, partition, state)?;
             }
             MetadataRecord::TopicDeleted { topic_id } => self.delete_topic(*topic_id)?,
             MetadataRecord::ConfigChanged { resource, name, value } => {
@@ -164,6 +176,7 @@ impl MetadataImage {
             return Err(Misfit::NoSuchTopicId { topic_id });
         };
         let expected = topic.partition_count();
+        state.check_members().map_err(|reason| Misfit::Members { topic_id, partition, reason: Box::new(reason) })?;
         match topic.partition(partition) {
             Some(before) => {
                 before.check_epochs_against(&state, topic_id, partition)?;
@@ -208,6 +221,26 @@ impl MetadataImage {
 }
 
 impl PartitionImage {
+    fn check_members(&self) -> Result<(), MembersMisfit> {
+        let lists = [("ISR", &self.isr), ("ELR", &self.elr), ("last known ELR", &self.last_known_elr)];
+        for (list, members) in lists {
+            let each_once = |(at, member)| self.replicas.contains(member) && !members[..at].contains(member);
+            if !members.iter().enumerate().all(each_once) {
+                let (members, replicas) = (members.to_vec(), self.replicas.to_vec());
+                return Err(MembersMisfit::NotOfReplicas { list, members, replicas });
+            }
+        }
+        if self.elr.iter().any(|member| self.isr.contains(member)) {
+            return Err(MembersMisfit::InSyncAndEligible { isr: self.isr.to_vec(), elr: self.elr.to_vec() });
+        }
+        match self.leader {
+            Some(leader) if !self.isr.contains(&leader) => {
+                Err(MembersMisfit::LeaderNotInSync { leader, isr: self.isr.to_vec() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_epochs_against(
         &self,
         after: &PartitionImage,

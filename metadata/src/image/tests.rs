@@ -188,6 +188,45 @@ fn records_that_do_not_fit_are_refused_and_change_nothing() {
     }
 }
 
+/// Partition 0 of topic 1, on replicas 1, 2 and 3.
+fn members(isr: &[i32], elr: &[i32], last_known_elr: &[i32], leader: Option<i32>) -> MetadataRecord {
+    let ids = |brokers: &[i32]| brokers.iter().copied().map(BrokerId).collect::<Vec<_>>();
+    let partition = PartitionRecord {
+        topic_id: topic_id(1),
+        partition: PartitionId(0),
+        replicas: ids(&[1, 2, 3]),
+        isr: ids(isr),
+        leader: leader.map(BrokerId),
+        leader_epoch: LeaderEpoch(1),
+        partition_epoch: 1,
+    };
+    let (elr, last_known_elr) = (ids(elr), ids(last_known_elr));
+    MetadataRecord::PartitionUnderMinIsr { partition, adding: vec![], removing: vec![], elr, last_known_elr }
+}
+
+#[test]
+fn no_record_makes_a_leader_that_is_not_in_sync() {
+    let image = image_with_broker().apply(&created(1, "t")).unwrap();
+    let cases = [
+        (members(&[2], &[], &[], Some(1)), "leader 1 is not in the ISR [2]"),
+        (members(&[], &[1], &[], Some(1)), "leader 1 is not in the ISR []"),
+        (members(&[1, 9], &[], &[], Some(1)), "the ISR [1, 9] is not of the replicas [1, 2, 3], each once"),
+        (members(&[1, 2, 1], &[], &[], Some(1)), "the ISR [1, 2, 1] is not of the replicas [1, 2, 3], each once"),
+        (members(&[1], &[4], &[], Some(1)), "the ELR [4] is not of the replicas [1, 2, 3], each once"),
+        (members(&[], &[1], &[4], None), "the last known ELR [4] is not of the replicas [1, 2, 3], each once"),
+        (members(&[1, 2], &[2], &[], Some(1)), "the ISR [1, 2] and the eligible leader replicas [2] share a broker"),
+    ];
+    for (record, expected) in cases {
+        let error = image.apply(&record).unwrap_err().reason.to_string();
+        assert_eq!(error, format!("partition 0 of topic id {} cannot be so: {expected}", topic_id(1)));
+    }
+    let fits = members(&[], &[1, 2], &[1], None);
+    let (image, deltas) = image.apply_batch(std::slice::from_ref(&fits)).unwrap();
+    let state = image.partition("t", PartitionId(0)).unwrap();
+    assert_eq!(state.to_record(topic_id(1), PartitionId(0)), fits);
+    assert!(matches!(&deltas[..], [MetadataDelta::PartitionChanged { state: told, .. }] if told == state));
+}
+
 #[test]
 fn a_deleted_topic_takes_its_configs_along_and_its_name_is_free_again() {
     let image = [created(1, "t"), topic_config("t", Some("5")), partition(1, 0, 0, 0)]

@@ -9,7 +9,7 @@ use openraft::{CommittedLeaderId, EntryPayload, LeaderId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-const ENTRY: Format = Format { what: "raft log entry", version: 2, oldest: 1 };
+const ENTRY: Format = Format { what: "raft log entry", version: 3, oldest: 1 };
 const VOTE: Format = Format { what: "raft vote", version: 1, oldest: 1 };
 const LOG_ID: Format = Format { what: "raft log id", version: 1, oldest: 1 };
 

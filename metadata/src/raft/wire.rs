@@ -12,7 +12,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use openraft::storage::Snapshot;
 use serde::{Deserialize, Serialize};
 
-const QUESTION: Format = Format { what: "raft request", version: 2, oldest: 1 };
+const QUESTION: Format = Format { what: "raft request", version: 3, oldest: 1 };
 const ANSWER: Format = Format { what: "raft response", version: 1, oldest: 1 };
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use super::codec::{CodecError, VERSION, decode, encode};
 use super::*;
+use crate::checked::checksum;
 use crate::testing::{history, registration, request, start};
 use proptest::prelude::*;
 
@@ -69,6 +70,22 @@ fn one_of_each_of_version_2() -> Vec<MetadataRecord> {
     ]
 }
 
+/// Of the kind that came with version 3.
+fn one_of_each_of_version_3() -> Vec<MetadataRecord> {
+    let partition = PartitionRecord {
+        topic_id: TopicId(Uuid::from_u128(7)),
+        partition: PartitionId(200),
+        replicas: vec![BrokerId(300), BrokerId(1), BrokerId(2)],
+        isr: vec![],
+        leader: None,
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: 6,
+    };
+    let (adding, removing) = (vec![BrokerId(1)], vec![BrokerId(300)]);
+    let (elr, last_known_elr) = (vec![BrokerId(2), BrokerId(300)], vec![BrokerId(300)]);
+    vec![MetadataRecord::PartitionUnderMinIsr { partition, adding, removing, elr, last_known_elr }]
+}
+
 /// What a version wrote must be read for ever: a change here needs a new version and a reader for the old one.
 #[test]
 fn versions_are_these_bytes() {
@@ -79,8 +96,26 @@ fn versions_are_these_bytes() {
     };
     assert_eq!(read(include_str!("tests/version-1.hex").trim()), one_of_each());
     let all = [one_of_each(), one_of_each_of_version_2()].concat();
-    assert_eq!(hex(&encode(&all)), include_str!("tests/version-2.hex").trim());
     assert_eq!(read(include_str!("tests/version-2.hex").trim()), all);
+    let all = [all, one_of_each_of_version_3()].concat();
+    assert_eq!(hex(&encode(&all)), include_str!("tests/version-3.hex").trim());
+    assert_eq!(read(include_str!("tests/version-3.hex").trim()), all);
+}
+
+/// A version that was changed into another one which exists, with a checksum that does not know.
+#[test]
+fn a_flipped_bit_of_the_version_is_noticed() {
+    let of_version_2 = include_str!("tests/version-2.hex").trim();
+    let read = |bytes: &[u8]| decode(bytes).map(|records| records.len());
+    let bytes: Vec<u8> = (0..of_version_2.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&of_version_2[at..at + 2], 16).unwrap())
+        .collect();
+    assert_eq!(read(&bytes), Ok(13));
+    for (bytes, version) in [(bytes, 3), (encode(&one_of_each()), 2), (encode(&one_of_each()), 1)] {
+        let flipped = [&[version][..], &bytes[1..]].concat();
+        assert!(matches!(read(&flipped), Err(CodecError::CrcMismatch { .. })), "{version}");
+    }
 }
 
 #[test]
@@ -92,12 +127,12 @@ fn an_unknown_version_is_named() {
         Err(CodecError::UnknownVersion { what: WHAT, found: VERSION + 1, oldest: 1, newest: VERSION })
     );
     let text = decode(&bytes).unwrap_err().to_string();
-    assert_eq!(text, "record batch has format version 3, this program reads versions 1 to 2");
+    assert_eq!(text, "record batch has format version 4, this program reads versions 1 to 3");
 }
 
 #[test]
 fn trailing_bytes_and_short_batches_are_refused() {
-    let with_crc = |body: &[u8]| [&[VERSION][..], &crc32fast::hash(body).to_le_bytes()[..], body].concat();
+    let with_crc = |body: &[u8]| [&[VERSION][..], &checksum(VERSION, body).to_le_bytes()[..], body].concat();
     let body = encode(&one_of_each())[5..].to_vec();
     assert_eq!(
         decode(&with_crc(&[&body[..], b"xy"].concat())),
@@ -126,7 +161,7 @@ proptest! {
     /// Behind a checksum that fits, so that the decoder itself is reached.
     #[test]
     fn garbage_neither_panics_nor_takes_memory(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let bytes = [&[VERSION][..], &crc32fast::hash(&body).to_le_bytes()[..], &body[..]].concat();
+        let bytes = [&[VERSION][..], &checksum(VERSION, &body).to_le_bytes()[..], &body[..]].concat();
         if let Ok(records) = decode(&bytes) {
             prop_assert!(records.len() <= body.len());
         }

@@ -23,6 +23,13 @@ pub(super) fn with_topics(image: &MetadataImage, replicas: &[&[i32]]) -> Metadat
     applied(image, &records)
 }
 
+/// Eligible leader replicas, and whoever led last.
+pub(super) fn eligible(image: &MetadataImage, at: i32) -> (Vec<i32>, Vec<i32>) {
+    let state = image.partition(&format!("t{at}"), PartitionId(0)).unwrap();
+    let numbers = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
+    (numbers(&state.elr), numbers(&state.last_known_elr))
+}
+
 /// Leader, leader epoch and ISR.
 pub(super) fn led(image: &MetadataImage, at: i32) -> (Option<i32>, i32, Vec<i32>) {
     let state = image.partition(&format!("t{at}"), PartitionId(0)).unwrap();
@@ -52,14 +59,15 @@ fn a_node_that_alone_is_in_sync_is_not_forgotten() {
     // `t0` has no other replica that could lead; of `t1` broker 1 is the last in sync.
     let image = with_topics(&image_with_brokers(2), &[&[1], &[1, 2]]);
     let image = [2, 1].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker))));
-    assert_eq!(led(&image, 1), (None, 1, vec![1]));
+    assert_eq!((led(&image, 1), eligible(&image, 1)), ((None, 1, vec![]), (vec![1], vec![1])));
     let error = remove_node(&image, id(1)).unwrap_err();
     assert_eq!(error, RemoveError::LastInSync { node: id(1), partitions: 1, example: "t1-0".to_owned() });
     let image = applied(
         &image,
         &delete_topics(&image, true, &[TopicToDelete { name: Some("t1".into()), id: TopicId::ZERO }]).0,
     );
-    applied(&image, &remove_node(&image, id(1)).unwrap());
+    let image = applied(&image, &remove_node(&image, id(1)).unwrap());
+    assert_eq!(eligible(&image, 0), (vec![1], vec![1]), "whoever comes under its id begins with nothing");
 }
 
 #[test]
@@ -88,21 +96,21 @@ fn a_process_is_let_in_when_it_has_applied_its_own_registration() {
 }
 
 #[test]
-fn a_fenced_broker_leads_nothing_and_stays_in_sync_only_alone() {
+fn a_fenced_broker_leads_nothing_and_the_last_one_in_sync_leads_again() {
     let image = with_topics(&image_with_brokers(3), &[&[1, 2, 3], &[2, 1, 3], &[1]]);
     assert_eq!(led(&image, 0), (Some(1), 0, vec![1, 2, 3]));
     let image = applied(&image, &fence(&image, id(1)));
     assert_eq!(led(&image, 0), (Some(2), 1, vec![2, 3]));
     assert_eq!(led(&image, 1), (Some(2), 0, vec![2, 3]), "a leader keeps its epoch when a follower goes");
-    assert_eq!(led(&image, 2), (None, 1, vec![1]));
+    assert_eq!((led(&image, 2), eligible(&image, 2)), ((None, 1, vec![]), (vec![1], vec![1])));
     assert_eq!(fence(&image, id(1)), []);
     let image = applied(&image, &fence(&image, id(2)));
     let image = applied(&image, &fence(&image, id(3)));
-    assert_eq!(led(&image, 0), (None, 3, vec![3]));
+    assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 3, vec![]), (vec![3], vec![3])));
     // Broker 1 may lead what nobody else had, and nothing that others went on with.
     let image = applied(&image, &beat(&image, 1, Wish::Unfenced));
-    assert_eq!(led(&image, 0), (None, 3, vec![3]));
-    assert_eq!(led(&image, 2), (Some(1), 2, vec![1]));
+    assert_eq!(led(&image, 0), (None, 3, vec![]));
+    assert_eq!((led(&image, 2), eligible(&image, 2)), ((Some(1), 2, vec![1]), (vec![], vec![])));
     let image = applied(&image, &beat(&image, 3, Wish::Unfenced));
     assert_eq!(led(&image, 0), (Some(3), 4, vec![3]));
 }
@@ -111,7 +119,7 @@ fn a_fenced_broker_leads_nothing_and_stays_in_sync_only_alone() {
 fn a_new_process_leads_at_new_epochs() {
     let image = with_topics(&image_with_brokers(2), &[&[1], &[2], &[1, 2]]);
     let registered = applied(&image, &register_broker(&image, &start(1, 9)).unwrap().0);
-    assert_eq!(led(&registered, 0), (None, 1, vec![1]));
+    assert_eq!((led(&registered, 0), eligible(&registered, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
     assert_eq!(led(&registered, 1), (Some(2), 0, vec![2]));
     assert_eq!(led(&registered, 2), (Some(2), 1, vec![2]));
     let back = applied(&registered, &beat(&registered, 1, Wish::Unfenced));
@@ -126,7 +134,7 @@ fn a_cluster_of_one_broker_from_before_is_taken_over() {
     let image = with_broker(&image, 1);
     assert_eq!(led(&image, 0), (Some(1), 0, vec![1]), "the same incarnation");
     let image = applied(&image, &register_broker(&image, &start(1, 4)).unwrap().0);
-    assert_eq!(led(&image, 0), (None, 1, vec![1]));
+    assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
 }
 
 #[test]
@@ -318,18 +326,19 @@ fn an_address_follows_and_a_change_that_was_left_half_way_is_finished() {
 }
 
 proptest! {
-    /// Whatever happens: leaders are in sync and let in, somebody is always in sync, nobody is led who could not be.
+    /// Whatever happens: leaders are in sync and let in, somebody is always in sync or eligible, nobody waits who could lead.
     #[test]
     fn leaders_are_in_sync_and_serve(requests in proptest::collection::vec(request(), 0..60)) {
         let mut image = MetadataImage::default();
         for batch in history(&requests) {
             image = image.apply_batch(&batch).unwrap().0;
             for (_, state) in image.topics().flat_map(|topic| topic.partitions()) {
-                prop_assert!(!state.isr.is_empty());
-                prop_assert!(state.isr.iter().all(|member| state.replicas.contains(member)));
+                let with_all = || state.isr.iter().chain(state.elr.iter());
+                prop_assert!(with_all().next().is_some());
+                prop_assert!(with_all().all(|member| state.replicas.contains(member)));
                 match state.leader {
                     Some(leader) => prop_assert!(state.isr.contains(&leader) && image.is_unfenced(leader)),
-                    None => prop_assert!(!state.isr.iter().any(|member| image.is_unfenced(*member))),
+                    None => prop_assert!(state.isr.is_empty() && !with_all().any(|member| image.is_unfenced(*member))),
                 }
             }
         }

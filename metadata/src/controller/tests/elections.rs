@@ -1,6 +1,6 @@
 //! Elections that somebody asks for.
 
-use super::cluster::{id, led, with_topics};
+use super::cluster::{eligible, id, led, with_topics};
 use super::*;
 use crate::testing::{beat, catch_up};
 
@@ -40,7 +40,7 @@ fn the_preferred_replica_leads_again_once_it_is_in_sync() {
     let image = applied(&image, &records);
     assert_eq!(led(&image, 0), (Some(1), 2, vec![2, 1]));
     assert_eq!(led(&image, 1), (Some(2), 0, vec![2, 3]));
-    // In sync, and fenced: the last of an ISR.
+    // Eligible, and fenced: the last of an ISR.
     let alone = with_topics(&image_with_brokers(2), &[&[1, 2]]);
     let alone = back(&fenced(&alone, &[2, 1]), 2);
     let (_, answers) = elect_leaders(&alone, ElectionType::Preferred, Some(&[name("t0", 0)]));
@@ -52,7 +52,7 @@ fn whoever_is_alive_leads_uncleanly_and_only_where_nobody_does() {
     let image = with_topics(&image_with_brokers(3), &[&[1, 2], &[1, 3], &[2]]);
     // 2 falls out of sync, then 1, the last in sync, goes, and 2 comes back.
     let image = back(&fenced(&image, &[2, 1]), 2);
-    assert_eq!(led(&image, 0), (None, 1, vec![1]));
+    assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
     let asked = [name("t0", 0), name("t1", 0), name("t0", 0), name("t2", 0)];
     let (records, answers) = elect_leaders(&image, ElectionType::Unclean, Some(&asked));
     let answers: Vec<_> = answers.into_iter().map(|(_, answer)| answer).collect();
@@ -60,6 +60,7 @@ fn whoever_is_alive_leads_uncleanly_and_only_where_nobody_does() {
     assert_eq!(answers, [Ok(()), not_needed.clone(), not_needed.clone(), not_needed]);
     let elected = applied(&image, &records);
     assert_eq!(led(&elected, 0), (Some(2), 2, vec![2]), "what only 1 had is given up");
+    assert_eq!(eligible(&elected, 0), (vec![], vec![]));
     let (records, answers) = elect_leaders(&fenced(&image, &[2, 3]), ElectionType::Unclean, Some(&asked));
     assert_eq!((records, &answers[0].1), (vec![], &Err(ElectLeadersError::NoneEligible)));
     // Broker 1 comes back after all, as one that has to catch up.

@@ -10,7 +10,7 @@ fn epoch_of(image: &MetadataImage, broker: i32) -> u64 {
 }
 
 /// What a leader that knows all of the image asks for, of partition 0 of `t0`.
-fn change(image: &MetadataImage, isr: &[i32]) -> IsrChange {
+pub(super) fn change(image: &MetadataImage, isr: &[i32]) -> IsrChange {
     let topic = image.topic("t0").unwrap();
     let state = topic.partition(PartitionId(0)).unwrap();
     IsrChange {
@@ -23,7 +23,11 @@ fn change(image: &MetadataImage, isr: &[i32]) -> IsrChange {
 }
 
 /// What `broker` is answered about one change, and the image then.
-fn ask(image: &MetadataImage, broker: i32, change: IsrChange) -> (MetadataImage, Result<i32, AlterPartitionError>) {
+pub(super) fn ask(
+    image: &MetadataImage,
+    broker: i32,
+    change: IsrChange,
+) -> (MetadataImage, Result<i32, AlterPartitionError>) {
     let key = (change.topic_id, change.partition);
     let (records, mut answers) = alter_partition(image, id(broker), epoch_of(image, broker), &[change]).unwrap();
     let (answered, answer) = answers.remove(0);

@@ -3,7 +3,7 @@
 use super::cluster::{id, ids_of, led, with_topics};
 use super::*;
 use crate::image::PartitionImage;
-use crate::testing::{catch_up, history, request};
+use crate::testing::{catch_up, history, request, say_isr};
 use proptest::prelude::*;
 
 fn wanted(topic: &str, partition: i32, target: Option<&[i32]>) -> WantedReassignment {
@@ -228,9 +228,9 @@ proptest! {
                     let now = state(&image);
                     if now.leader.is_some() && now.leader != Some(id(*replica)) {
                         let isr: Vec<BrokerId> = now.isr.iter().copied().filter(|member| member.0 != *replica).collect();
-                        let topic = image.topic("t0").unwrap().id;
-                        let record = with_isr(&image, now, &isr).to_record(topic, PartitionId(0));
-                        image = applied(&image, &[record]);
+                        let topic = image.topic("t0").unwrap();
+                        let records = say_isr(&image, topic, now, &isr);
+                        image = applied(&image, &records);
                     }
                 }
                 Step::Fence(broker) => image = applied(&image, &fence(&image, id(*broker))),
@@ -241,7 +241,8 @@ proptest! {
             let (now, was) = (state(&image), state(&before));
             let (replicas, adding, removing) = moving(&image);
             let isr = numbers(&now.isr);
-            prop_assert!(!isr.is_empty() && isr.iter().all(|member| replicas.contains(member)), "{now:?}");
+            let with_all = [&isr[..], &numbers(&now.elr)].concat();
+            prop_assert!(!with_all.is_empty() && with_all.iter().all(|member| replicas.contains(member)), "{now:?}");
             prop_assert_eq!(set(&replicas).len(), replicas.len(), "twice in {:?}", now);
             prop_assert!(now.leader.is_none_or(|leader| now.isr.contains(&leader) && image.is_unfenced(leader)));
             prop_assert!(now.leader_epoch >= was.leader_epoch && now.partition_epoch >= was.partition_epoch);
