@@ -1,0 +1,441 @@
+#![allow(unused_must_use, reason = "what follows from an event is looked at where a test is about it")]
+
+use super::*;
+
+mod definition;
+
+const ME: BrokerId = BrokerId(1);
+const SECOND: BrokerId = BrokerId(2);
+const THIRD: BrokerId = BrokerId(3);
+const ALL: [BrokerId; 3] = [ME, SECOND, THIRD];
+const LAG_MS: u64 = 1000;
+
+/// Everybody is let in; broker epochs are ten times the id.
+fn everybody(broker: BrokerId) -> Option<u64> {
+    Some(broker.0 as u64 * 10)
+}
+
+fn without_third(broker: BrokerId) -> Option<u64> {
+    everybody(broker).filter(|_| broker != THIRD)
+}
+
+fn at(ms: u64, log_end: i64) -> Now<'static> {
+    static EVERYBODY: fn(BrokerId) -> Option<u64> = everybody;
+    Now { ms, log_end: Offset(log_end), brokers: &EVERYBODY }
+}
+
+fn fenced_third(ms: u64, log_end: i64) -> Now<'static> {
+    static WITHOUT: fn(BrokerId) -> Option<u64> = without_third;
+    Now { brokers: &WITHOUT, ..at(ms, log_end) }
+}
+
+fn assignment<'a>(replicas: &'a [BrokerId], isr: &'a [BrokerId], partition_epoch: i32) -> Assignment<'a> {
+    Assignment { replicas, isr, leader_epoch: LeaderEpoch(7), partition_epoch }
+}
+
+fn settings(min_insync_replicas: i32) -> Settings {
+    Settings { min_insync_replicas, lag_time_max_ms: LAG_MS }
+}
+
+/// Its epoch begins at `end`, all of it on its disk, with 5 committed, at partition epoch 3 and 0 ms.
+fn leader(isr: &[BrokerId], min_insync: i32, end: i64) -> Leader {
+    Leader::new(ME, assignment(&ALL, isr, 3), settings(min_insync), Offset(5), Offset(end), at(0, end))
+}
+
+fn agree(leader: &mut Leader, follower: BrokerId, end: i64, now: Now<'_>) -> Effects {
+    leader.on_agreed(follower, everybody(follower).unwrap(), Offset(end), now)
+}
+
+fn rose(to: i64) -> Effects {
+    Effects { high_watermark: Some(Offset(to)), proposal: None }
+}
+
+fn proposed(isr: &[BrokerId]) -> Option<Proposal> {
+    let isr = isr.iter().map(|id| (*id, everybody(*id).unwrap())).collect();
+    Some(Proposal { leader_epoch: LeaderEpoch(7), partition_epoch: 3, isr })
+}
+
+/// A leader of all three in sync, at 10, of which the third falls behind: what it proposes at `LAG_MS + 1`.
+fn shrinking() -> (Leader, Option<Proposal>) {
+    let mut leader = leader(&ALL, 1, 10);
+    assert_eq!(agree(&mut leader, SECOND, 10, at(1, 10)), Effects::default());
+    assert_eq!(leader.on_own_durable(Offset(12)), None);
+    assert_eq!(leader.on_durable(SECOND, Offset(12), at(2, 12)), Effects::default(), "the third has said nothing");
+    assert_eq!(leader.on_tick(at(LAG_MS, 12)), Effects::default(), "it may take its time");
+    let Effects { high_watermark, proposal } = leader.on_tick(at(LAG_MS + 1, 12));
+    assert_eq!(high_watermark, None);
+    (leader, proposal)
+}
+
+#[test]
+fn a_lone_leader_commits_what_its_own_disk_has() {
+    let mut leader = Leader::new(ME, assignment(&[ME], &[ME], 0), settings(1), Offset::ZERO, Offset(2), at(0, 4));
+    assert_eq!(leader.high_watermark(), Offset(2), "what is on disk from before is committed at once");
+    assert!(!leader.has_followers());
+    assert_eq!(leader.on_own_durable(Offset(4)), Some(Offset(4)));
+    assert_eq!(leader.on_own_durable(Offset(4)), None, "nothing new");
+    assert_eq!(leader.on_own_durable(Offset(3)), None, "overtaken");
+    assert_eq!(leader.high_watermark(), Offset(4));
+}
+
+#[test]
+fn every_member_of_the_isr_counts_and_no_other() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    assert_eq!(leader.high_watermark(), Offset(5), "the second has said nothing");
+    assert_eq!(agree(&mut leader, THIRD, 6, at(1, 10)), Effects::default(), "not in sync");
+    assert_eq!(agree(&mut leader, BrokerId(9), 9, at(1, 10)), Effects::default(), "no replica");
+    assert_eq!(agree(&mut leader, SECOND, 8, at(1, 10)), rose(8));
+    assert_eq!(leader.on_durable(SECOND, Offset(7), at(1, 10)), Effects::default(), "overtaken");
+    assert_eq!(leader.on_durable(SECOND, Offset(14), at(1, 15)), rose(10), "the leader's own disk counts too");
+    assert_eq!(leader.on_own_durable(Offset(12)), Some(Offset(12)));
+    assert_eq!(leader.on_durable(ME, Offset(20), at(1, 20)), Effects::default(), "nobody speaks for the leader");
+}
+
+#[test]
+fn before_agreement_nothing_counts() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    assert_eq!(leader.on_durable(SECOND, Offset(10), at(1, 10)), Effects::default());
+    assert_eq!(leader.high_watermark(), Offset(5));
+}
+
+#[test]
+fn the_high_watermark_stands_still_below_min_insync_replicas() {
+    let mut leader = leader(&[ME, SECOND], 3, 10);
+    assert!(!leader.has_min_insync_replicas());
+    assert_eq!(agree(&mut leader, SECOND, 10, at(1, 10)), Effects::default());
+    assert_eq!(leader.on_settings(settings(2)), Some(Offset(10)));
+    assert!(leader.has_min_insync_replicas());
+}
+
+#[test]
+fn no_more_members_are_asked_for_than_there_are_replicas_and_no_fewer_than_one() {
+    let mut leader = leader(&ALL, 5, 10);
+    assert!(leader.has_min_insync_replicas());
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert_eq!(agree(&mut leader, THIRD, 9, at(1, 10)), rose(9));
+    assert_eq!(leader.on_settings(settings(-1)), None);
+    assert!(leader.has_min_insync_replicas());
+}
+
+#[test]
+fn a_smaller_isr_releases_and_a_larger_one_takes_nothing_back() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME], 4)), Some(Offset(10)));
+    assert!(!leader.is_in_sync(SECOND));
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, THIRD], 5)), None);
+    assert_eq!(agree(&mut leader, THIRD, 6, at(1, 10)), Effects::default());
+    assert_eq!(leader.high_watermark(), Offset(10));
+}
+
+#[test]
+fn a_replica_that_stays_keeps_its_end_and_a_new_one_starts_with_none() {
+    let fourth = BrokerId(4);
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    assert_eq!(agree(&mut leader, SECOND, 8, at(1, 10)), rose(8));
+    assert_eq!(leader.on_assignment(assignment(&[ME, fourth, SECOND], &[ME, SECOND], 4)), None);
+    assert_eq!(leader.on_durable(SECOND, Offset(9), at(1, 10)), rose(9));
+    assert_eq!(agree(&mut leader, THIRD, 10, at(1, 10)), Effects::default(), "no replica any more");
+    assert_eq!(leader.on_assignment(assignment(&[ME, fourth], &[ME, fourth], 5)), None, "the new one has said nothing");
+    assert_eq!(agree(&mut leader, fourth, 10, at(1, 10)), rose(10));
+    assert_eq!(leader.followers().collect::<Vec<_>>(), [fourth]);
+}
+
+#[test]
+#[should_panic(expected = "is not in its ISR")]
+fn an_isr_without_the_leader_is_refused() {
+    leader(&[SECOND], 1, 10);
+}
+
+#[test]
+#[should_panic(expected = "is no replica")]
+fn an_isr_beyond_the_replicas_is_refused() {
+    leader(&[ME, BrokerId(9)], 1, 10);
+}
+
+#[test]
+#[should_panic(expected = "another epoch has a leader of its own")]
+fn another_leader_epoch_is_refused() {
+    let next = Assignment { leader_epoch: LeaderEpoch(8), ..assignment(&ALL, &ALL, 4) };
+    leader(&ALL, 1, 10).on_assignment(next);
+}
+
+#[test]
+fn who_falls_behind_is_left_out_once_the_controller_agrees() {
+    let (mut leader, proposal) = shrinking();
+    assert_eq!(proposal, proposed(&[ME, SECOND]));
+    assert_eq!(leader.on_tick(at(LAG_MS + 2, 12)), Effects::default(), "one at a time");
+    assert_eq!(leader.on_own_durable(Offset(13)), None, "the third still counts");
+    assert_eq!(leader.on_outcome(3, Outcome::Made, LAG_MS + 3), None, "the metadata has yet to say so");
+    assert_eq!(leader.on_tick(at(2 * LAG_MS, 13)), Effects::default());
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4)), Some(Offset(12)));
+}
+
+#[test]
+fn whoever_acknowledges_is_waited_for() {
+    let mut leader = leader(&ALL, 1, 10);
+    let mut end = 10;
+    for ms in (0..20 * LAG_MS).step_by(300) {
+        end += 1;
+        let high_watermark = leader.high_watermark();
+        leader.on_own_durable(Offset(end));
+        for follower in [SECOND, THIRD] {
+            assert_eq!(agree(&mut leader, follower, end, at(ms, end)).proposal, None);
+        }
+        assert!(leader.high_watermark() > high_watermark);
+        assert_eq!(leader.on_tick(at(ms, end)).proposal, None);
+    }
+}
+
+#[test]
+fn a_follower_that_is_always_so_many_batches_behind_is_in_sync() {
+    let mut leader = leader(&ALL, 1, 10);
+    agree(&mut leader, THIRD, 10, at(0, 10));
+    // A batch every 100 ms, each acknowledged 500 ms later: it never is where the leader is.
+    for batch in 1..200_i64 {
+        let ms = batch as u64 * 100;
+        leader.on_own_durable(Offset(10 + batch));
+        agree(&mut leader, SECOND, (10 + batch - 5).max(10), at(ms, 10 + batch));
+        agree(&mut leader, THIRD, 10 + batch, at(ms, 10 + batch));
+        assert_eq!(leader.on_tick(at(ms, 10 + batch)).proposal, None, "{batch}");
+    }
+    // One whose delay is beyond the lag time is not.
+    let left_out = (200..400_i64).any(|batch| {
+        let (ms, end) = (batch as u64 * 100, 10 + batch);
+        leader.on_own_durable(Offset(end));
+        agree(&mut leader, SECOND, end - 15, at(ms, end));
+        agree(&mut leader, THIRD, end, at(ms, end));
+        leader.on_tick(at(ms, end)).proposal == proposed(&[ME, THIRD])
+    });
+    assert!(left_out);
+}
+
+#[test]
+fn one_that_makes_progress_without_catching_up_is_not_in_sync() {
+    let mut leader = leader(&ALL, 1, 100);
+    agree(&mut leader, THIRD, 100, at(0, 100));
+    let steps = (1..=15_i64).find(|step| {
+        let ms = *step as u64 * 100;
+        agree(&mut leader, SECOND, 20 + step, at(ms, 100));
+        agree(&mut leader, THIRD, 100, at(ms, 100));
+        leader.on_tick(at(ms, 100)).proposal == proposed(&[ME, THIRD])
+    });
+    assert_eq!(steps, Some(11), "just after the lag time");
+}
+
+#[test]
+fn who_has_caught_up_is_proposed_and_holds_back_the_high_watermark_from_then_on() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert_eq!(agree(&mut leader, THIRD, 8, at(1, 10)).proposal, None, "on its way");
+    assert_eq!(leader.on_own_durable(Offset(20)), None);
+    assert_eq!(leader.on_durable(SECOND, Offset(20), at(2, 20)), rose(20), "it does not count yet");
+    let joins = leader.on_durable(THIRD, Offset(20), at(3, 20));
+    assert_eq!(joins, Effects { high_watermark: None, proposal: proposed(&ALL) });
+    leader.on_own_durable(Offset(30));
+    assert_eq!(leader.on_durable(SECOND, Offset(30), at(4, 30)), Effects::default(), "now it does");
+    assert_eq!(leader.on_assignment(assignment(&ALL, &ALL, 4)), None);
+    assert_eq!(leader.on_durable(THIRD, Offset(25), at(5, 30)), rose(25));
+}
+
+#[test]
+fn who_always_is_a_batch_behind_joins_all_the_same() {
+    let mut leader = leader(&[ME], 1, 10);
+    agree(&mut leader, SECOND, 10, fenced_second(0, 11));
+    let mut proposals = 0;
+    for batch in 1..10_i64 {
+        let (ms, end) = (batch as u64 * 50, 10 + batch);
+        leader.on_own_durable(Offset(end));
+        // It acknowledges what was there a batch ago.
+        proposals += usize::from(leader.on_durable(SECOND, Offset(end - 1), at(ms, end)).proposal.is_some());
+    }
+    assert_eq!(proposals, 1);
+    assert_eq!(leader.high_watermark(), Offset(18), "held at where it is");
+}
+
+fn fenced_second(ms: u64, log_end: i64) -> Now<'static> {
+    static WITHOUT: fn(BrokerId) -> Option<u64> = |broker| everybody(broker).filter(|_| broker != SECOND);
+    Now { brokers: &WITHOUT, ..at(ms, log_end) }
+}
+
+#[test]
+fn only_a_process_that_is_let_in_joins() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert_eq!(agree(&mut leader, THIRD, 10, fenced_third(2, 10)).proposal, None, "it is fenced");
+    leader.on_own_durable(Offset(11));
+    assert_eq!(leader.on_durable(SECOND, Offset(11), at(2, 11)), rose(11), "and not waited for");
+    assert_eq!(
+        leader.on_agreed(THIRD, 31, Offset(11), at(3, 11)).proposal,
+        None,
+        "the metadata knows of another process"
+    );
+    assert_eq!(agree(&mut leader, THIRD, 11, at(4, 11)).proposal, proposed(&ALL));
+}
+
+#[test]
+fn who_was_let_in_joins_without_a_word() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert_eq!(agree(&mut leader, THIRD, 10, fenced_third(2, 10)).proposal, None);
+    // Nothing is produced, so it has nothing to acknowledge.
+    assert_eq!(leader.on_tick(fenced_third(3, 10)).proposal, None);
+    assert_eq!(leader.on_tick(at(4, 10)).proposal, proposed(&ALL));
+}
+
+#[test]
+fn who_was_fenced_and_let_in_again_comes_back_without_a_word() {
+    let mut leader = leader(&ALL, 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 3 + 1));
+    let Some(proposal) = leader.on_tick(at(5 * LAG_MS, 10)).proposal else { panic!("the third lacks nothing") };
+    assert_eq!((proposal.partition_epoch, proposal.isr.len()), (4, 3));
+    // One that cannot be reached may be gone.
+    leader.on_outcome(4, Outcome::Refused, 5 * LAG_MS);
+    leader.on_lost(THIRD);
+    assert_eq!(leader.on_tick(at(6 * LAG_MS, 10)).proposal, None);
+}
+
+#[test]
+fn whoever_joins_has_what_is_committed() {
+    // In sync when the epoch began, it is left out, and comes back within the lag time, but without what was committed since.
+    let mut leader = leader(&ALL, 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    leader.on_own_durable(Offset(20));
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4));
+    assert_eq!(leader.on_durable(SECOND, Offset(20), at(2, 20)), rose(20));
+    assert_eq!(agree(&mut leader, THIRD, 15, at(3, 20)).proposal, None);
+    assert!(leader.on_durable(THIRD, Offset(20), at(4, 20)).proposal.is_some());
+}
+
+#[test]
+fn whoever_joins_has_what_was_there_when_the_epoch_began() {
+    // An earlier leader may have committed all of it, which this one does not know.
+    let mut leader = leader(&ALL, 1, 10);
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4));
+    assert_eq!(leader.high_watermark(), Offset(5), "the second has said nothing");
+    assert_eq!(agree(&mut leader, THIRD, 7, at(1, 10)).proposal, None);
+    assert!(leader.on_durable(THIRD, Offset(10), at(2, 10)).proposal.is_some());
+}
+
+#[test]
+fn whoever_is_lost_is_not_waited_for_to_join() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    assert_eq!(leader.on_outcome(3, Outcome::Refused, 2), None);
+    leader.on_own_durable(Offset(20));
+    assert_eq!(leader.on_durable(SECOND, Offset(20), at(2, 20)), Effects::default());
+    assert_eq!(leader.on_lost(SECOND), None, "a member is");
+    assert_eq!(leader.on_lost(BrokerId(9)), None);
+    assert_eq!(leader.on_lost(THIRD), Some(Offset(20)));
+}
+
+#[test]
+fn whoever_falls_silent_on_the_way_in_is_not_waited_for_beyond_the_lag_time() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    leader.on_outcome(3, Outcome::Refused, 2);
+    leader.on_own_durable(Offset(20));
+    leader.on_durable(SECOND, Offset(20), at(2, 20));
+    assert_eq!(leader.on_tick(at(1 + LAG_MS, 20)).high_watermark, None);
+    leader.on_outcome(3, Outcome::Refused, 2);
+    leader.on_durable(SECOND, Offset(20), at(2 + LAG_MS, 20));
+    assert_eq!(leader.on_tick(at(2 + LAG_MS, 20)).high_watermark, Some(Offset(20)));
+}
+
+#[test]
+fn after_a_refusal_there_is_a_pause() {
+    let (mut leader, _) = shrinking();
+    let refused_ms = LAG_MS + 5;
+    assert_eq!(leader.on_outcome(3, Outcome::Refused, refused_ms), None);
+    leader.on_durable(SECOND, Offset(12), at(refused_ms, 12));
+    assert_eq!(leader.on_tick(at(refused_ms + PROPOSAL_PAUSE_MS - 1, 12)).proposal, None);
+    leader.on_durable(SECOND, Offset(12), at(refused_ms + PROPOSAL_PAUSE_MS, 12));
+    assert_eq!(leader.on_tick(at(refused_ms + PROPOSAL_PAUSE_MS, 12)).proposal, proposed(&[ME, SECOND]));
+}
+
+#[test]
+fn a_proposal_without_an_answer_counts_until_the_metadata_moves_on() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert!(agree(&mut leader, THIRD, 10, at(1, 10)).proposal.is_some());
+    assert_eq!(leader.on_lost(THIRD), None);
+    leader.on_own_durable(Offset(20));
+    leader.on_durable(SECOND, Offset(20), at(2, 20));
+    assert_eq!(leader.on_outcome(3, Outcome::Unknown, 500), None);
+    assert_eq!(leader.high_watermark(), Offset(10), "the third may be in the ISR");
+    // Asked for once more, whatever it is, so that the metadata moves on.
+    leader.on_durable(SECOND, Offset(20), at(1000, 20));
+    assert_eq!(leader.on_tick(at(999, 20)).proposal, None);
+    assert_eq!(leader.on_tick(at(1000, 20)).proposal, proposed(&[ME, SECOND]));
+    assert_eq!(leader.on_outcome(3, Outcome::Refused, 1001), None, "the first may have been made");
+    assert_eq!(leader.high_watermark(), Offset(10));
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4)), Some(Offset(20)));
+}
+
+#[test]
+fn outcomes_of_earlier_partition_epochs_say_nothing() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4));
+    let again = leader.on_durable(THIRD, Offset(10), at(2, 10)).proposal.expect("it is to join");
+    assert_eq!(again.partition_epoch, 4);
+    assert_eq!(leader.on_lost(THIRD), None);
+    leader.on_own_durable(Offset(20));
+    leader.on_durable(SECOND, Offset(20), at(2, 20));
+    assert_eq!(leader.on_outcome(3, Outcome::Refused, 3), None);
+    assert_eq!(leader.on_tick(at(10, 20)).proposal, None, "the second proposal is on its way still");
+    assert_eq!(leader.high_watermark(), Offset(10), "and counts");
+}
+
+#[test]
+fn told_the_same_again_a_leader_does_not_forget_what_it_proposed() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    agree(&mut leader, THIRD, 10, at(1, 10));
+    leader.on_lost(THIRD);
+    leader.on_own_durable(Offset(20));
+    leader.on_durable(SECOND, Offset(20), at(2, 20));
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, SECOND], 3)), None);
+    assert_eq!(leader.high_watermark(), Offset(10));
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, SECOND], 2)), None, "nor something older");
+    assert_eq!(leader.on_tick(at(3, 20)).proposal, None, "it is on its way");
+}
+
+#[test]
+fn a_follower_that_comes_back_with_less_takes_nothing_back() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    assert_eq!(agree(&mut leader, SECOND, 10, at(1, 10)), rose(10));
+    leader.on_own_durable(Offset(20));
+    assert_eq!(leader.on_agreed(SECOND, 21, Offset(8), at(2, 20)), Effects::default());
+    assert_eq!(leader.on_durable(SECOND, Offset(15), at(3, 20)), rose(15));
+}
+
+#[test]
+fn a_leader_that_is_fenced_proposes_nothing() {
+    let mut leader = leader(&ALL, 1, 10);
+    let nobody = |_| None;
+    let now = Now { brokers: &nobody, ..at(LAG_MS + 1, 10) };
+    assert_eq!(leader.on_tick(now), Effects::default());
+    assert_eq!(leader.on_tick(at(LAG_MS + 1, 10)).proposal, proposed(&[ME]));
+}
+
+#[test]
+fn the_status_says_who_is_behind_and_since_when() {
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(100, 10));
+    agree(&mut leader, THIRD, 4, at(100, 10));
+    let status = |id, in_sync, durable_end: i64, behind_for_ms| ReplicaStatus {
+        id,
+        in_sync,
+        durable_end: Some(Offset(durable_end)),
+        behind_for_ms,
+    };
+    let expected =
+        [status(ME, true, 10, None), status(SECOND, true, 10, Some(300)), status(THIRD, false, 4, Some(400))];
+    assert_eq!(leader.status(400, Offset(12)).collect::<Vec<_>>(), expected);
+}
