@@ -2,8 +2,12 @@
 //! partition, scattered and gathered by [`crate::shard::Shard::run_ops`].
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
@@ -33,8 +37,8 @@ pub enum PartitionOpKind {
     OffsetForTimestamp { timestamp: i64, current_leader_epoch: LeaderEpoch },
     /// OffsetForLeaderEpoch: the end of an epoch.
     EpochEnd { epoch: LeaderEpoch, current_leader_epoch: LeaderEpoch },
-    /// DeleteRecords: move the log start; `-1` is the high watermark.
-    DeleteRecordsBefore { offset: Offset },
+    /// DeleteRecords: move the log start, on all replicas until `deadline`; `-1` is the high watermark.
+    DeleteRecordsBefore { offset: Offset, deadline: Instant },
     /// DescribeLogDirs: bytes on disk; of followers too.
     SizeBytes,
 }
@@ -98,9 +102,9 @@ pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
             let (epoch, end_offset) = partition.log.epoch_end_offset(epoch);
             Ok(PartitionOpOutput::EpochEnd { epoch, end_offset })
         }
-        PartitionOpKind::DeleteRecordsBefore { offset } => {
+        PartitionOpKind::DeleteRecordsBefore { offset, deadline } => {
             partition.check_leader(LeaderEpoch::UNKNOWN)?;
-            delete_records(&partition, offset).await
+            delete_records(&partition, offset, deadline).await
         }
         PartitionOpKind::SizeBytes => Ok(PartitionOpOutput::SizeBytes { bytes: partition.log.size_bytes() }),
     }
@@ -117,6 +121,8 @@ async fn offset_for_timestamp(partition: &Partition, timestamp: i64) -> Partitio
     let none = PartitionOpOutput::Offset { timestamp: -1, offset: Offset(-1), leader_epoch: LeaderEpoch::UNKNOWN };
     match timestamp {
         TIMESTAMP_EARLIEST | TIMESTAMP_EARLIEST_LOCAL => Ok(at(log.log_start_offset())),
+        // What an earlier leader has called committed may lie beyond, and must not seem to be gone (KIP-207).
+        TIMESTAMP_LATEST if !partition.knows_what_is_committed() => Err(ResponseError::OffsetNotAvailable),
         TIMESTAMP_LATEST => Ok(PartitionOpOutput::Offset {
             timestamp: -1,
             offset: high_watermark,
@@ -132,7 +138,11 @@ async fn offset_for_timestamp(partition: &Partition, timestamp: i64) -> Partitio
             Ok(found.unwrap_or(none))
         }
         timestamp if timestamp < 0 => Err(ResponseError::InvalidRequest),
-        timestamp => Ok(first_at_or_after(partition, timestamp, high_watermark).await?.unwrap_or(none)),
+        timestamp => match first_at_or_after(partition, timestamp, high_watermark).await? {
+            Some(found) => Ok(found),
+            None if !partition.knows_what_is_committed() => Err(ResponseError::OffsetNotAvailable),
+            None => Ok(none),
+        },
     }
 }
 
@@ -194,7 +204,7 @@ fn read_failed(partition: &Partition, error: &dyn std::fmt::Display) -> Response
     ResponseError::KafkaStorageError
 }
 
-async fn delete_records(partition: &Rc<Partition>, offset: Offset) -> PartitionOpResult {
+async fn delete_records(partition: &Rc<Partition>, offset: Offset, deadline: Instant) -> PartitionOpResult {
     if !partition.config().cleanup_policy.delete {
         return Err(ResponseError::PolicyViolation);
     }
@@ -208,6 +218,19 @@ async fn delete_records(partition: &Rc<Partition>, offset: Offset) -> PartitionO
             tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "delete records failed");
             ResponseError::KafkaStorageError
         })?;
+        partition.streams.log_start_moved();
     }
-    Ok(PartitionOpOutput::LowWatermark { offset: partition.log.log_start_offset() })
+    // It is done when followers have done the same: whoever leads next has deleted it too.
+    loop {
+        let low_watermark = partition.streams.low_watermark(partition.log.log_start_offset());
+        if low_watermark >= to {
+            return Ok(PartitionOpOutput::LowWatermark { offset: low_watermark });
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let changed = pin!(partition.streams.low_watermark_changed());
+        if let Either::Right(_) = select(changed, Timer::new(left)).await {
+            return Err(ResponseError::RequestTimedOut);
+        }
+        partition.check_leader(LeaderEpoch::UNKNOWN)?;
+    }
 }

@@ -28,6 +28,7 @@ use wal::journal::ReplayReport;
 use crate::acceptor::{self, Acceptor, Claimed};
 use crate::config::{HostPort, ServeConfig};
 use crate::connection::ConnectionLimits;
+use crate::high_watermarks::{self, Note};
 use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::metadata_core::http::{self, Health, Readiness};
@@ -167,6 +168,9 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let inboxes: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let (events, mut shard_events) = mpsc::unbounded_channel();
+    let known_high_watermarks = Arc::new(high_watermarks::load(&data_dir));
+    let (notes, noted) = mpsc::unbounded_channel();
+    let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), noted));
     let mut threads = Vec::with_capacity(config.shards);
     let cpus = pinning(&config);
     for (index, ((_, inbox), (_, commands))) in channels.into_iter().zip(commands).enumerate() {
@@ -174,6 +178,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             index,
             cpu: cpus.as_ref().map(|cpus| cpus[index]),
             broker: config.node_id,
+            broker_epoch: epoch,
             settings: settings.clone(),
             data_dir: data_dir.clone(),
             journal_dir: journal.clone(),
@@ -184,6 +189,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             image: publishing.image.clone(),
             metrics: metrics[index].clone(),
             events: events.clone(),
+            high_watermarks: known_high_watermarks.clone(),
+            notes: notes.clone(),
         };
         threads.push(run::spawn(spec).map_err(ServeError::Thread)?);
     }
@@ -299,6 +306,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         if with_journal == 0 {
             journal_dir.end()?;
         }
+        let _ = notes.send(Note::End);
+        noting.await.expect("a panic ends the process");
         Ok(())
     };
     tokio::select! {

@@ -11,7 +11,6 @@
 
 pub mod backoff;
 pub mod divergence;
-pub mod high_watermark;
 pub mod leader;
 pub mod message;
 pub mod receiver;

@@ -13,11 +13,12 @@
 //! them the reader stops reading, and TCP holds up the client. A connection that is silent for
 //! `connections.max.idle.ms`, or stops in the middle of a frame, is closed.
 
+pub mod gathered;
 mod lanes;
 mod permit;
 pub mod reader;
 pub mod response;
-mod socket;
+pub mod socket;
 mod writer;
 
 use std::cell::{Cell, RefCell};

@@ -82,6 +82,13 @@ fn partition_response(
             if version >= 4 { response.with_leader_epoch(leader_epoch.0) } else { response }
         }
         Ok(other) => unreachable!("a look-up by timestamp answered {other:?}"),
-        Err(error) => response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1),
+        Err(error) => {
+            // Older clients do not know OFFSET_NOT_AVAILABLE (KIP-207), and ask again at this one too.
+            let error = match error {
+                ResponseError::OffsetNotAvailable if version < 5 => ResponseError::LeaderNotAvailable,
+                error => error,
+            };
+            response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1)
+        }
     }
 }

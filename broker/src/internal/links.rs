@@ -12,7 +12,7 @@ use metadata::raft::{Member, Transport, TransportError};
 use metadata::record::NodeBinding;
 use protocol::BrokerId;
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -25,6 +25,10 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 /// A connection whose bytes are not acknowledged by the other machine for so long is given up: what was sent into a cut link
 /// would otherwise be sent again ever more rarely, also when the link is back.
 const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(2);
+/// Whoever takes a connection and says nothing for so long waits for the caller.
+const SILENT_TIME_MIN: Duration = Duration::from_millis(300);
+/// Pause before it is looked again whether a process has ended.
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// A connection that nobody used for so long is closed.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -107,6 +111,16 @@ impl Links {
         }
     }
 
+    /// A connection to a shard of another node, on which replication is all that is spoken.
+    pub async fn replicate_to(&self, node: &NodeBinding, shard: u32) -> Result<std::net::TcpStream, HandshakeError> {
+        let callee = Callee {
+            purpose: Purpose::Replication { shard },
+            node: Some((node.node, node.directory_id)),
+            address: self.address_of(node.node).unwrap_or_else(|| node.address.clone()),
+        };
+        Ok(connect(&self.0, &callee).await?.into_std()?)
+    }
+
     fn send(&self, callee: &Callee, mut question: Question) {
         let mut links = lock(&self.0.links);
         if let Some(link) = links.get(callee) {
@@ -172,10 +186,25 @@ pub async fn welcome(address: &str, from: Option<NodeBinding>) -> Result<Welcome
     handshake::call(&mut socket, &hello).await
 }
 
-/// Whether nothing listens at an address: the process that did has ended.
+/// Whether nothing listens at an address: the process that did has ended, or is about to have.
+///
+/// While a process ends, its sockets are closed one after the other: the listening one may take connections for a moment, which
+/// are closed at once. One that waits for the caller to speak is of a process that lives.
 pub async fn is_refused(address: &str) -> bool {
-    let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await;
-    matches!(connecting, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < CONNECT_TIME_MAX {
+        let mut socket = match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return true,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => continue,
+            Ok(Err(_)) | Err(_) => return false,
+        };
+        if tokio::time::timeout(SILENT_TIME_MIN, socket.read(&mut [0])).await.is_err() {
+            return false;
+        }
+        tokio::time::sleep(ENDING_PAUSE).await;
+    }
+    false
 }
 
 /// Questions and answers on one connection, until it breaks or is idle.

@@ -19,6 +19,7 @@ pub mod request;
 pub mod router;
 
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use metadata::image::MetadataImage;
 use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
 use metadata::record::NodeBinding;
 use metadata::store::DataDirectory;
+use protocol::BrokerId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -84,9 +86,11 @@ impl RequestFailed {
 }
 
 /// What a shard asks.
-pub struct ShardRequest {
-    request: Request,
-    reply: oneshot::Sender<Result<Vec<u8>, RequestFailed>>,
+pub enum ShardRequest {
+    /// Of the controller.
+    Ask { request: Request, reply: oneshot::Sender<Result<Vec<u8>, RequestFailed>> },
+    /// A connection to a shard of another broker, which its own thread is to use.
+    Connect { to: BrokerId, shard: u32, reply: oneshot::Sender<Result<TcpStream, String>> },
 }
 
 /// A shard's way to the metadata core. The queue is bounded by what feeds it: requests in flight on connections.
@@ -104,10 +108,18 @@ impl MetadataClient {
     /// Has the controller carry out a request; resolves when all shards of this broker have applied what it changed.
     pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, RequestFailed> {
         let (reply, answer) = oneshot::channel();
-        if self.requests.send(ShardRequest { request: request.into(), reply }).is_err() {
+        if self.requests.send(ShardRequest::Ask { request: request.into(), reply }).is_err() {
             return Err(RequestFailed::Stopping);
         }
         router::decode::<R>(&answer.await.unwrap_or(Err(RequestFailed::Stopping))?)
+    }
+
+    /// Connects to a shard of another broker, for replication.
+    pub async fn connect(&self, to: BrokerId, shard: u32) -> Result<TcpStream, String> {
+        let (reply, socket) = oneshot::channel();
+        // Nobody connects when this broker stops.
+        let _ = self.requests.send(ShardRequest::Connect { to, shard, reply });
+        socket.await.unwrap_or_else(|_| Err("the broker is stopping".to_owned()))
     }
 }
 
@@ -135,6 +147,7 @@ pub struct Announced {
 /// The running metadata core.
 pub struct MetadataCore {
     node: Node,
+    links: Links,
     router: Router,
     settings: Arc<Settings>,
     start: BrokerStart,
@@ -210,10 +223,11 @@ impl MetadataCore {
         }
         let (report, seeds) = (failed.0.clone(), settings.seeds.clone());
         let (arrived, caller) = (watch::Sender::new(false), me.clone());
+        let calling = links.clone();
         let mut has_arrived = arrived.subscribe();
         tokio::spawn(async move {
             while !*has_arrived.borrow_and_update() {
-                if let Err(foreign) = presence::call_at(&seeds, &links, &caller, cluster_id).await {
+                if let Err(foreign) = presence::call_at(&seeds, &calling, &caller, cluster_id).await {
                     let _ = report.send(foreign);
                     return;
                 }
@@ -234,6 +248,7 @@ impl MetadataCore {
         let wish = watch::Sender::new(Wish::Fenced);
         Ok(MetadataCore {
             node,
+            links,
             router,
             settings,
             start,
@@ -291,7 +306,13 @@ impl MetadataCore {
         tokio::spawn(async move {
             let _ = report.send(reporting.run().await);
         });
-        tokio::spawn(serve_shards(self.router.clone(), applied.clone(), requests));
+        tokio::spawn(serve_shards(
+            self.router.clone(),
+            self.links.clone(),
+            self.raft().clone(),
+            applied.clone(),
+            requests,
+        ));
         Publishing { image, applied, publisher }
     }
 
@@ -369,10 +390,27 @@ impl Publishing {
 /// Carries shards' requests to the controller, all at once.
 async fn serve_shards(
     router: Router,
+    links: Links,
+    raft: Handle,
     applied: watch::Receiver<u64>,
     mut requests: mpsc::UnboundedReceiver<ShardRequest>,
 ) {
-    while let Some(ShardRequest { request, reply }) = requests.recv().await {
+    while let Some(request) = requests.recv().await {
+        let (request, reply) = match request {
+            ShardRequest::Ask { request, reply } => (request, reply),
+            ShardRequest::Connect { to, shard, reply } => {
+                let (links, node) = (links.clone(), raft.image().node(to).cloned());
+                tokio::spawn(async move {
+                    let connected = match node {
+                        Some(node) => links.replicate_to(&node, shard).await.map_err(|error| error.to_string()),
+                        None => Err(format!("node {to} does not belong to the cluster")),
+                    };
+                    // The shard may not need it any more.
+                    let _ = reply.send(connected);
+                });
+                continue;
+            }
+        };
         let (router, mut applied) = (router.clone(), applied.clone());
         tokio::spawn(async move {
             let outcome = async {

@@ -186,13 +186,16 @@ impl Partition {
             self.log.append(records, header, self.leader_epoch(), now_ms).map(|a| (a, -1))
         };
         match appended {
-            Ok((appended, log_append_time_ms)) => Ok(AppendAck {
-                base_offset: appended.base_offset,
-                end: appended.last_offset.advance(1),
-                log_append_time_ms,
-                log_start_offset,
-                term,
-            }),
+            Ok((appended, log_append_time_ms)) => {
+                self.streams.appended();
+                Ok(AppendAck {
+                    base_offset: appended.base_offset,
+                    end: appended.last_offset.advance(1),
+                    log_append_time_ms,
+                    log_start_offset,
+                    term,
+                })
+            }
             Err(AppendError::NeedsSpace) => Err(NotAppended::NeedsSpace),
             Err(error) => {
                 let code = match error {

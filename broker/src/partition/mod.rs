@@ -1,13 +1,14 @@
 //! One partition replica on the shard that owns it: its log, its role, and who waits for it.
 //!
-//! The role follows the metadata ([`Partition::apply_assignment`]) while the log stays open. Deliberately absent: a
-//! follower does not fetch from its leader, so the high watermark waits for ever where others are in the ISR.
+//! The role follows the metadata ([`Partition::apply_assignment`]) while the log stays open. How its batches come from its
+//! leader, or go to its followers, is [`crate::replicator`]'s; here is what that does to whoever waits.
 //!
 //! Nothing here is shared or locked. Appends are synchronous up to the point where the log has taken the batch, so the
 //! order in which a connection's requests arrive is the order in the log; what takes time (a full segment, the disk) is
 //! waited for elsewhere.
 
 mod append;
+mod replica;
 mod role;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,13 +22,17 @@ use kafka_protocol::ResponseError;
 use metadata::config::TopicConfig;
 use metadata::image::PartitionImage;
 use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
+use replication::leader::Settings;
 
 pub use append::{AppendAck, AppendQueue, Appending};
+pub use replica::Extent;
 pub use role::Term;
-use role::{Role, RoleChange};
+use role::{LogEnds, Role, RoleChange};
 pub use validate::{Refused, walk_budget};
 
 use crate::purgatory::{OffsetWaiters, Watchers};
+use crate::replicator::Streams;
+use crate::shard::event::LocalEvent;
 use crate::storage::PartitionLog;
 
 /// What a producer wants to be true before its batch is acknowledged (`acks`).
@@ -73,25 +78,43 @@ pub struct Partition {
     /// Produces with acks=all that wait for the high watermark.
     committed: RefCell<OffsetWaiters>,
     append_queue: AppendQueue,
+    /// To followers while this broker leads, from the leader while it does not.
+    pub streams: Streams,
+    /// The log is being cut to what the leader has; roles do not change meanwhile.
+    cutting: Cell<bool>,
+    cut_ended: LocalEvent,
+    /// The log start offset is being raised to the leader's.
+    raising_start: Cell<bool>,
+    /// The broker's `replica.lag.time.max.ms`.
+    lag_time_max_ms: Cell<u64>,
     /// What is told to those who come too late: the replica is no longer here.
     removed: Cell<Option<ResponseError>>,
 }
 
+/// What a partition is opened with, besides its log.
+pub struct Opening<'a> {
+    pub key: PartitionKey,
+    pub topic: Rc<str>,
+    pub config: Rc<TopicConfig>,
+    pub broker: BrokerId,
+    pub assignment: &'a PartitionImage,
+    /// As it was last noted on disk, if it was.
+    pub high_watermark: Option<Offset>,
+    /// The broker's `replica.lag.time.max.ms`.
+    pub lag_time_max_ms: u64,
+}
+
 impl Partition {
     /// A replica whose log was opened, in the role that the metadata gives it.
-    pub fn new(
-        key: PartitionKey,
-        topic: Rc<str>,
-        log: PartitionLog,
-        config: Rc<TopicConfig>,
-        broker: BrokerId,
-        assignment: &PartitionImage,
-    ) -> Rc<Partition> {
+    pub fn new(log: PartitionLog, opening: Opening<'_>) -> Rc<Partition> {
+        let Opening { key, topic, config, broker, assignment, high_watermark, lag_time_max_ms } = opening;
         // What recovery found is committed where there is no other replica to ask; else followers tell.
         let alone = assignment.replicas.iter().all(|replica| *replica == broker);
-        let high_watermark = if alone { log.ackable_end_offset() } else { log.log_start_offset() };
+        let (log_start, durable_end) = (log.log_start_offset(), log.ackable_end_offset());
+        let noted = high_watermark.map_or(log_start, |noted| noted.clamp(log_start, durable_end));
+        let settings = settings(&config, lag_time_max_ms);
         let partition = Rc::new(Partition {
-            role: RefCell::new(Role::new(broker, high_watermark)),
+            role: RefCell::new(Role::new(broker, settings, if alone { durable_end } else { noted })),
             key,
             topic,
             log,
@@ -100,12 +123,17 @@ impl Partition {
             durable: RefCell::default(),
             committed: RefCell::default(),
             append_queue: AppendQueue::default(),
+            streams: Streams::default(),
+            cutting: Cell::new(false),
+            cut_ended: LocalEvent::default(),
+            raising_start: Cell::new(false),
+            lag_time_max_ms: Cell::new(lag_time_max_ms),
             removed: Cell::new(None),
         });
         let weak = Rc::downgrade(&partition);
         partition.log.set_durable_listener(Rc::new(move |end| {
             if let Some(partition) = weak.upgrade() {
-                partition.on_durable(broker, end);
+                partition.on_durable(end);
             }
         }));
         partition.apply_assignment(assignment);
@@ -115,9 +143,12 @@ impl Partition {
     /// Makes this replica what the metadata says, unless it has been told so or something newer before. Whoever waits for
     /// what this broker can no longer give is answered.
     pub fn apply_assignment(&self, assignment: &PartitionImage) {
-        let min_insync_replicas = self.config.borrow().min_insync_replicas;
-        let durable_end = self.log.ackable_end_offset();
-        let change = self.role.borrow_mut().apply(assignment, min_insync_replicas, durable_end);
+        let ends = LogEnds {
+            log_end: self.log.log_end_offset(),
+            durable_end: self.log.ackable_end_offset(),
+            now_ms: crate::clock::monotonic_ms(),
+        };
+        let change = self.role.borrow_mut().apply(assignment, ends);
         match change {
             RoleChange::Unchanged => return,
             RoleChange::Leads { risen, needs_others } => {
@@ -144,10 +175,12 @@ impl Partition {
         self.append_queue.refuse_all(&self.not_leading());
     }
 
-    fn on_durable(&self, replica: BrokerId, end: Offset) {
+    /// Everything before `end` is on this broker's disk.
+    fn on_durable(self: &Rc<Self>, end: Offset) {
         self.durable.borrow_mut().reached(end);
-        let risen = self.role.borrow_mut().on_durable(replica, end);
+        let risen = self.role.borrow_mut().on_own_durable(end);
         self.on_committed(risen);
+        self.streams.on_durable(self, end);
     }
 
     fn on_committed(&self, risen: Option<Offset>) {
@@ -162,6 +195,7 @@ impl Partition {
         );
         self.committed.borrow_mut().reached(high_watermark);
         self.watchers.borrow_mut().fire_all();
+        self.streams.progressed();
     }
 
     /// Exclusive end of what consumers may read.
@@ -206,14 +240,25 @@ impl Partition {
         self.role.borrow().leader_epoch()
     }
 
+    /// Others have replicas too.
+    pub fn is_replicated(&self) -> bool {
+        self.role.borrow().is_replicated()
+    }
+
+    /// Who leads, as far as is known here.
+    pub fn leader_id(&self) -> Option<BrokerId> {
+        self.role.borrow().leader_id()
+    }
+
     pub fn config(&self) -> Rc<TopicConfig> {
         self.config.borrow().clone()
     }
 
     /// Takes a changed topic configuration; it holds from the next request on.
-    pub fn set_config(&self, config: Rc<TopicConfig>) {
+    pub fn set_config(&self, config: Rc<TopicConfig>, lag_time_max_ms: u64) {
+        self.lag_time_max_ms.set(lag_time_max_ms);
         self.log.set_config(crate::storage::log_config(&config));
-        let risen = self.role.borrow_mut().on_min_insync_replicas(config.min_insync_replicas);
+        let risen = self.role.borrow_mut().on_settings(settings(&config, self.lag_time_max_ms.get()));
         *self.config.borrow_mut() = config;
         self.on_committed(risen);
         if self.is_under_min_isr() {
@@ -280,6 +325,7 @@ impl Partition {
     /// The replica is no longer here: answers all who wait, with `error` whoever wrote.
     pub fn mark_removed(&self, error: ResponseError) {
         self.removed.set(Some(error));
+        self.streams.end();
         self.cancel_writes();
         self.watchers.borrow_mut().fire_all();
     }
@@ -287,4 +333,8 @@ impl Partition {
     pub fn is_removed(&self) -> bool {
         self.removed.get().is_some()
     }
+}
+
+fn settings(config: &TopicConfig, lag_time_max_ms: u64) -> Settings {
+    Settings { min_insync_replicas: config.min_insync_replicas, lag_time_max_ms }
 }

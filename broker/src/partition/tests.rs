@@ -14,7 +14,7 @@ use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::log::{Log, LogIdentity};
 use wal::shard::{ShardWal, ShardWalConfig};
 
-use super::{Acks, AppendAck, Appending, Partition, PartitionKey, Refused, walk_budget};
+use super::{Acks, AppendAck, Appending, Opening, Partition, PartitionKey, Refused, walk_budget};
 use crate::clock::now_ms;
 use crate::purgatory::Watch;
 
@@ -56,7 +56,16 @@ pub fn with_partition<F: Future<Output = ()>>(assignment: PartitionImage, test: 
         let config = Rc::new(BrokerConfig::resolve(&ConfigLayers::default()).topic_defaults);
         let dir = root.path().join("orders-0");
         let opened = Log::open(&wal, &dir, identity, crate::storage::log_config(&config), now_ms()).await;
-        let partition = Partition::new(key, "orders".into(), opened.unwrap().0, config, BrokerId(HERE), &assignment);
+        let opening = Opening {
+            key,
+            topic: "orders".into(),
+            config,
+            broker: BrokerId(HERE),
+            assignment: &assignment,
+            high_watermark: None,
+            lag_time_max_ms: 30_000,
+        };
+        let partition = Partition::new(opened.unwrap().0, opening);
         test(partition).await;
         wal.stop();
         commits.await.unwrap().unwrap();
@@ -154,8 +163,9 @@ fn appends_that_wait_for_room_are_refused() {
 }
 
 #[test]
-fn an_isr_that_grows_makes_waits_look_again() {
-    with_partition(leading(&[HERE]), |partition| async move {
+fn replicas_that_are_added_make_waits_look_again() {
+    let alone = PartitionImage { replicas: [BrokerId(HERE)].into(), ..leading(&[HERE]) };
+    with_partition(alone, |partition| async move {
         append(&partition).await.unwrap();
         let Appending::Done(Ok(ack)) = begin_append(&partition) else { panic!("there is room now") };
         let wait = partition.wait_for(Acks::All, &ack).expect("not durable yet");

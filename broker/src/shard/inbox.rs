@@ -8,6 +8,7 @@ use super::Shard;
 use super::message::ShardMessage;
 use crate::connection;
 use crate::handlers::{fetch, produce};
+use crate::replicator::inbound;
 
 /// Messages handled before other tasks of the shard get a turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -23,9 +24,8 @@ impl Shard {
                     self.queues.spawn_produce(async move { connection::serve(shard, socket, peer, permit).await });
                 }
                 ShardMessage::Replication { socket, peer, from } => {
-                    // The other end is told by the close, and tries again later.
-                    tracing::warn!(shard = self.index, %from, %peer, "this version does not replicate: connection closed");
-                    drop(socket);
+                    let shard = self.clone();
+                    self.queues.spawn_produce(async move { inbound::session::serve(shard, socket, peer, from).await });
                 }
                 ShardMessage::Produce { forward, answer } => produce::serve_forward(self, forward, answer),
                 ShardMessage::Fetch { forward, answer } => {

@@ -28,16 +28,19 @@ use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use metadata::config::BrokerConfig;
 use metadata::image::MetadataImage;
+use metadata::record::BrokerState;
 use protocol::BrokerId;
 
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::handlers::init_producer_id::ProducerIds;
+use crate::high_watermarks::{HighWatermarks, Note};
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::partition::{Partition, PartitionKey};
 use crate::partition_op::{self, PartitionOp, PartitionOpResult};
 use crate::purgatory::Watchers;
+use crate::replicator::Replicator;
 use crate::settings::Settings;
 use crate::storage::Wal;
 use budget::ByteBudget;
@@ -67,6 +70,12 @@ pub struct Shard {
     /// Fetches that sleep; fired at shutdown.
     parked_fetches: RefCell<Watchers>,
     groups: GroupShard,
+    replicator: Replicator,
+    /// Of this process.
+    broker_epoch: u64,
+    /// As they were on disk at the start.
+    noted_high_watermarks: Arc<HighWatermarks>,
+    notes: mpsc::UnboundedSender<Note>,
     request_budget: Rc<ByteBudget>,
     arriving_budget: Rc<ByteBudget>,
     response_budget: Rc<ByteBudget>,
@@ -120,6 +129,31 @@ impl Shard {
         &self.groups
     }
 
+    pub fn replicator(&self) -> &Replicator {
+        &self.replicator
+    }
+
+    /// Of this broker's process.
+    pub fn broker_epoch(&self) -> u64 {
+        self.broker_epoch
+    }
+
+    /// The epoch of a broker's process, if it is not fenced.
+    pub fn unfenced_epoch(&self, broker: BrokerId) -> Option<u64> {
+        let image = self.image.borrow();
+        image.broker(broker).filter(|state| !state.is_fenced()).map(|state| state.epoch)
+    }
+
+    /// A broker of the cluster, fenced or not.
+    pub fn broker_state(&self, broker: BrokerId) -> Option<Arc<BrokerState>> {
+        self.image.borrow().broker(broker).cloned()
+    }
+
+    /// `replica.lag.time.max.ms`.
+    pub fn lag_time_max_ms(&self) -> u64 {
+        u64::try_from(self.broker_config.borrow().replica_lag_time_max_ms).unwrap_or(0)
+    }
+
     pub fn request_budget(&self) -> &Rc<ByteBudget> {
         &self.request_budget
     }
@@ -163,6 +197,19 @@ impl Shard {
     pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, ResponseError> {
         let partition = self.partitions.borrow().get(&key).cloned();
         partition.ok_or_else(|| assignment::not_open(&self.image.borrow(), self.broker, key))
+    }
+
+    /// A partition of this shard that is open.
+    pub fn open_partition_of(&self, key: PartitionKey) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&key).cloned()
+    }
+
+    /// Why a partition that should be here is not open; `None` if it is, or is none of this shard's as far as is known.
+    pub fn offline_reason(&self, key: PartitionKey) -> Option<&'static str> {
+        self.offline.borrow().get(&key).map(|why| match why {
+            Offline::MayPass => "its log cannot be opened at the moment",
+            Offline::Refused => "its log is damaged",
+        })
     }
 
     /// All partitions of this shard.
@@ -250,5 +297,6 @@ impl Shard {
         self.stop_event.notify();
         self.parked_fetches.borrow_mut().fire_all();
         self.groups.stop();
+        self.replicator.stop();
     }
 }

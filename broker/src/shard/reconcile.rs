@@ -22,7 +22,7 @@ use super::assignment::{Wanted, all_here, replaced, touched, wanted};
 use super::message::ShardCommand;
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::orphans;
-use crate::partition::{Partition, PartitionKey};
+use crate::partition::{Opening, Partition, PartitionKey};
 use crate::storage;
 
 /// Logs opened or closed at once: enough to keep the disk busy.
@@ -113,7 +113,7 @@ impl Shard {
         *self.image.borrow_mut() = image.clone();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
         for key in &touched {
-            self.assign_role(image, *key);
+            self.assign_role(image, *key).await;
         }
         for key in touched {
             if wanted(image, self.broker, key) == Wanted::Elsewhere {
@@ -133,20 +133,25 @@ impl Shard {
                 }
                 MetadataDelta::TopicCreated { .. }
                 | MetadataDelta::PartitionChanged { .. }
-                | MetadataDelta::TopicDeleted { .. }
-                | MetadataDelta::BrokerChanged(_)
-                | MetadataDelta::BrokerRemoved(_) => {}
+                | MetadataDelta::TopicDeleted { .. } => {}
+                MetadataDelta::BrokerChanged(state) => {
+                    self.replicator.broker_changed(self, state.broker, Some(state));
+                }
+                MetadataDelta::BrokerRemoved(broker) => self.replicator.broker_changed(self, *broker, None),
             }
         }
     }
 
     /// Gives an open partition the role that the image has for it.
-    fn assign_role(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
+    async fn assign_role(self: &Rc<Self>, image: &MetadataImage, key: PartitionKey) {
         let Wanted::Here(assignment) = wanted(image, self.broker, key) else { return };
         let partition = self.partitions.borrow().get(&key).cloned();
         if let Some(partition) = partition {
+            // Whoever leads next must know where its log ends.
+            partition.cut_ended().await;
             partition.apply_assignment(assignment);
             self.follow_leadership(&partition);
+            self.replicator.follow_role(self, &partition);
         }
     }
 
@@ -181,9 +186,19 @@ impl Shard {
             Ok((log, report)) => {
                 storage::log_recovery(&topic.name, key.partition, &report);
                 self.offline.borrow_mut().remove(&key);
-                let partition = Partition::new(key, Rc::from(&*topic.name), log, config, self.broker, assignment);
+                let opening = Opening {
+                    key,
+                    topic: Rc::from(&*topic.name),
+                    config,
+                    broker: self.broker,
+                    assignment,
+                    high_watermark: self.noted_high_watermarks.get(&key).copied(),
+                    lag_time_max_ms: self.lag_time_max_ms(),
+                };
+                let partition = Partition::new(log, opening);
                 self.partitions.borrow_mut().insert(key, partition.clone());
                 self.follow_leadership(&partition);
+                self.replicator.follow_role(self, &partition);
                 true
             }
             Err(error) => {
@@ -223,6 +238,7 @@ impl Shard {
     /// Closes a partition that was taken out of the shard, and removes its files. Whoever wrote and waits is told `error`.
     async fn remove_partition(self: &Rc<Self>, partition: Rc<Partition>, error: ResponseError) {
         partition.mark_removed(error);
+        self.replicator.forget(partition.key);
         self.follow_leadership(&partition);
         if let Err(error) = partition.log.delete().await {
             tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error,
@@ -259,7 +275,7 @@ impl Shard {
         for (partition, _) in topic.partitions() {
             let open = self.partitions.borrow().get(&PartitionKey { topic_id, partition }).cloned();
             if let Some(open) = open {
-                open.set_config(config.clone());
+                open.set_config(config.clone(), self.lag_time_max_ms());
             }
         }
     }

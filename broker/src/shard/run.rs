@@ -30,9 +30,11 @@ use super::reconcile::OPEN_CONCURRENCY;
 use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
+use crate::high_watermarks::{HighWatermarks, NOTE_INTERVAL, Note};
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::orphans;
+use crate::replicator::Replicator;
 use crate::settings::Settings;
 use crate::storage;
 
@@ -52,6 +54,8 @@ pub struct ShardSpec {
     /// The CPU to pin the thread to, if any.
     pub cpu: Option<usize>,
     pub broker: BrokerId,
+    /// Of this process.
+    pub broker_epoch: u64,
     pub settings: Arc<Settings>,
     pub data_dir: PathBuf,
     /// Of the shards' journals, if there are to be any. May be on another device.
@@ -62,6 +66,10 @@ pub struct ShardSpec {
     pub metadata: MetadataClient,
     pub image: MetadataImage,
     pub metrics: Arc<ShardMetrics>,
+    /// As they were noted on disk before the start.
+    pub high_watermarks: Arc<HighWatermarks>,
+    /// Where they are noted from now on.
+    pub notes: mpsc::UnboundedSender<Note>,
     /// Where the shard reports.
     pub events: mpsc::UnboundedSender<ShardEvent>,
 }
@@ -133,6 +141,10 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         fetch_sessions: RefCell::new(SessionCache::new(slots, spec.index, shards)),
         parked_fetches: RefCell::default(),
         groups: GroupShard::new(&config),
+        replicator: Replicator::default(),
+        broker_epoch: spec.broker_epoch,
+        noted_high_watermarks: spec.high_watermarks,
+        notes: spec.notes,
         broker_config: RefCell::new(Rc::new(config)),
         request_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
         arriving_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
@@ -192,6 +204,16 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         let queues = shard.queues;
         queues.spawn_background(async move { shard.run_retention().await });
     }
+    {
+        let shard = shard.clone();
+        let queues = shard.queues;
+        queues.spawn_control(async move { shard.replicator.run_ticks(&shard).await });
+    }
+    {
+        let shard = shard.clone();
+        let queues = shard.queues;
+        queues.spawn_background(async move { shard.note_high_watermarks().await });
+    }
     if has_journal {
         let shard = shard.clone();
         let queues = shard.queues;
@@ -207,6 +229,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         }
     });
     closing.await;
+    shard.send_high_watermarks();
     wal.stop();
     // Whatever was appended has been committed when this resolves.
     let _ = commits.await;
@@ -265,6 +288,32 @@ impl Shard {
             }
             seen = appended;
         }
+    }
+
+    /// Notes high watermarks on disk as they change.
+    async fn note_high_watermarks(self: Rc<Self>) {
+        // What is on disk may be of partitions that are not here any more.
+        let mut noted = HighWatermarks::default();
+        while !self.is_stopping() {
+            Timer::new(NOTE_INTERVAL).await;
+            let now = self.high_watermarks();
+            if now != noted {
+                noted = now;
+                self.send_high_watermarks();
+            }
+        }
+    }
+
+    /// Those of partitions with replicas elsewhere: of others, all that is on disk is committed.
+    fn high_watermarks(&self) -> HighWatermarks {
+        let partitions = self.partitions.borrow();
+        let replicated = partitions.values().filter(|partition| partition.is_replicated());
+        replicated.map(|partition| (partition.key, partition.high_watermark())).collect()
+    }
+
+    fn send_high_watermarks(&self) {
+        // Nobody notes them when the process ends at once.
+        let _ = self.notes.send(Note::OfShard { shard: self.index, high_watermarks: self.high_watermarks() });
     }
 
     async fn run_retention(self: Rc<Self>) {

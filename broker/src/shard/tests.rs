@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::Sender;
 use bytes::Bytes;
@@ -82,6 +82,7 @@ impl RunningShard {
             index: 0,
             cpu: None,
             broker: BrokerId(HERE),
+            broker_epoch: 1,
             settings: Arc::new(settings),
             data_dir: root.to_owned(),
             journal_dir: None,
@@ -92,6 +93,8 @@ impl RunningShard {
             image: image.clone(),
             metrics: Arc::default(),
             events: event_sender,
+            high_watermarks: Arc::default(),
+            notes: mpsc::unbounded_channel().0,
         })
         .unwrap();
         let ready = events.recv().await;
@@ -251,7 +254,7 @@ fn a_shard_has_the_replicas_that_are_assigned_to_it() {
         let bytes = shard.op(TOPIC_ID, 2, PartitionOpKind::SizeBytes).await;
         assert!(matches!(bytes, Ok(PartitionOpOutput::SizeBytes { .. })), "a follower's files are here: {bytes:?}");
         for kind in [
-            PartitionOpKind::DeleteRecordsBefore { offset: Offset(-1) },
+            PartitionOpKind::DeleteRecordsBefore { offset: Offset(-1), deadline: Instant::now() + TIMEOUT },
             PartitionOpKind::EpochEnd { epoch: LeaderEpoch(0), current_leader_epoch: LeaderEpoch(0) },
         ] {
             assert_eq!(shard.op(TOPIC_ID, 2, kind).await, Err(NOT_LEADER));

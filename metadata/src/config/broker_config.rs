@@ -21,6 +21,7 @@ pub struct BrokerConfig {
     pub num_partitions: i32,
     pub default_replication_factor: i16,
     pub rack: Option<String>,
+    pub replica_lag_time_max_ms: i64,
 
     pub broker_heartbeat_interval_ms: i32,
     pub broker_session_timeout_ms: i32,
@@ -69,6 +70,7 @@ impl BrokerConfig {
             num_partitions: read.int("num.partitions"),
             default_replication_factor: read.short("default.replication.factor"),
             rack: read.text("broker.rack"),
+            replica_lag_time_max_ms: read.long("replica.lag.time.max.ms"),
             broker_heartbeat_interval_ms: read.int("broker.heartbeat.interval.ms"),
             broker_session_timeout_ms: read.int("broker.session.timeout.ms"),
             connections_max_idle_ms: read.long("connections.max.idle.ms"),

@@ -264,7 +264,6 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .doc("Tiered storage, which is not available: only false."),
     broker("replica.lag.time.max.ms", Long, "30000")
         .check(AtLeast(1))
-        .kept_only()
         .doc("Milliseconds behind the leader after which a follower leaves the ISR."),
     unset("replica.selector.class", String)
         .kept_only()

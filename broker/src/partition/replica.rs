@@ -1,0 +1,165 @@
+//! A partition as one of several replicas: what acknowledgements of followers and the word of the leader do to it.
+
+use std::rc::Rc;
+
+use protocol::{BrokerId, LeaderEpoch, Offset};
+use replication::divergence::{Cut, LogView};
+use replication::leader::{Effects, Leader, Now, Outcome, Proposal, ReplicaStatus};
+use replication::message::Progress;
+use wal::log::{RestartError, TruncateError};
+
+use super::Partition;
+use crate::shard::Shard;
+use crate::storage::PartitionLog;
+
+/// Why a log could not be cut to what its leader has.
+#[derive(Debug, thiserror::Error)]
+pub enum CutError {
+    #[error(transparent)]
+    Truncate(#[from] TruncateError),
+    #[error(transparent)]
+    Restart(#[from] RestartError),
+}
+
+/// A cut that is under way: roles do not change before it is dropped.
+pub struct Cutting<'a>(&'a Partition);
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        self.0.cutting.set(false);
+        self.0.cut_ended.notify();
+    }
+}
+
+/// A partition's log as both ends of a stream look at it.
+pub struct Extent<'a>(pub &'a PartitionLog);
+
+impl LogView for Extent<'_> {
+    fn log_start(&self) -> Offset {
+        self.0.log_start_offset()
+    }
+
+    fn log_end(&self) -> Offset {
+        self.0.log_end_offset()
+    }
+
+    fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.0.latest_epoch()
+    }
+
+    fn epoch_end(&self, requested: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        self.0.epoch_end_offset(requested)
+    }
+}
+
+impl Partition {
+    /// Has the leader's decisions look at something, if this broker leads, and does what follows for those who wait here. Gives
+    /// a changed ISR that is to be proposed.
+    pub fn lead(&self, shard: &Shard, event: impl FnOnce(&mut Leader, Now<'_>) -> Effects) -> Option<Proposal> {
+        let brokers = |id: BrokerId| shard.unfenced_epoch(id);
+        let now = Now { ms: crate::clock::monotonic_ms(), log_end: self.log.log_end_offset(), brokers: &brokers };
+        let effects = self.role.borrow_mut().lead(|leader| event(leader, now))?;
+        self.on_committed(effects.high_watermark);
+        effects.proposal
+    }
+
+    /// The stream to a follower has ended.
+    pub fn on_follower_lost(&self, follower: BrokerId) {
+        let risen = self.role.borrow_mut().lead(|leader| leader.on_lost(follower)).flatten();
+        self.on_committed(risen);
+    }
+
+    /// What became of a proposal for the given leader and partition epoch.
+    pub fn on_proposal_outcome(&self, leader_epoch: LeaderEpoch, partition_epoch: i32, outcome: Outcome) {
+        let now_ms = crate::clock::monotonic_ms();
+        let risen = self.role.borrow_mut().lead(|leader| {
+            // In another leader epoch it is another leader's.
+            let is_its = leader.leader_epoch() == leader_epoch;
+            is_its.then(|| leader.on_outcome(partition_epoch, outcome, now_ms)).flatten()
+        });
+        self.on_committed(risen.flatten());
+    }
+
+    /// Whether a follower is in sync, as the leader sees it.
+    pub fn is_in_sync(&self, follower: BrokerId) -> bool {
+        self.role.borrow().leader().is_some_and(|leader| leader.is_in_sync(follower))
+    }
+
+    /// What the leader tells its followers with every message.
+    pub fn progress(&self) -> Progress {
+        Progress { high_watermark: self.high_watermark(), log_start: self.log.log_start_offset() }
+    }
+
+    /// Followers that this leader is to replicate to, by the metadata; none where it does not lead.
+    pub fn followers(&self) -> Vec<BrokerId> {
+        self.role.borrow().leader().map(|leader| leader.followers().collect()).unwrap_or_default()
+    }
+
+    /// What the leader knows of its replicas; `None` where this broker does not lead.
+    pub fn replica_status(&self) -> Option<Vec<ReplicaStatus>> {
+        let (now_ms, log_end) = (crate::clock::monotonic_ms(), self.log.log_end_offset());
+        self.role.borrow().leader().map(|leader| leader.status(now_ms, log_end).collect())
+    }
+
+    /// The leader has told that what lies before `high_watermark`, which is on this disk, is committed.
+    pub fn on_told(&self, high_watermark: Offset) {
+        if self.role.borrow_mut().on_told(high_watermark) {
+            self.watchers.borrow_mut().fire_all();
+        }
+    }
+
+    /// Raises the log start offset to the leader's, as far as the log is on this disk.
+    pub fn follow_log_start(self: &Rc<Self>, log_start: Offset) {
+        let to = log_start.min(self.log.durable_end_offset());
+        if to <= self.log.log_start_offset() || self.raising_start.replace(true) {
+            return;
+        }
+        let partition = self.clone();
+        glommio::spawn_local(async move {
+            if let Err(error) = partition.log.advance_log_start(to).await
+                && !partition.is_removed()
+            {
+                tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
+                    "the log start offset could not follow the leader's");
+            }
+            partition.raising_start.set(false);
+            partition.streams.log_start_moved();
+        })
+        .detach();
+    }
+
+    /// Cuts a follower's log to what its leader has. Gives the log end offset, before which all is on disk.
+    pub async fn cut(&self, cut: Cut) -> Result<Offset, CutError> {
+        self.cutting.set(true);
+        let _cutting = Cutting(self);
+        let end = match cut {
+            Cut::TruncateTo(end) => self.log.truncate_to(end).await?,
+            Cut::RestartAt(at) => {
+                self.log.restart_at(at).await?;
+                at
+            }
+        };
+        if let Some(high_watermark) = self.role.borrow_mut().on_cut(end) {
+            tracing::error!(topic = %self.topic, partition = %self.key.partition, %end, %high_watermark,
+                "the leader lacks records that were committed: they are gone from here too, as after an unclean election");
+        }
+        Ok(end)
+    }
+
+    /// Waits for a cut that is under way.
+    pub async fn cut_ended(&self) {
+        while self.cutting.get() {
+            self.cut_ended.listen().await;
+        }
+    }
+
+    /// Whether this leader knows of all that earlier leaders have called committed: its epoch's begin is committed.
+    pub fn knows_what_is_committed(&self) -> bool {
+        self.role.borrow().leader().is_none_or(|leader| leader.high_watermark() >= leader.epoch_start())
+    }
+
+    /// Whether consumers may read from this replica although it does not lead (KIP-392).
+    pub fn follows_in_sync(&self) -> bool {
+        self.role.borrow().follows_in_sync()
+    }
+}
