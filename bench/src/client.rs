@@ -26,7 +26,9 @@ const LIST_OFFSETS_VERSION: i16 = 5;
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// "The offset after the last record" in ListOffsets.
-const LATEST_TIMESTAMP: i64 = -1;
+pub const LATEST_TIMESTAMP: i64 = -1;
+/// "The offset of the first record" in ListOffsets.
+pub const EARLIEST_TIMESTAMP: i64 = -2;
 
 /// Error codes of a partition that is not ready yet (Kafka protocol guide, "Error Codes").
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -57,7 +59,7 @@ pub enum ClientError {
     #[error("{broker}: {request} was answered with {found} partitions of {topic}, expected {expected}")]
     PartitionCount { broker: SocketAddr, request: &'static str, topic: String, expected: usize, found: usize },
     #[error("{broker}: not all {partitions} partitions of {topic} were ready after {limit:?}")]
-    NotReady { broker: SocketAddr, topic: String, partitions: i32, limit: Duration },
+    NotReady { broker: SocketAddr, topic: String, partitions: usize, limit: Duration },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -153,27 +155,45 @@ impl Connection {
         partitions: i32,
         limit: Duration,
     ) -> Result<Vec<i64>, ClientError> {
+        let partitions: Vec<i32> = (0..partitions).collect();
+        self.wait_for_offsets(topic, &partitions, LATEST_TIMESTAMP, limit)
+    }
+
+    /// The offset that each of these partitions, which are in order, has for a timestamp, as soon as all are ready.
+    pub fn wait_for_offsets(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+        timestamp: i64,
+        limit: Duration,
+    ) -> Result<Vec<i64>, ClientError> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(offsets) = self.end_offsets(topic, partitions, limit)? {
+            if let Some(offsets) = self.offsets(topic, partitions, timestamp, limit)? {
                 return Ok(offsets);
             }
             if Instant::now() > deadline {
-                let topic = topic.to_owned();
+                let (topic, partitions) = (topic.to_owned(), partitions.len());
                 return Err(ClientError::NotReady { broker: self.broker, topic, partitions, limit });
             }
             self.interrupt.sleep(Duration::from_millis(2))?;
         }
     }
 
-    /// `None` while a partition has no leader that is ready.
-    fn end_offsets(&mut self, topic: &str, partitions: i32, limit: Duration) -> Result<Option<Vec<i64>>, ClientError> {
+    /// `None` while a partition has no leader here that is ready.
+    pub fn offsets(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+        timestamp: i64,
+        limit: Duration,
+    ) -> Result<Option<Vec<i64>>, ClientError> {
         const REQUEST: &str = "ListOffsets";
-        let asked = (0..partitions).map(|partition| {
+        let asked = partitions.iter().map(|partition| {
             ListOffsetsPartition::default()
-                .with_partition_index(partition)
+                .with_partition_index(*partition)
                 .with_current_leader_epoch(-1)
-                .with_timestamp(LATEST_TIMESTAMP)
+                .with_timestamp(timestamp)
         });
         let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(asked.collect());
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
@@ -200,7 +220,7 @@ impl Connection {
                 }
             }
         }
-        let (expected, found) = (partitions as usize, answered.len());
+        let (expected, found) = (partitions.len(), answered.len());
         if found != expected {
             let topic = topic.to_owned();
             return Err(ClientError::PartitionCount { broker: self.broker, request: REQUEST, topic, expected, found });

@@ -149,9 +149,10 @@ fn what_cannot_be_done_is_said() {
     for (settings, more, said) in [
         (&["partitions=0"][..], &[][..], "partitions is 0"),
         (&["replication_factor=3"], &[], "CreateTopics"),
+        (&["one_leader=true"], &["--replication-factor", "3"], "CreateTopics"),
         (&[], &["--existing", "--topic", "nothing"], "nothing is not there"),
     ] {
-        let subcommand = if more.is_empty() { "produce" } else { "consume" };
+        let subcommand = if more.contains(&"--existing") { "consume" } else { "produce" };
         let output = broker.load(subcommand, settings, more);
         let found = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && found.contains(said), "{settings:?}: {found}");

@@ -11,12 +11,15 @@ use crate::load::workload::{Workload, WorkloadError};
 /// What every load takes.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// The broker's address
+    /// The broker's address; of a cluster, any one's
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_parser = parse_address)]
     pub broker: SocketAddr,
     /// Replace a field of the workload; an empty value removes it. Comes again for more fields
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub settings: Vec<String>,
+    /// Replicas of each partition of new topics, all of which must be in sync before and after [default: the workload's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..=100))]
+    pub replication_factor: Option<i16>,
     /// Topic to use, or the beginning of their names if the workload has several [default: a new one]
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
@@ -58,7 +61,9 @@ impl LoadArgs {
 
     /// The workload with what the subcommand makes of it, and then the command line's settings.
     fn workload(&self, name: &str, settings: &[&str]) -> Result<Workload, WorkloadError> {
-        let settings = settings.iter().map(|setting| (*setting).to_owned()).chain(self.settings.iter().cloned());
+        let settings = settings.iter().map(|setting| (*setting).to_owned());
+        let factor = self.replication_factor.map(|factor| format!("replication_factor={factor}"));
+        let settings = settings.chain(factor).chain(self.settings.iter().cloned());
         Workload::load(name, &settings.collect::<Vec<_>>())
     }
 }

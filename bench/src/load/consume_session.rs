@@ -58,7 +58,7 @@ pub(super) fn run(
             if is_done[place] {
                 continue;
             }
-            if event.readable && consumer.receive(event.ends, &mut recorders[consumer.group])? {
+            if event.readable && consumer.receive(event.ends, &mut recorders[consumer.group()])? {
                 is_done[place] = end_or_rewind(plan, consumer, context.clock.now_ns())?;
             }
             if !is_done[place] {

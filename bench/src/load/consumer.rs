@@ -4,7 +4,7 @@
 //! partitions whose offsets have moved.
 
 use std::collections::HashMap;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 
 use protocol::record_batch::BatchHeader;
@@ -51,18 +51,33 @@ struct Followed {
     is_changed: bool,
 }
 
+/// Which connection of a run it is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The number of its group.
+    pub(super) group: usize,
+    pub(super) group_name: String,
+    /// The consumer's number in its group.
+    pub(super) member: usize,
+    /// The broker that it reads from.
+    pub(super) broker: SocketAddr,
+}
+
+/// What consumer `member` of a group reads from a broker, in order: every `consumers_per_group`-th slot is its own.
+pub(super) fn slots(context: &Context<'_>, member: usize, leader: usize) -> Vec<Slot> {
+    let own = (member..context.workload.partitions_total()).step_by(context.workload.consumers_per_group);
+    own.filter(|slot| context.leaders.of(*slot) == leader).collect()
+}
+
 /// One connection that consumes.
 #[derive(Debug)]
 pub(super) struct Consumer<'a> {
     context: &'a Context<'a>,
-    /// The number of its group, and its own in that.
-    pub(super) group: usize,
-    member: usize,
-    group_name: String,
+    place: Place,
     stream: TcpStream,
     inbox: Inbox,
     outbox: Outbox,
-    /// In order; every `consumers_per_group`-th slot.
+    /// In order of their slots.
     followed: Vec<Followed>,
     /// By the topic's name or id as answers have it.
     topics: HashMap<Vec<u8>, usize>,
@@ -76,24 +91,21 @@ pub(super) struct Consumer<'a> {
 }
 
 impl<'a> Consumer<'a> {
-    /// Connection number `member` of a group; `check` is where the group begins to read a slot.
+    /// A connection that reads `slots`; `check` is where the group begins to read one.
     pub(super) fn new(
         context: &'a Context<'a>,
-        group: usize,
-        group_name: &str,
-        member: usize,
+        place: Place,
+        slots: &[Slot],
         stream: TcpStream,
         check: impl Fn(Slot) -> PartitionCheck,
     ) -> Consumer<'a> {
         let workload = context.workload;
-        let slots = (member..workload.partitions_total()).step_by(workload.consumers_per_group);
-        let followed = slots.map(|slot| Followed { slot, check: check(slot), is_changed: true }).collect();
+        let follow = |slot: &Slot| Followed { slot: *slot, check: check(*slot), is_changed: true };
+        let followed = slots.iter().map(follow).collect();
         let topics = context.topics.iter().enumerate();
         Consumer {
             context,
-            group,
-            member,
-            group_name: group_name.to_owned(),
+            place,
             stream,
             inbox: Inbox::default(),
             outbox: Outbox::new(context.template.tail().clone()),
@@ -106,6 +118,11 @@ impl<'a> Consumer<'a> {
             last_records_ns: context.clock.now_ns(),
             records: 0,
         }
+    }
+
+    /// The number of its group.
+    pub(super) fn group(&self) -> usize {
+        self.place.group
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -180,7 +197,7 @@ impl<'a> Consumer<'a> {
             let filled = self.inbox.fill(&self.stream).map_err(|source| self.io_error("receiving", source))?;
             let size_max = self.context.workload.fetch_max_bytes as usize + ANSWER_BYTES_SLACK;
             let frame = self.inbox.next_frame(size_max).map_err(|large| LoadError::AnswerSize {
-                broker: self.context.broker,
+                broker: self.place.broker,
                 connection: self.name(),
                 expected: size_max,
                 found: large.size,
@@ -193,7 +210,7 @@ impl<'a> Consumer<'a> {
                 Filled::All => return Ok(false),
                 Filled::Some => {}
                 Filled::End => {
-                    return Err(LoadError::Closed { broker: self.context.broker, connection: self.name() });
+                    return Err(LoadError::Closed { broker: self.place.broker, connection: self.name() });
                 }
             }
         }
@@ -201,7 +218,7 @@ impl<'a> Consumer<'a> {
 
     fn take_answer(&mut self, range: Range<usize>, recorders: &mut GroupRecorders) -> Result<(), LoadError> {
         let arrival_ns = self.context.clock.now_ns();
-        let broker = self.context.broker;
+        let broker = self.place.broker;
         let Some((expected, sent_ns)) = self.in_flight.take() else {
             return Err(LoadError::Unasked { broker, connection: self.name() });
         };
@@ -216,8 +233,7 @@ impl<'a> Consumer<'a> {
         }
         let mut answer = Answer {
             context: self.context,
-            group_name: &self.group_name,
-            member: self.member,
+            place: &self.place,
             followed: &mut self.followed,
             topics: &self.topics,
             frame,
@@ -261,7 +277,7 @@ impl<'a> Consumer<'a> {
         let seconds = ANSWER_SECONDS_MAX;
         let answer_seconds = seconds + self.context.workload.fetch_max_wait_ms as u64 / 1000;
         if self.in_flight.is_some_and(|(_, sent_ns)| now_ns.saturating_sub(sent_ns) > answer_seconds * SECOND_NS) {
-            let (broker, connection) = (self.context.broker, self.name());
+            let (broker, connection) = (self.place.broker, self.name());
             return Err(LoadError::NoAnswer { broker, connection, seconds: answer_seconds });
         }
         let Some(targets) = targets else { return Ok(()) };
@@ -273,16 +289,22 @@ impl<'a> Consumer<'a> {
             Some(followed) => {
                 let (topic, partition) = self.context.place(followed.slot);
                 let (expected, found) = (targets[followed.slot], followed.check.next_offset());
-                let group = self.group_name.clone();
+                let group = self.place.group_name.clone();
                 Err(LoadError::Unread { group, topic, partition, expected, found, seconds })
             }
         }
     }
 
     fn io_error(&self, action: &'static str, source: std::io::Error) -> LoadError {
-        LoadError::Io { broker: self.context.broker, connection: self.name(), action, source }
+        LoadError::Io { broker: self.place.broker, connection: self.name(), action, source }
     }
 
+    fn name(&self) -> String {
+        self.place.name()
+    }
+}
+
+impl Place {
     fn name(&self) -> String {
         name(&self.group_name, self.member)
     }
@@ -307,8 +329,7 @@ impl From<Malformed> for AnswerError {
 /// An answer on its way through the checks.
 struct Answer<'a, 'b> {
     context: &'a Context<'a>,
-    group_name: &'b str,
-    member: usize,
+    place: &'b Place,
     followed: &'b mut [Followed],
     topics: &'b HashMap<Vec<u8>, usize>,
     frame: &'b [u8],
@@ -324,27 +345,24 @@ impl Answer<'_, '_> {
 
     fn take_partition(&mut self, answer: &PartitionAnswer<'_>) -> Result<(), LoadError> {
         let context = self.context;
-        let not_asked = || LoadError::NotAsked { connection: name(self.group_name, self.member) };
+        let not_asked = || LoadError::NotAsked { connection: self.place.name() };
         let topic = *self.topics.get(answer.topic).ok_or_else(not_asked)?;
         if !(0..context.workload.partitions).contains(&answer.partition) {
             return Err(not_asked());
         }
         let slot = context.slot(topic, answer.partition);
-        let consumers = context.workload.consumers_per_group;
-        if slot % consumers != self.member {
-            return Err(not_asked());
-        }
+        let number = self.followed.binary_search_by_key(&slot, |followed| followed.slot).map_err(|_| not_asked())?;
         if answer.error_code != 0 {
             return Err(LoadError::Refused {
                 request: "Fetch",
-                connection: name(self.group_name, self.member),
+                connection: self.place.name(),
                 topic: context.topics[topic].name.clone(),
                 partition: answer.partition,
                 code: answer.error_code,
                 message: String::new(),
             });
         }
-        let followed = &mut self.followed[slot / consumers];
+        let followed = &mut self.followed[number];
         let expected = Expected {
             template: &context.template,
             record_size: context.workload.record_size,
@@ -358,7 +376,7 @@ impl Answer<'_, '_> {
             let checked = header.and_then(|header| followed.check.batch(&header, batch, &expected));
             let marker = checked.map_err(|fault| {
                 let (topic, partition) = context.place(slot);
-                let (group, offset) = (self.group_name.to_owned(), followed.check.next_offset());
+                let (group, offset) = (self.place.group_name.clone(), followed.check.next_offset());
                 LoadError::Verify { group, topic, partition, offset, fault }
             })?;
             followed.is_changed = true;

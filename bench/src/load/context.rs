@@ -1,6 +1,5 @@
 //! What all threads of a run share, and how they are set up.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +10,7 @@ use crate::load::batch::BatchTemplate;
 use crate::load::clock::{Clock, nanoseconds};
 use crate::load::error::LoadError;
 use crate::load::fetch_request::TopicKey;
+use crate::load::leaders::Leaders;
 use crate::load::produce_request::ProduceRequests;
 use crate::load::workload::Workload;
 
@@ -25,7 +25,7 @@ pub(super) type Slot = usize;
 /// What all threads of a run share.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
-    pub(super) broker: SocketAddr,
+    pub(super) leaders: Leaders,
     pub(super) workload: &'a Workload,
     pub(super) template: BatchTemplate,
     pub(super) topics: Vec<TopicKey>,

@@ -12,7 +12,7 @@ use crate::load::accounts;
 use crate::load::batch::BatchTemplate;
 use crate::load::clock::Clock;
 use crate::load::consume_session::{self, ConsumePlan};
-use crate::load::consumer::{self, Consumer, Group, GroupRecorders};
+use crate::load::consumer::{self, Consumer, Group, GroupRecorders, Place};
 use crate::load::context::{Context, Slot};
 use crate::load::error::LoadError;
 use crate::load::live::{LiveView, live_share};
@@ -47,7 +47,7 @@ pub fn run(
     // Different for runs that follow one another, and for those at the same time.
     let run = (clock.unix_ms(0) as u32).wrapping_mul(0x9e37_79b1) ^ std::process::id().rotate_left(16);
     let mut ground = Ground::prepare(broker, workload, options, run, interrupt)?;
-    let outcome = context(&mut ground, broker, workload, options, run, clock, interrupt).and_then(|context| {
+    let outcome = context(&mut ground, workload, options, run, clock, interrupt).and_then(|context| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or(cores / 2).max(1);
         let mut run = Run { ground: &mut ground, context: &context, threads, observe };
@@ -66,7 +66,6 @@ pub fn run(
 
 fn context<'a>(
     ground: &mut Ground,
-    broker: SocketAddr,
     workload: &'a Workload,
     options: &RunOptions,
     run: u32,
@@ -77,7 +76,7 @@ fn context<'a>(
     let requests = ground.topics.iter().map(|topic| ProduceRequests::new(&topic.name, workload, &template)).collect();
     let reads_earlier_run = workload.producers == 0;
     Ok(Context {
-        broker,
+        leaders: ground.leaders.clone(),
         workload,
         requests,
         template,
@@ -105,7 +104,7 @@ impl Run<'_, '_> {
     /// Writes what is to be there before anything is measured, and gives the producers as they are then.
     fn write_backlog(&mut self) -> Result<Vec<ProducerState>, LoadError> {
         let (context, workload) = (self.context, self.context.workload);
-        let placements = Placement::all(workload).into_iter().enumerate();
+        let placements = Placement::all(workload, &context.leaders).into_iter().enumerate();
         let slots = workload.partitions_total();
         let states = placements.map(|(number, placement)| ProducerState::new(number, placement, slots)).collect();
         let Some(requests) = backlog_requests(context) else { return Ok(states) };
@@ -166,6 +165,8 @@ impl Run<'_, '_> {
         let attribution = if workload.rate.is_some() { Attribution::Begin } else { Attribution::End };
         let threads = Threads { context, timing, attribution, groups: &groups, targets: &targets, states };
         let measured = threads.run(self.ground, producers, consumers, self.threads, &mut watches, self.observe)?;
+        // Only what was replicated while it was measured tells what replication costs.
+        self.ground.check_in_sync()?;
         Ok(measured.outcome(&threads, &watches))
     }
 }
@@ -218,7 +219,7 @@ impl<'a> Threads<'a> {
             };
             let producers: Vec<_> = deal(producers, threads_per_kind).into_iter().enumerate().map(produce).collect();
             // Who reads old data is kept from delaying who is at the tail.
-            let (tail, start): (Vec<_>, Vec<_>) = consumers.into_iter().partition(|one| groups[one.group].is_at_tail);
+            let (tail, start): (Vec<_>, Vec<_>) = consumers.into_iter().partition(|one| groups[one.group()].is_at_tail);
             let parts = deal(tail, threads_per_kind).into_iter().chain(deal(start, threads_per_kind));
             let consume = |(number, part)| {
                 let mut recorders = self.recorders(&fetch_share);
@@ -328,6 +329,7 @@ impl Measured {
             client_cpu: watches.cpu(),
             late_sends,
             given_up,
+            leading_brokers: context.leaders.count(),
         }
     }
 }
@@ -361,7 +363,8 @@ fn start_of(context: &Context<'_>, states: &[ProducerState], is_at_tail: bool, s
 }
 
 fn connect_producers(context: &Context<'_>, states: &[ProducerState]) -> Result<Vec<TcpStream>, LoadError> {
-    states.iter().map(|state| connect(context.broker, || producer::name(state.number))).collect()
+    let connect = |state: &ProducerState| connect(state.broker(context), || producer::name(state.number));
+    states.iter().map(connect).collect()
 }
 
 fn connect_consumers<'a>(
@@ -372,9 +375,16 @@ fn connect_consumers<'a>(
     let mut consumers = Vec::new();
     for (number, group) in groups.iter().enumerate() {
         for member in 0..context.workload.consumers_per_group {
-            let stream = connect(context.broker, || consumer::name(&group.name, member))?;
             let check = |slot| start_of(context, states, group.is_at_tail, slot);
-            consumers.push(Consumer::new(context, number, &group.name, member, stream, check));
+            for leader in 0..context.leaders.count() {
+                let slots = consumer::slots(context, member, leader);
+                if !slots.is_empty() {
+                    let broker = context.leaders.address(leader);
+                    let stream = connect(broker, || consumer::name(&group.name, member))?;
+                    let place = Place { group: number, group_name: group.name.clone(), member, broker };
+                    consumers.push(Consumer::new(context, place, &slots, stream, check));
+                }
+            }
         }
     }
     Ok(consumers)

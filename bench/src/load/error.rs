@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::client::ClientError;
 use crate::interrupt::Interrupted;
@@ -35,8 +36,8 @@ pub enum LoadError {
     Refused { request: &'static str, connection: String, topic: String, partition: i32, code: i16, message: String },
     #[error("{request} of {connection} gave error code {code}")]
     RequestRefused { request: &'static str, connection: String, code: i16 },
-    #[error("{connection}: the answer is about partition {found} of {topic}, expected one of {count} from {first}")]
-    OtherPartition { connection: String, topic: String, first: i32, count: usize, found: i32 },
+    #[error("{connection}: the answer is about partition {found} of {topic}, expected one of {expected:?}")]
+    OtherPartition { connection: String, topic: String, expected: Vec<i32>, found: i32 },
     #[error("{connection}: the answer is about {found} partitions, expected {expected}")]
     PartitionCount { connection: String, expected: usize, found: usize },
     #[error("{connection}: the answer is about a topic or partition that was not asked for")]
@@ -66,11 +67,23 @@ pub enum LoadError {
     Partitions { topic: String, expected: i32, found: usize },
     #[error("Metadata for {topic} gave error code {code}")]
     Metadata { topic: String, code: i16 },
+    #[error("{topic} partition {partition} has no leader and all its replicas in sync after {limit:?}: {found}")]
+    NotSettled { topic: String, partition: i32, limit: Duration, found: String },
     #[error(
-        "{topic} partition {partition} is led by broker {leader} at {address}, not by {broker}: clusters of several \
-         brokers are not supported"
+        "{topic} partition {partition} ends with {in_sync} of {replicas} replicas in sync: not all of the load was replicated"
     )]
-    OtherLeader { topic: String, partition: i32, leader: i32, address: String, broker: SocketAddr },
+    OutOfSync { topic: String, partition: i32, replicas: usize, in_sync: usize },
+    #[error("broker {id} is said to be at {address}, which cannot be resolved: {reason}")]
+    Unresolved { id: i32, address: String, reason: String },
+    #[error("{broker} is none of the brokers that the cluster tells of ({known}): it cannot be made the one leader")]
+    NotListed { broker: SocketAddr, known: String },
+    #[error(
+        "{leaders} brokers lead partitions, and the load has {producers} producer(s) to connect to them: set producers to \
+         {leaders} or more, or one_leader"
+    )]
+    TooFewProducers { leaders: usize, producers: usize },
+    #[error("{broker} leads {found} partition(s) of a topic, fewer than partitions_per_request, which is {wanted}")]
+    TooFewLed { broker: SocketAddr, found: usize, wanted: usize },
     #[error("{broker} serves {request} in versions {min} to {max}, expected one of {expected}")]
     Version { broker: SocketAddr, request: &'static str, min: i16, max: i16, expected: &'static str },
     #[error("{request} for {topic} gave error code {code} {message}")]

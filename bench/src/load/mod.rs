@@ -9,7 +9,10 @@
 //! consumer group has read exactly what was acknowledged, in each producer's order and undamaged. Anything else is an
 //! error that says where: nothing is retried, since a generator that hides failures measures them away.
 //!
-//! Deliberately absent: clusters of several brokers (checked, and refused), consumer group membership (a "group" here is
+//! Of a cluster each partition's leader gets what is for it ([`leaders`]); replicas that are out of sync at the beginning
+//! are waited for, and at the end they make the run an error.
+//!
+//! Deliberately absent: leaders that move while load flows (an error), consumer group membership (a "group" here is
 //! connections that together read all partitions by plain Fetch requests, without commits), transactions, TLS.
 
 mod accounts;
@@ -23,7 +26,9 @@ mod coordinator;
 mod error;
 mod fetch_answer;
 mod fetch_request;
+mod leaders;
 mod live;
+mod new_topic;
 mod outbox;
 pub mod outcome;
 mod placement;
@@ -34,6 +39,7 @@ mod producer;
 mod recorder;
 mod schedule;
 mod set_up;
+mod settling;
 mod socket;
 mod timing;
 mod verify;

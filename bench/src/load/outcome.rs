@@ -114,6 +114,8 @@ pub struct Outcome {
     /// Share of intended sends that were given up because the broker was too far behind, 0.0 to 1.0; only at a fixed rate.
     /// Latencies of producing contain them, as long as they were by then; latencies from end to end do not.
     pub given_up: Option<f64>,
+    /// Brokers that led some of the partitions.
+    pub leading_brokers: usize,
 }
 
 /// Called about four times a second while a run goes on.

@@ -6,7 +6,7 @@
 //! partition. That they are dense over all producers is checked at the end, by [`Acknowledged`].
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use crate::load::batch::Marker;
 use crate::load::context::{ANSWER_SECONDS_MAX, Context};
@@ -37,6 +37,11 @@ pub(super) struct ProducerState {
 impl ProducerState {
     pub(super) fn new(number: usize, placement: Placement, slots: usize) -> ProducerState {
         ProducerState { number, placement, acknowledged: vec![Acknowledged::default(); slots] }
+    }
+
+    /// The broker that it produces to.
+    pub(super) fn broker(&self, context: &Context<'_>) -> SocketAddr {
+        context.leaders.address(self.placement.leader)
     }
 }
 
@@ -249,10 +254,10 @@ impl<'a> Producer<'a> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.wrapping_add(1);
         let timestamp_ms = context.clock.unix_ms(begin_ns);
-        context.requests[target.topic].begin(outbox, correlation_id);
-        for number in 0..workload.partitions_per_request as i32 {
-            let partition = (target.first_partition + number) % workload.partitions;
-            let acknowledged = &mut state.acknowledged[context.slot(target.topic, partition)];
+        let topic = state.placement.topic(target);
+        context.requests[topic].begin(outbox, correlation_id);
+        for partition in state.placement.partitions(target) {
+            let acknowledged = &mut state.acknowledged[context.slot(topic, partition)];
             let producer = state.number as u32;
             let marker = Marker { run: context.run, producer, sequence: acknowledged.sent, sent_ns: begin_ns };
             acknowledged.sent += 1;
@@ -284,7 +289,7 @@ impl<'a> Producer<'a> {
             let filled = self.inbox.fill(&self.stream).map_err(|source| self.io_error("receiving", source))?;
             let now_ns = self.context.clock.now_ns();
             while let Some(range) = self.inbox.next_frame(ANSWER_BYTES_MAX).map_err(|large| LoadError::AnswerSize {
-                broker: self.context.broker,
+                broker: self.broker(),
                 connection: self.name(),
                 expected: ANSWER_BYTES_MAX,
                 found: large.size,
@@ -296,7 +301,7 @@ impl<'a> Producer<'a> {
                 Filled::Some => {}
                 Filled::End if self.is_done() => return Ok(()),
                 Filled::End => {
-                    return Err(LoadError::Closed { broker: self.context.broker, connection: self.name() });
+                    return Err(LoadError::Closed { broker: self.broker(), connection: self.name() });
                 }
             }
         }
@@ -308,18 +313,19 @@ impl<'a> Producer<'a> {
         now_ns: u64,
         recorder: &mut Recorder,
     ) -> Result<(), LoadError> {
+        let broker = self.broker();
         let frame = self.inbox.bytes(range);
         let malformed = |source| {
             let connection = name(self.state.number);
-            LoadError::Malformed { broker: self.context.broker, connection, source }
+            LoadError::Malformed { broker, connection, source }
         };
         let found = produce_answer::correlation_id(frame).map_err(malformed)?;
         let Some(request) = self.in_flight.pop_front() else {
-            return Err(LoadError::Unasked { broker: self.context.broker, connection: self.name() });
+            return Err(LoadError::Unasked { broker: self.broker(), connection: self.name() });
         };
         if found != request.correlation_id {
             let (connection, expected) = (self.name(), request.correlation_id);
-            return Err(LoadError::Correlation { broker: self.context.broker, connection, expected, found });
+            return Err(LoadError::Correlation { broker: self.broker(), connection, expected, found });
         }
         let mut answered = 0;
         let (context, state) = (self.context, &mut self.state);
@@ -332,7 +338,7 @@ impl<'a> Producer<'a> {
             Ok(()) => {}
             Err(AnswerError::Load(error)) => return Err(*error),
             Err(AnswerError::Malformed(source)) => {
-                return Err(LoadError::Malformed { broker: context.broker, connection: name(number), source });
+                return Err(LoadError::Malformed { broker: self.broker(), connection: name(number), source });
             }
         }
         let expected = context.workload.partitions_per_request;
@@ -348,14 +354,18 @@ impl<'a> Producer<'a> {
         let seconds = ANSWER_SECONDS_MAX;
         match self.in_flight.front() {
             Some(oldest) if now_ns.saturating_sub(oldest.handed_over_ns) > seconds * 1_000_000_000 => {
-                Err(LoadError::NoAnswer { broker: self.context.broker, connection: self.name(), seconds })
+                Err(LoadError::NoAnswer { broker: self.broker(), connection: self.name(), seconds })
             }
             _ => Ok(()),
         }
     }
 
     fn io_error(&self, action: &'static str, source: std::io::Error) -> LoadError {
-        LoadError::Io { broker: self.context.broker, connection: self.name(), action, source }
+        LoadError::Io { broker: self.broker(), connection: self.name(), action, source }
+    }
+
+    fn broker(&self) -> SocketAddr {
+        self.state.broker(self.context)
     }
 
     fn name(&self) -> String {
@@ -387,19 +397,17 @@ fn take_partition(
     answer: &PartitionAnswer<'_>,
 ) -> Result<(), Box<LoadError>> {
     let workload = context.workload;
-    let topic = &context.topics[target.topic].name;
+    let topic_number = state.placement.topic(target);
+    let topic = &context.topics[topic_number].name;
     let connection = || name(state.number);
     if answer.topic != topic.as_bytes() {
         return Err(Box::new(LoadError::NotAsked { connection: connection() }));
     }
     let partition = answer.partition;
-    let distance =
-        (i64::from(partition) - i64::from(target.first_partition)).rem_euclid(i64::from(workload.partitions));
-    let count = workload.partitions_per_request;
-    if !(0..workload.partitions).contains(&partition) || distance >= count as i64 {
-        let (topic, first) = (topic.clone(), target.first_partition);
-        let connection = connection();
-        return Err(Box::new(LoadError::OtherPartition { connection, topic, first, count, found: partition }));
+    if !state.placement.is_in(partition, target) {
+        let expected = state.placement.partitions(target).collect();
+        let (connection, topic) = (connection(), topic.clone());
+        return Err(Box::new(LoadError::OtherPartition { connection, topic, expected, found: partition }));
     }
     if answer.error_code != 0 {
         return Err(Box::new(LoadError::Refused {
@@ -411,7 +419,7 @@ fn take_partition(
             message: String::from_utf8_lossy(answer.error_message).into_owned(),
         }));
     }
-    let slot = context.slot(target.topic, partition);
+    let slot = context.slot(topic_number, partition);
     let start = context.start_offsets[slot];
     let relative = answer.base_offset.wrapping_sub(start);
     let acknowledged = &mut state.acknowledged[slot];

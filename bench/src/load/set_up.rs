@@ -1,56 +1,60 @@
-//! What has to be before load can flow: versions agreed on, topics there, one leader for all, and where the logs end.
+//! What has to be before load can flow: versions agreed on, topics there, their leaders known and ready, all replicas in
+//! sync, and where the logs end.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
-    MetadataResponse,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, MetadataResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::ApiKey;
 
-use crate::client::{Connection, topic_name};
+use crate::client::{Connection, EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, topic_name};
 use crate::interrupt::Interrupt;
 use crate::load::RunOptions;
 use crate::load::error::LoadError;
 use crate::load::fetch_request::{FETCH_VERSION_WITH_IDS, FETCH_VERSIONS, TopicKey};
+use crate::load::leaders::Leaders;
+use crate::load::new_topic::new_topic;
 use crate::load::produce_request::PRODUCE_VERSION;
+use crate::load::settling::{Settling, name_of, settled};
 use crate::load::workload::Workload;
 
 /// How long a single answer, and a topic's becoming ready, may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long between two looks at what is not ready yet.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const API_VERSIONS_VERSION: i16 = 0;
 /// The first with topic ids.
 const METADATA_VERSION: i16 = 10;
 const CREATE_TOPICS_VERSION: i16 = 4;
 const DELETE_TOPICS_VERSION: i16 = 3;
-const LIST_OFFSETS_VERSION: i16 = 5;
-const EARLIEST_TIMESTAMP: i64 = -2;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-const LEADER_NOT_AVAILABLE: i16 = 5;
 /// Topics asked about in one request, so that no answer is huge.
 const TOPICS_PER_REQUEST: usize = 100;
 
 /// The ground that load flows on.
 #[derive(Debug)]
 pub(super) struct Ground {
+    /// To the broker that we were told of.
     connection: Connection,
     broker: SocketAddr,
     pub(super) topics: Vec<TopicKey>,
     /// Those of the topics that were not there before.
     created: Vec<String>,
     partitions: i32,
+    pub(super) leaders: Leaders,
+    /// To each leader, by its number.
+    to_leaders: Vec<Connection>,
     pub(super) fetch_version: i16,
     interrupt: Interrupt,
 }
 
 impl Ground {
-    /// Agrees on versions with the broker, and creates the topics that are not there.
+    /// Agrees on versions with the broker, creates the topics that are not there, and finds their leaders.
     pub(super) fn prepare(
         broker: SocketAddr,
         workload: &Workload,
@@ -64,15 +68,40 @@ impl Ground {
         let name = |number: usize| if workload.topics == 1 { base.clone() } else { format!("{base}-{number}") };
         let names: Vec<String> = (0..workload.topics).map(name).collect();
         let (interrupt, partitions) = (interrupt.clone(), workload.partitions);
-        let (topics, created) = (Vec::new(), Vec::new());
-        let mut ground = Ground { connection, broker, topics, created, partitions, fetch_version, interrupt };
-        for names in names.chunks(TOPICS_PER_REQUEST) {
-            ground.find_or_create(names, workload)?;
+        let mut ground = Ground {
+            connection,
+            broker,
+            topics: Vec::new(),
+            created: Vec::new(),
+            partitions,
+            leaders: Leaders::new(&[], partitions),
+            to_leaders: Vec::new(),
+            fetch_version,
+            interrupt,
+        };
+        match ground.find(&names, workload) {
+            Ok(()) => Ok(ground),
+            Err(error) => {
+                // The error says more than that a topic cannot be removed either.
+                let _ = ground.remove_created();
+                Err(error)
+            }
         }
-        Ok(ground)
     }
 
-    fn find_or_create(&mut self, names: &[String], workload: &Workload) -> Result<(), LoadError> {
+    fn find(&mut self, names: &[String], workload: &Workload) -> Result<(), LoadError> {
+        let mut of_slots = Vec::with_capacity(workload.partitions_total());
+        for names in names.chunks(TOPICS_PER_REQUEST) {
+            self.create_missing(names, workload)?;
+            of_slots.extend(self.settle(names)?);
+        }
+        self.leaders = Leaders::new(&of_slots, self.partitions);
+        self.leaders.check(workload)?;
+        self.to_leaders = self.connect()?;
+        Ok(())
+    }
+
+    fn create_missing(&mut self, names: &[String], workload: &Workload) -> Result<(), LoadError> {
         let metadata = self.metadata(names)?;
         for topic in &metadata.topics {
             let name = name_of(topic);
@@ -82,60 +111,62 @@ impl Ground {
                     return Err(LoadError::NoTopic { topic: name });
                 }
                 UNKNOWN_TOPIC_OR_PARTITION => {
-                    self.create(&name, workload)?;
+                    self.create(&name, workload, &metadata)?;
                     self.created.push(name);
                 }
                 code => return Err(LoadError::Metadata { topic: name, code }),
             }
         }
-        for name in names {
-            let client = &mut self.connection;
-            client.wait_for_end_offsets(name, self.partitions, ANSWER_TIME_MAX)?;
-        }
+        Ok(())
+    }
+
+    /// Waits until all partitions have leaders that say so themselves and all replicas are in sync; gives the leader of
+    /// each, in their order. Metadata is asked for anew as long as a leader is none, or not yet.
+    fn settle(&mut self, names: &[String]) -> Result<Vec<SocketAddr>, LoadError> {
         let deadline = Instant::now() + ANSWER_TIME_MAX;
         loop {
             let metadata = self.metadata(names)?;
-            let is_settling = |code| matches!(code, UNKNOWN_TOPIC_OR_PARTITION | LEADER_NOT_AVAILABLE);
-            let settling = metadata.topics.iter().any(|topic| {
-                is_settling(topic.error_code)
-                    || topic.partitions.iter().any(|partition| is_settling(partition.error_code))
-            });
-            if !settling || Instant::now() > deadline {
-                return self.take(names, &metadata);
+            let settling = match settled(names, self.partitions, self.broker, &metadata)? {
+                Ok(of_slots) if self.all_ready(names, &of_slots)? => {
+                    let topic = |name: &String| metadata.topics.iter().find(|topic| name_of(topic) == *name);
+                    let key = |topic: &MetadataResponseTopic| TopicKey {
+                        name: name_of(topic),
+                        id: *topic.topic_id.as_bytes(),
+                    };
+                    self.topics.extend(names.iter().filter_map(topic).map(key));
+                    return Ok(of_slots);
+                }
+                Ok(_) => {
+                    Settling { topic: names[0].clone(), partition: 0, found: "its leader is not ready".to_owned() }
+                }
+                Err(settling) => settling,
+            };
+            if Instant::now() > deadline {
+                let Settling { topic, partition, found } = settling;
+                return Err(LoadError::NotSettled { topic, partition, limit: ANSWER_TIME_MAX, found });
             }
-            self.interrupt.sleep(Duration::from_millis(5))?;
+            self.interrupt.sleep(LOOK_INTERVAL)?;
         }
     }
 
-    /// Checks that all partitions are there and led by the broker that we talk to.
-    fn take(&mut self, names: &[String], metadata: &MetadataResponse) -> Result<(), LoadError> {
-        for name in names {
-            let topic = metadata.topics.iter().find(|topic| name_of(topic) == *name);
-            let topic = topic.ok_or_else(|| LoadError::Metadata { topic: name.clone(), code: -1 })?;
-            if topic.error_code != 0 {
-                return Err(LoadError::Metadata { topic: name.clone(), code: topic.error_code });
-            }
-            let (expected, found) = (self.partitions, topic.partitions.len());
-            if found != expected as usize {
-                return Err(LoadError::Partitions { topic: name.clone(), expected, found });
-            }
-            for partition in &topic.partitions {
-                let leader = metadata.brokers.iter().find(|broker| broker.node_id == partition.leader_id);
-                let address = leader.map_or_else(String::new, |leader| format!("{}:{}", leader.host, leader.port));
-                // A lone broker may have any name by which others reach it.
-                if metadata.brokers.len() > 1 && !resolves_to(&address, self.broker) {
-                    return Err(LoadError::OtherLeader {
-                        topic: name.clone(),
-                        partition: partition.partition_index,
-                        leader: partition.leader_id.0,
-                        address,
-                        broker: self.broker,
-                    });
+    /// Whether each leader of these topics says of itself that it leads.
+    fn all_ready(&self, names: &[String], of_slots: &[SocketAddr]) -> Result<bool, LoadError> {
+        let leaders = Leaders::new(of_slots, self.partitions);
+        for leader in 0..leaders.count() {
+            let mut connection = Connection::open(leaders.address(leader), &self.interrupt)?;
+            for led in &leaders.led(leader).topics {
+                let (name, partitions) = (&names[led.topic], &led.partitions);
+                if connection.offsets(name, partitions, LATEST_TIMESTAMP, ANSWER_TIME_MAX)?.is_none() {
+                    return Ok(false);
                 }
             }
-            self.topics.push(TopicKey { name: name.clone(), id: *topic.topic_id.as_bytes() });
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn connect(&self) -> Result<Vec<Connection>, LoadError> {
+        let leaders = 0..self.leaders.count();
+        leaders.map(|leader| Ok(Connection::open(self.leaders.address(leader), &self.interrupt)?)).collect()
     }
 
     fn metadata(&mut self, names: &[String]) -> Result<MetadataResponse, LoadError> {
@@ -145,11 +176,8 @@ impl Ground {
         Ok(self.connection.call(&request, METADATA_VERSION, ANSWER_TIME_MAX)?)
     }
 
-    fn create(&mut self, name: &str, workload: &Workload) -> Result<(), LoadError> {
-        let creatable = CreatableTopic::default()
-            .with_name(topic_name(name))
-            .with_num_partitions(workload.partitions)
-            .with_replication_factor(workload.replication_factor);
+    fn create(&mut self, name: &str, workload: &Workload, metadata: &MetadataResponse) -> Result<(), LoadError> {
+        let creatable = new_topic(name, workload, self.broker, &metadata.brokers)?;
         let timeout_ms = ANSWER_TIME_MAX.as_millis() as i32;
         let request = CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(timeout_ms);
         let response = self.connection.call(&request, CREATE_TOPICS_VERSION, ANSWER_TIME_MAX)?;
@@ -164,42 +192,43 @@ impl Ground {
 
     /// Where all logs end: topic by topic, partition by partition.
     pub(super) fn end_offsets(&mut self) -> Result<Vec<i64>, LoadError> {
-        let mut offsets = Vec::with_capacity(self.topics.len() * self.partitions as usize);
-        for topic in &self.topics {
-            offsets.extend(self.connection.wait_for_end_offsets(&topic.name, self.partitions, ANSWER_TIME_MAX)?);
-        }
-        Ok(offsets)
+        self.offsets(LATEST_TIMESTAMP)
     }
 
     /// Where all logs begin, in the same order.
     pub(super) fn log_start_offsets(&mut self) -> Result<Vec<i64>, LoadError> {
-        const REQUEST: &str = "ListOffsets";
-        let mut offsets = Vec::with_capacity(self.topics.len() * self.partitions as usize);
-        for topic in &self.topics {
-            let partition = |index| {
-                ListOffsetsPartition::default()
-                    .with_partition_index(index)
-                    .with_current_leader_epoch(-1)
-                    .with_timestamp(EARLIEST_TIMESTAMP)
-            };
-            let asked = ListOffsetsTopic::default()
-                .with_name(topic_name(&topic.name))
-                .with_partitions((0..self.partitions).map(partition).collect());
-            let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
-            let mut response = self.connection.call(&request, LIST_OFFSETS_VERSION, ANSWER_TIME_MAX)?;
-            let mut answered = response.topics.pop().map_or_else(Vec::new, |topic| topic.partitions);
-            answered.sort_by_key(|partition| partition.partition_index);
-            let (expected, found) = (self.partitions, answered.len());
-            if found != expected as usize {
-                return Err(LoadError::Partitions { topic: topic.name.clone(), expected, found });
+        self.offsets(EARLIEST_TIMESTAMP)
+    }
+
+    fn offsets(&mut self, timestamp: i64) -> Result<Vec<i64>, LoadError> {
+        let mut offsets = vec![0; self.topics.len() * self.partitions as usize];
+        for (leader, connection) in self.to_leaders.iter_mut().enumerate() {
+            for led in &self.leaders.led(leader).topics {
+                let name = &self.topics[led.topic].name;
+                let found = connection.wait_for_offsets(name, &led.partitions, timestamp, ANSWER_TIME_MAX)?;
+                for (partition, offset) in led.partitions.iter().zip(found) {
+                    offsets[led.topic * self.partitions as usize + *partition as usize] = offset;
+                }
             }
-            if let Some(refused) = answered.iter().find(|partition| partition.error_code != 0) {
-                let (topic, code) = (topic.name.clone(), refused.error_code);
-                return Err(LoadError::Topic { request: REQUEST, topic, code, message: String::new() });
-            }
-            offsets.extend(answered.iter().map(|partition| partition.offset));
         }
         Ok(offsets)
+    }
+
+    /// An error if a replica has fallen behind and out of the in-sync replicas: what was measured then is not what was to be.
+    pub(super) fn check_in_sync(&mut self) -> Result<(), LoadError> {
+        let names: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        for names in names.chunks(TOPICS_PER_REQUEST) {
+            for topic in &self.metadata(names)?.topics {
+                for partition in &topic.partitions {
+                    let (replicas, in_sync) = (partition.replica_nodes.len(), partition.isr_nodes.len());
+                    if in_sync < replicas {
+                        let (topic, partition) = (name_of(topic), partition.partition_index);
+                        return Err(LoadError::OutOfSync { topic, partition, replicas, in_sync });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the topics that were created; after an interrupt too.
@@ -244,12 +273,4 @@ fn agree(connection: &mut Connection, broker: SocketAddr) -> Result<i16, LoadErr
     }
     debug_assert!(FETCH_VERSIONS.contains(&FETCH_VERSION_WITH_IDS));
     Ok(version)
-}
-
-fn name_of(topic: &MetadataResponseTopic) -> String {
-    topic.name.as_ref().map_or_else(String::new, |name| name.to_string())
-}
-
-fn resolves_to(address: &str, broker: SocketAddr) -> bool {
-    address.to_socket_addrs().is_ok_and(|mut found| found.any(|found| found == broker))
 }

@@ -56,8 +56,12 @@ enum Lie {
     Misplace,
     /// Instead of an answer the connection ends.
     HangUp,
-    /// Metadata says that another broker leads.
+    /// Metadata says that another broker leads, and there is none where that is said to be.
     Elsewhere,
+    /// No lie: first there is no leader, then it does not know of it yet, then a replica is not in sync yet.
+    Settling,
+    /// A replica falls out of sync while load flows.
+    FallBehind,
     /// No lie: each batch takes 20 ms.
     Slow,
 }
@@ -67,6 +71,9 @@ struct Log {
     batches: Vec<Vec<u8>>,
     seen: usize,
     lie: Lie,
+    /// How often metadata was asked for since the topic is there, and offsets were.
+    metadata_asked: usize,
+    offsets_asked: usize,
 }
 
 impl Log {
@@ -122,7 +129,7 @@ impl Log {
 fn lying_broker(lie: Lie) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let log = Arc::new(Mutex::new(Log { batches: Vec::new(), seen: 0, lie }));
+    let log = Arc::new(Mutex::new(Log { batches: Vec::new(), seen: 0, lie, metadata_asked: 0, offsets_asked: 0 }));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, log) = (stream.unwrap(), log.clone());
@@ -176,8 +183,23 @@ fn answer(mut frame: Bytes, log: &Mutex<Log>, address: SocketAddr) -> Option<Byt
                     .with_host(StrBytes::from_static_str("127.0.0.1"))
                     .with_port(i32::from(port))
             };
-            let leader = BrokerId(i32::from(lie == Lie::Elsewhere));
-            let partition = MetadataResponsePartition::default().with_leader_id(leader);
+            let mut log = log.lock().unwrap();
+            log.metadata_asked += 1;
+            let leader = match lie {
+                Lie::Elsewhere => 1,
+                Lie::Settling if log.metadata_asked == 2 => -1,
+                _ => 0,
+            };
+            let is_behind = match lie {
+                Lie::Settling => log.metadata_asked == 4,
+                Lie::FallBehind => log.seen > LIE_AT,
+                _ => false,
+            };
+            let in_sync = if is_behind { vec![BrokerId(0)] } else { vec![BrokerId(0), BrokerId(1)] };
+            let partition = MetadataResponsePartition::default()
+                .with_leader_id(BrokerId(leader))
+                .with_replica_nodes(vec![BrokerId(0), BrokerId(1)])
+                .with_isr_nodes(in_sync);
             let topic = MetadataResponseTopic::default()
                 .with_name(Some(topic))
                 .with_topic_id(id)
@@ -196,7 +218,11 @@ fn answer(mut frame: Bytes, log: &Mutex<Log>, address: SocketAddr) -> Option<Byt
             DeleteTopicsResponse::default().with_responses(vec![result]).encode(&mut body, version).unwrap();
         }
         ApiKey::ListOffsets => {
-            let partition = ListOffsetsPartitionResponse::default().with_offset(log.lock().unwrap().end_offset());
+            let mut log = log.lock().unwrap();
+            log.offsets_asked += 1;
+            let is_early = lie == Lie::Settling && log.offsets_asked == 1;
+            let (code, offset) = if is_early { (6, -1) } else { (0, log.end_offset()) };
+            let partition = ListOffsetsPartitionResponse::default().with_error_code(code).with_offset(offset);
             let topic = ListOffsetsTopicResponse::default().with_name(topic).with_partitions(vec![partition]);
             ListOffsetsResponse::default().with_topics(vec![topic]).encode(&mut body, version).unwrap();
         }
@@ -266,6 +292,13 @@ fn an_honest_broker_is_believed() {
 }
 
 #[test]
+fn what_is_not_ready_yet_is_waited_for() {
+    let outcome = run_against(Lie::Settling, 2).unwrap();
+    assert_eq!(outcome.verified.read_records, outcome.verified.acknowledged_records);
+    assert_eq!(outcome.leading_brokers, 1);
+}
+
+#[test]
 fn every_lie_is_found_and_placed() {
     let offset = LIE_AT as i64 * BATCH_RECORDS;
     for (lie, producers, said) in [
@@ -284,7 +317,8 @@ fn every_lie_is_found_and_placed() {
         (Lie::Misplace, 1, "the answer is about partition 1 of t".to_owned()),
         // Closed, or reset, depending on what was on its way.
         (Lie::HangUp, 3, "producer".to_owned()),
-        (Lie::Elsewhere, 1, "t partition 0 is led by broker 1".to_owned()),
+        (Lie::Elsewhere, 1, "connecting failed".to_owned()),
+        (Lie::FallBehind, 1, "t partition 0 ends with 1 of 2 replicas in sync".to_owned()),
     ] {
         let found = run_against(lie, producers).expect_err("a lie was believed").to_string();
         assert!(found.contains(&said), "{lie:?} with {producers} producers: {found}");

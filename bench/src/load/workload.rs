@@ -77,6 +77,9 @@ pub struct Workload {
     pub partitions: i32,
     #[serde(default = "one_i16")]
     pub replication_factor: i16,
+    /// New topics are led by one broker alone, the one that the client is told of.
+    #[serde(default)]
+    pub one_leader: bool,
     /// Bytes of a record's value.
     pub record_size: usize,
     /// A batch gets as many records as fit this size before compression, but at least one.
@@ -88,7 +91,7 @@ pub struct Workload {
     /// Partitions of a topic that each Produce request has a batch for.
     #[serde(default = "one")]
     pub partitions_per_request: usize,
-    /// Connections that produce, each to all partitions.
+    /// Connections that produce, each to all partitions that its broker leads; the brokers get them in turn.
     #[serde(default = "one")]
     pub producers: usize,
     /// Produce requests in flight on a connection at most.
@@ -112,7 +115,7 @@ pub struct Workload {
     /// Groups that read from where the backlog begins.
     #[serde(default)]
     pub groups_from_start: usize,
-    /// Connections of each group; the group's partitions are dealt out among them.
+    /// Consumers of each group, among which its partitions are dealt out; each has a connection to every leader it needs.
     #[serde(default = "one")]
     pub consumers_per_group: usize,
     /// `min_bytes` of Fetch.

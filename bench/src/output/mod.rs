@@ -128,6 +128,7 @@ pub(crate) mod tests {
             client_cpu: Duration::from_millis(500),
             late_sends: Some(0.25),
             given_up: Some(0.0),
+            leading_brokers: 1,
         }
     }
 

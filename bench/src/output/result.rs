@@ -28,6 +28,8 @@ pub struct RunResult<W> {
     pub late_sends_share: Option<f64>,
     /// Of the intended sends, those that were given up because the broker was too far behind; only at a fixed rate.
     pub given_up_share: Option<f64>,
+    /// Brokers that led some of the partitions.
+    pub leading_brokers: usize,
     pub verified: VerifiedResult,
     pub roles: Vec<RoleResult>,
 }
@@ -141,6 +143,7 @@ impl<W: Serialize> RunResult<W> {
             client_cpu_seconds: outcome.client_cpu.as_secs_f64(),
             late_sends_share: outcome.late_sends,
             given_up_share: outcome.given_up,
+            leading_brokers: outcome.leading_brokers,
             verified: VerifiedResult {
                 acknowledged_records: outcome.verified.acknowledged_records,
                 read_records: outcome.verified.read_records,
@@ -293,13 +296,14 @@ mod tests {
 
     /// Collects the names of numbers that tell no unit.
     fn check_units(value: &serde_json::Value, without_unit: &mut Vec<String>) {
-        const UNITS: [&str; 11] = [
+        const UNITS: [&str; 12] = [
             "_ms",
             "_seconds",
             "_per_second",
             "_share",
             "_records",
             "_groups",
+            "_brokers",
             "requests",
             "batches",
             "records",
