@@ -4,6 +4,7 @@
 //! asks. What comes before the process, such as formatting Kafka's storage, is not counted.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -16,7 +17,7 @@ use crate::client::{ClientError, Connection};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::jars::{Jars, JarsError};
 use crate::kafka::{self, KafkaError, KafkaNode};
-use crate::machine::Machine;
+use crate::member::{Member, Shape};
 use crate::process::{ProcessError, Server};
 use crate::ringlog::{self, Ringlog, RinglogError};
 
@@ -33,6 +34,8 @@ const TRY_INTERVAL: Duration = Duration::from_millis(1);
 pub enum Side {
     /// Ringlog; every acknowledged record is synced to disk
     Ringlog,
+    /// Where there are clusters: Ringlog's one broker without replicas, which tells what replication costs
+    RinglogSingle,
     /// Kafka as shipped; acknowledges from page cache
     Kafka,
     /// Kafka with flush.messages=1; every acknowledged record is synced to disk
@@ -44,6 +47,7 @@ impl Side {
     pub fn title(self) -> &'static str {
         match self {
             Side::Ringlog => "Ringlog",
+            Side::RinglogSingle => "Ringlog, one broker",
             Side::Kafka => "Kafka as shipped",
             Side::KafkaFlush => "Kafka, flush.messages=1",
         }
@@ -54,6 +58,7 @@ impl Side {
     pub fn slug(self) -> &'static str {
         match self {
             Side::Ringlog => "ringlog",
+            Side::RinglogSingle => "ringlog-single",
             Side::Kafka => "kafka",
             Side::KafkaFlush => "kafka-flush",
         }
@@ -63,15 +68,28 @@ impl Side {
     #[must_use]
     pub fn durability(self) -> &'static str {
         match self {
-            Side::Ringlog => "sync: written with O_DIRECT and flushed to the device before the acknowledgement",
+            Side::Ringlog | Side::RinglogSingle => {
+                "sync: written with O_DIRECT and flushed to the device before the acknowledgement"
+            }
             Side::Kafka => "async: acknowledged from page cache, synced some time later",
             Side::KafkaFlush => "sync: fsync of the log after every append (log.flush.interval.messages=1)",
         }
     }
 
+    #[must_use]
+    pub fn is_ringlog(self) -> bool {
+        matches!(self, Side::Ringlog | Side::RinglogSingle)
+    }
+
+    /// What this side has where the others have `shape`.
+    #[must_use]
+    pub fn shape(self, shape: Shape) -> Shape {
+        if self == Side::RinglogSingle { Shape::ALONE } else { shape }
+    }
+
     fn kafka_settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Side::Ringlog | Side::Kafka => &[],
+            Side::Ringlog | Side::RinglogSingle | Side::Kafka => &[],
             Side::KafkaFlush => &[("log.flush.interval.messages", "1")],
         }
     }
@@ -92,6 +110,12 @@ pub enum BrokerError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    #[error("no free ports on 127.0.0.1: {0}")]
+    Ports(io::Error),
+    #[error("cannot create {path}: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("{address} knows {found} of {expected} brokers after {limit:?}")]
+    NotWhole { address: SocketAddr, expected: usize, found: usize, limit: Duration },
     #[error("{side} did not end in order: {status}; its log is {log}")]
     UncleanStop { side: &'static str, status: ExitStatus, log: PathBuf },
 }
@@ -123,10 +147,10 @@ impl Programs {
         interrupt: &Interrupt,
     ) -> Result<Programs, BrokerError> {
         let mut programs = Programs { ringlog: None, jars: None };
-        if sides.contains(&Side::Ringlog) {
+        if sides.iter().any(|side| side.is_ringlog()) {
             programs.ringlog = Some(Ringlog::find(paths.ringlog.as_deref(), dir, interrupt)?);
         }
-        if with_tools || sides.iter().any(|side| *side != Side::Ringlog) {
+        if with_tools || sides.iter().any(|side| !side.is_ringlog()) {
             programs.jars = Some(match &paths.kafka_libs {
                 Some(libs) => Jars::at(libs)?,
                 None => Jars::in_cache(&paths.cache, interrupt)?,
@@ -139,7 +163,7 @@ impl Programs {
     #[must_use]
     pub fn version(&self, side: Side) -> String {
         match side {
-            Side::Ringlog => self.the_ringlog().version().to_owned(),
+            Side::Ringlog | Side::RinglogSingle => self.the_ringlog().version().to_owned(),
             Side::Kafka | Side::KafkaFlush => format!("Kafka {}", self.the_jars().version()),
         }
     }
@@ -158,53 +182,45 @@ impl Programs {
     }
 }
 
-/// What a report says about one side.
-#[derive(Clone, Debug, Serialize)]
-pub struct SideDescription {
-    pub side: Side,
-    pub version: String,
-    pub durability: &'static str,
-    pub replication_factor: u32,
-}
-
-/// The head of every report: on what, and of what, the figures are.
-#[derive(Clone, Debug, Serialize)]
-pub struct Setting {
-    pub machine: Machine,
-    pub sides: Vec<SideDescription>,
-}
-
-impl Setting {
-    #[must_use]
-    pub fn describe(sides: &[Side], programs: &Programs, data_dir: &Path) -> Setting {
-        let describe = |side: &Side| SideDescription {
-            side: *side,
-            version: programs.version(*side),
-            durability: side.durability(),
-            replication_factor: 1,
-        };
-        Setting { machine: Machine::describe(data_dir), sides: sides.iter().map(describe).collect() }
-    }
-}
-
 /// The directory of one broker, which may be started in it again and again.
 #[derive(Debug)]
 pub struct Home {
     side: Side,
     dir: PathBuf,
     kafka: Option<KafkaNode>,
+    /// What it is in a cluster; none: Ringlog alone, which finds ports itself.
+    member: Option<Member>,
 }
 
 impl Home {
-    /// Makes `dir`, which is fresh, ready for a broker of `side`.
+    /// Makes `dir`, which is fresh, ready for a lone broker of `side`.
     pub fn prepare(side: Side, programs: &Programs, dir: &Path, interrupt: &Interrupt) -> Result<Home, BrokerError> {
-        let kafka = match side {
-            Side::Ringlog => None,
-            Side::Kafka | Side::KafkaFlush => {
-                Some(KafkaNode::prepare(programs.the_jars(), dir, side.kafka_settings(), interrupt)?)
+        Home::prepare_member(side, programs, dir, None, interrupt)
+    }
+
+    /// The same for a member of a cluster.
+    pub fn prepare_member(
+        side: Side,
+        programs: &Programs,
+        dir: &Path,
+        mut member: Option<Member>,
+        interrupt: &Interrupt,
+    ) -> Result<Home, BrokerError> {
+        let mut kafka = None;
+        if !side.is_ringlog() {
+            if member.is_none() {
+                member = Member::all(Shape::ALONE).map_err(BrokerError::Ports)?.pop();
             }
-        };
-        Ok(Home { side, dir: dir.to_owned(), kafka })
+            let member = member.as_ref().expect("there is one now");
+            kafka = Some(KafkaNode::prepare(programs.the_jars(), dir, member, side.kafka_settings(), interrupt)?);
+        }
+        Ok(Home { side, dir: dir.to_owned(), kafka, member })
+    }
+
+    /// Whether it answers only together with others of its cluster.
+    #[must_use]
+    pub fn joins_others(&self) -> bool {
+        self.kafka.is_some()
     }
 
     /// Where the broker keeps its data.
@@ -215,33 +231,55 @@ impl Home {
 
     /// Starts a broker and waits for its first answer.
     pub fn start(&self, programs: &Programs, interrupt: &Interrupt) -> Result<Broker, BrokerError> {
-        let command = match &self.kafka {
-            Some(node) => node.command(programs.the_jars()),
-            None => programs.the_ringlog().command(&self.data_dir()),
-        };
-        let started = Instant::now();
-        let mut server = Server::spawn(self.side.title(), command, &self.dir.join("broker.log"))?;
-        let address = self.wait_until_it_answers(&mut server, started, interrupt)?;
-        Ok(Broker { side: self.side, server, address, started, start_time: started.elapsed() })
+        self.spawn(programs)?.wait(interrupt)
     }
 
-    fn wait_until_it_answers(
-        &self,
-        server: &mut Server,
-        started: Instant,
-        interrupt: &Interrupt,
-    ) -> Result<SocketAddr, BrokerError> {
+    /// Starts a broker.
+    pub fn spawn(&self, programs: &Programs) -> Result<Starting, BrokerError> {
+        let command = match &self.kafka {
+            Some(node) => node.command(programs.the_jars()),
+            None => programs.the_ringlog().command(&self.data_dir(), self.member.as_ref()),
+        };
+        let started = Instant::now();
+        let server = Server::spawn(self.side.title(), command, &self.dir.join("broker.log"))?;
+        Ok(Starting {
+            side: self.side,
+            server,
+            started,
+            address: self.member.as_ref().map(|member| member.place().clients),
+        })
+    }
+}
+
+/// A broker that may not answer yet; killed when dropped.
+#[derive(Debug)]
+pub struct Starting {
+    side: Side,
+    server: Server,
+    started: Instant,
+    /// Where it will listen, if that is known beforehand.
+    address: Option<SocketAddr>,
+}
+
+impl Starting {
+    /// Waits for its first answer.
+    pub fn wait(mut self, interrupt: &Interrupt) -> Result<Broker, BrokerError> {
+        let address = self.wait_until_it_answers(interrupt)?;
+        let Starting { side, server, started, .. } = self;
+        Ok(Broker { side, server, address, started, start_time: started.elapsed() })
+    }
+
+    fn wait_until_it_answers(&mut self, interrupt: &Interrupt) -> Result<SocketAddr, BrokerError> {
         loop {
-            server.check_running()?;
+            self.server.check_running()?;
             interrupt.check()?;
-            let left = READY_TIME_MAX.saturating_sub(started.elapsed());
+            let left = READY_TIME_MAX.saturating_sub(self.started.elapsed());
             if left.is_zero() {
-                return Err(server.timed_out(READY_TIME_MAX).into());
+                return Err(self.server.timed_out(READY_TIME_MAX).into());
             }
             // Where it listens is known beforehand, or once the log says so.
-            let address = self.kafka.as_ref().map(|node| node.address);
-            let address = address.or_else(|| ringlog::bound_address(&fs::read_to_string(server.log()).ok()?));
-            if let Some(address) = address {
+            let told = || ringlog::bound_address(&fs::read_to_string(self.server.log()).ok()?);
+            if let Some(address) = self.address.or_else(told) {
                 let answered =
                     Connection::open(address, interrupt).and_then(|mut connection| connection.api_versions(left));
                 match answered {
@@ -309,7 +347,7 @@ impl Broker {
         const JVM_TERMINATED: i32 = 143;
         let (took, status) = self.server.terminate(STOP_TIME_MAX, interrupt)?;
         let in_order = match self.side {
-            Side::Ringlog => status.success(),
+            Side::Ringlog | Side::RinglogSingle => status.success(),
             Side::Kafka | Side::KafkaFlush => status.success() || status.code() == Some(JVM_TERMINATED),
         };
         if in_order {
@@ -322,30 +360,5 @@ impl Broker {
     /// Ends it as a crash of the process would.
     pub fn kill(mut self) -> Result<(), BrokerError> {
         Ok(self.server.kill()?)
-    }
-}
-
-#[cfg(test)]
-pub mod testing {
-    use super::*;
-
-    /// A head for reports of Ringlog and Kafka as shipped on a machine of two cores.
-    pub fn setting() -> Setting {
-        let machine = Machine {
-            cpu: "cpu".into(),
-            cores: 2,
-            memory_bytes: 1 << 30,
-            kernel: "Linux 6".into(),
-            disk: "/dev/vda".into(),
-            file_system: "ext4 (rw)".into(),
-            load_average_before: 0.5,
-        };
-        let side = |side: Side| SideDescription {
-            side,
-            version: format!("{} 1", side.slug()),
-            durability: side.durability(),
-            replication_factor: 1,
-        };
-        Setting { machine, sides: [Side::Ringlog, Side::Kafka].map(side).to_vec() }
     }
 }

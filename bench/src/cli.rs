@@ -41,6 +41,10 @@ pub enum Command {
     /// Each run is on a fresh process and directory; the side that begins moves on from round to round. The report has the
     /// medians side by side and as ratios, whether each case reached what it is to, and shares of this machine's own
     /// limits. A lost, repeated or damaged record fails the comparison, and so does a ratio below its floor.
+    ///
+    /// With --brokers each side is a cluster on this machine, whose brokers and the client share its cores; use of CPU,
+    /// memory and disk is that of all its brokers together. One Ringlog broker without replicas is a side too: what
+    /// replication costs is read off the process of a broker that leads all partitions, and off a lone request.
     Compare(CompareArgs),
     /// Produce to a running broker, at a fixed rate or as fast as it goes, and measure how long acknowledgements take.
     ///
@@ -187,9 +191,15 @@ pub struct CompareArgs {
     /// Cases by name [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub cases: Vec<String>,
-    /// Sides in the order of their turns
-    #[arg(long, value_delimiter = ',', default_value = "ringlog,kafka,kafka-flush")]
+    /// Sides in the order of their turns; ringlog-single has one where there are clusters
+    #[arg(long, value_delimiter = ',', default_value = "ringlog,ringlog-single,kafka,kafka-flush")]
     pub sides: Vec<Side>,
+    /// Brokers of each side, all on this machine: with more than one, the cases for clusters
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_brokers)]
+    pub brokers: usize,
+    /// Replicas of each partition [default: as many as brokers, but 3 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..=9))]
+    pub replication_factor: Option<i16>,
     /// How many times each side has its turn in a case
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -199,7 +209,7 @@ pub struct CompareArgs {
     /// How long the same load runs before, on the same process, without being counted
     #[arg(long, value_name = "N", default_value_t = 8.0, value_parser = parse_seconds)]
     pub warm_up_seconds: f64,
-    /// Two short rounds of a few cases, for CI: under five minutes
+    /// Two short rounds of a few cases: under five minutes, with clusters under seven
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "warm_up_seconds"])]
     pub quick: bool,
     /// Write report.md and report.json here, and what each run of the load generator left, below runs/
@@ -224,6 +234,13 @@ fn parse_record_size(text: &str) -> Result<usize, String> {
     const RECORD_BYTES: std::ops::RangeInclusive<usize> = 1..=1_000_000;
     let size = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
     if RECORD_BYTES.contains(&size) { Ok(size) } else { Err(format!("must be within {RECORD_BYTES:?}")) }
+}
+
+fn parse_brokers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(brokers @ 1..=9) => Ok(brokers),
+        _ => Err("must be a number within 1 and 9".to_owned()),
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
@@ -282,6 +299,8 @@ mod tests {
             "tools --warmup 100",
             "compare --seconds 0",
             "compare --quick --rounds 3",
+            "compare --brokers 0",
+            "compare --replication-factor 0",
         ] {
             assert!(parse(&format!("ringlog-bench {wrong}")).is_err(), "{wrong}");
         }

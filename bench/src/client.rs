@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use protocol::frame::{FRAME_BYTES_MAX_DEFAULT, FrameDecoder, FrameError};
@@ -23,6 +24,7 @@ const CLIENT_ID: &str = "ringlog-bench";
 const API_VERSIONS_VERSION: i16 = 0;
 const CREATE_TOPICS_VERSION: i16 = 4;
 const LIST_OFFSETS_VERSION: i16 = 5;
+const METADATA_VERSION: i16 = 8;
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// "The offset after the last record" in ListOffsets.
@@ -128,6 +130,12 @@ impl Connection {
     /// Asks for the served API versions: the first thing any client asks. The content of the answer does not matter.
     pub fn api_versions(&mut self, limit: Duration) -> Result<(), ClientError> {
         self.call(&ApiVersionsRequest::default(), API_VERSIONS_VERSION, limit).map(|_| ())
+    }
+
+    /// How many brokers the cluster has by what this one says.
+    pub fn brokers_known(&mut self, limit: Duration) -> Result<usize, ClientError> {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
+        Ok(self.call(&request, METADATA_VERSION, limit)?.brokers.len())
     }
 
     /// Creates a topic of replication factor 1, and waits until each partition answers ListOffsets.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::broker::{Broker, BrokerError, Home, Programs, Setting, Side};
+use crate::broker::{Broker, BrokerError, Home, Programs, Side};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::procfs::{ProcfsError, ThreadCpu, peak_rss_bytes, rss_bytes, thread_cpu};
 use crate::report::{Table, head, number, spread};
+use crate::setting::Setting;
 use crate::stats::Spread;
 use crate::work_dir::{WorkDir, WorkDirError, disk_bytes};
 

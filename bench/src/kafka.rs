@@ -1,11 +1,10 @@
-//! Real Kafka: one KRaft node as its own scripts start it, and its tools.
+//! Real Kafka: KRaft nodes, broker and controller in one, as its own scripts start them, and its tools.
 //!
 //! JVM flags are those of `kafka-server-start.sh` and of the perf tools' scripts. Broker settings are the defaults but for
-//! what a single node needs, and a group's first rebalance without its wait of 3 s, which would only add a constant to
+//! what a node on this machine, alone or one of several, needs, and a group's first rebalance without its wait of 3 s, which would only add a constant to
 //! the consumers' time on one side.
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::{fs, io};
 
 use crate::interrupt::Interrupt;
 use crate::jars::Jars;
+use crate::member::{Member, Place};
 use crate::process::{ProcessError, run_tool};
 
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
@@ -35,16 +35,13 @@ const FORMAT_TIME_MAX: Duration = Duration::from_secs(120);
 pub enum KafkaError {
     #[error("{path}: {action} failed: {source}")]
     Io { path: PathBuf, action: &'static str, source: io::Error },
-    #[error("no free port on 127.0.0.1: {0}")]
-    Port(io::Error),
     #[error("Kafka's storage cannot be formatted: {0}")]
     Format(ProcessError),
 }
 
-/// A Kafka broker's directory, formatted, and where it listens.
+/// A Kafka broker's directory, formatted.
 #[derive(Clone, Debug)]
 pub struct KafkaNode {
-    pub address: SocketAddr,
     properties: PathBuf,
     logging: PathBuf,
 }
@@ -54,6 +51,7 @@ impl KafkaNode {
     pub fn prepare(
         jars: &Jars,
         dir: &Path,
+        member: &Member,
         settings: &[(&str, &str)],
         interrupt: &Interrupt,
     ) -> Result<KafkaNode, KafkaError> {
@@ -63,10 +61,9 @@ impl KafkaNode {
             written.map_err(|source| KafkaError::Io { path: path.clone(), action: "writing", source })?;
             Ok(path)
         };
-        let [address, controller] = free_ports().map_err(KafkaError::Port)?;
         let logging = write("log4j2.properties", LOGGING)?;
-        let properties = write("server.properties", &properties(dir, address, controller, settings))?;
-        let node = KafkaNode { address, properties, logging };
+        let properties = write("server.properties", &properties(dir, member, settings))?;
+        let node = KafkaNode { properties, logging };
         let mut format = java(jars, &node.logging, &TOOL_HEAP, "kafka.tools.StorageTool");
         format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&node.properties);
         run_tool("kafka-storage", format, &dir.join("format.log"), FORMAT_TIME_MAX, interrupt)
@@ -102,22 +99,27 @@ fn java(jars: &Jars, logging: &Path, heap: &[&str], class: &str) -> Command {
     command
 }
 
-fn properties(dir: &Path, broker: SocketAddr, controller: SocketAddr, settings: &[(&str, &str)]) -> String {
+fn properties(dir: &Path, member: &Member, settings: &[(&str, &str)]) -> String {
+    let Place { clients: broker, internal: controller, .. } = member.place();
+    let voters: Vec<_> = member.everyone().map(|(id, place)| format!("{id}@{}", place.internal)).collect();
+    let factor = member.replication_factor;
     let mut text = format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{controller}
+node.id={id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
 advertised.listeners=PLAINTEXT://{broker}
 controller.listener.names=CONTROLLER
 log.dirs={dir}/data
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
+offsets.topic.replication.factor={factor}
+transaction.state.log.replication.factor={factor}
 transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor={factor}
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 ",
+        id = member.id(),
+        voters = voters.join(","),
         dir = dir.display()
     );
     for (name, value) in settings {
@@ -126,24 +128,33 @@ group.initial.rebalance.delay.ms=0
     text
 }
 
-/// Two ports that are free now. Another process may take one before Kafka does; then its start fails, loudly.
-fn free_ports() -> io::Result<[SocketAddr; 2]> {
-    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([listeners[0].local_addr()?, listeners[1].local_addr()?])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Shape;
 
     #[test]
     fn the_configuration_is_kafkas_own_but_for_what_a_single_node_needs() {
-        let [broker, controller] = free_ports().unwrap();
-        assert_ne!(broker.port(), controller.port());
-        let text = properties(Path::new("/disk/k"), broker, controller, &[("log.flush.interval.messages", "1")]);
+        let alone = &Member::all(Shape::ALONE).unwrap()[0];
+        let text = properties(Path::new("/disk/k"), alone, &[("log.flush.interval.messages", "1")]);
         assert!(text.contains("log.dirs=/disk/k/data\n"), "{text}");
         assert!(text.ends_with("\nlog.flush.interval.messages=1\n"), "{text}");
-        let shipped = properties(Path::new("/disk/k"), broker, controller, &[]);
+        let shipped = properties(Path::new("/disk/k"), alone, &[]);
         assert!(!shipped.contains("flush"), "Kafka as shipped does not sync");
+        let controller = alone.place().internal;
+        assert!(shipped.contains(&format!("\nnode.id=1\ncontroller.quorum.voters=1@{controller}\n")), "{shipped}");
+        assert!(shipped.contains("\noffsets.topic.replication.factor=1\n"), "{shipped}");
+    }
+
+    #[test]
+    fn members_of_a_cluster_vote_together() {
+        let members = Member::all(Shape { brokers: 3, replication_factor: 2 }).unwrap();
+        let text = properties(Path::new("/disk/k"), &members[1], &[]);
+        let [one, two, three] = [0, 1, 2].map(|number| members[number].place().internal);
+        let voters = format!("\nnode.id=2\ncontroller.quorum.voters=1@{one},2@{two},3@{three}\n");
+        let clients = members[1].place().clients;
+        assert!(text.contains(&voters), "{text}");
+        assert!(text.contains(&format!("\nlisteners=PLAINTEXT://{clients},CONTROLLER://{two}\n")), "{text}");
+        assert!(text.contains("\noffsets.topic.replication.factor=2\n"), "{text}");
     }
 }

@@ -3,13 +3,14 @@
 //! [`tools`] runs Kafka's own performance tools, [`idle`] watches brokers that do nothing, [`recovery`] times restarts,
 //! [`load`] is a load generator of our own that measures latencies and verifies what it reads, [`output`] what is left of its
 //! runs, [`limits`] what the machine can do, and [`compare`] puts all of it together: the same loads against each side.
-//! All stand on [`broker`] (either broker behind one face), [`process`] (nothing that is started outlives us), [`procfs`]
+//! All stand on [`broker`] (either broker behind one face), [`cluster`] (several of them), [`process`] (nothing that is started outlives us), [`procfs`]
 //! (what the kernel counts), [`work_dir`] (a real disk) and [`client`] with [`fill`] (the little of the protocol that is
-//! needed). Deliberately absent: clusters, and machines other than this one.
+//! needed). Deliberately absent: machines other than this one.
 
 mod broker;
 mod cli;
 mod client;
+mod cluster;
 mod compare;
 mod fill;
 mod idle;
@@ -19,13 +20,16 @@ mod kafka;
 mod limits;
 mod load;
 mod machine;
+mod member;
 mod output;
 mod perf_tools;
+mod ports;
 mod process;
 mod procfs;
 mod recovery;
 mod report;
 mod ringlog;
+mod setting;
 mod stats;
 mod tools;
 mod tools_report;
@@ -40,7 +44,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::broker::{BrokerError, Programs, Setting, Side};
+use crate::broker::{BrokerError, Programs, Side};
 use crate::cli::{Cli, Command, CommonArgs, CompareArgs, IdleArgs, LimitsArgs, RecoveryArgs, ToolsArgs, distinct};
 use crate::compare::{CompareError, ComparePlan, CompareReport, Times};
 use crate::idle::{IdlePlan, IdleReport};
@@ -48,8 +52,10 @@ use crate::interrupt::Interrupt;
 use crate::limits::Budget;
 use crate::load::{LoadArgs, Workload};
 use crate::machine::Machine;
+use crate::member::Shape;
 use crate::output::Bar;
 use crate::recovery::{RecoveryPlan, RecoveryReport};
+use crate::setting::Setting;
 use crate::tools::{Case, ToolsPlan};
 use crate::tools_report::ToolsReport;
 use crate::work_dir::WorkDir;
@@ -131,7 +137,8 @@ fn failed(error: &BenchError) -> ExitCode {
 fn run_tools(args: &ToolsArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
     let cases = Case::all(&args.record_sizes, &args.partitions, args.records, args.warmup);
     let plan = ToolsPlan { sides: distinct(&args.sides), pairs: args.pairs, cases };
-    let ground = Ground::prepare(&args.common, &plan.sides, true, Case::disk_bytes(&plan.cases), interrupt)?;
+    let ground =
+        Ground::prepare(&args.common, &plan.sides, Shape::ALONE, true, Case::disk_bytes(&plan.cases), interrupt)?;
     let runs = tools::run(&plan, &ground.programs, &ground.work, interrupt)?;
     let report = ToolsReport::new(&ground.setting, &plan, &runs);
     publish(&args.common, &report, &report.to_markdown(&plan))
@@ -145,7 +152,7 @@ fn run_idle(args: &IdleArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
         watch: Duration::from_secs(args.seconds),
         partitions: args.partitions,
     };
-    let ground = Ground::prepare(&args.common, &plan.sides, false, IDLE_DISK_BYTES, interrupt)?;
+    let ground = Ground::prepare(&args.common, &plan.sides, Shape::ALONE, false, IDLE_DISK_BYTES, interrupt)?;
     let runs = idle::run(&plan, &ground.programs, &ground.work, interrupt)?;
     let report = IdleReport { setting: &ground.setting, runs: &runs };
     publish(&args.common, &report, &report.to_markdown())
@@ -156,7 +163,7 @@ fn run_recovery(args: &RecoveryArgs, interrupt: &Interrupt) -> Result<(), BenchE
     let batch_bytes = args.batch_bytes as usize;
     let sides = distinct(&args.sides);
     let plan = RecoveryPlan::new(sides, args.rounds, bytes, args.partitions, args.record_size, batch_bytes);
-    let ground = Ground::prepare(&args.common, &plan.sides, false, plan.disk_bytes(), interrupt)?;
+    let ground = Ground::prepare(&args.common, &plan.sides, Shape::ALONE, false, plan.disk_bytes(), interrupt)?;
     let runs = recovery::run(&plan, &ground.programs, &ground.work, interrupt)?;
     let report = RecoveryReport {
         setting: &ground.setting,
@@ -171,18 +178,20 @@ fn run_recovery(args: &RecoveryArgs, interrupt: &Interrupt) -> Result<(), BenchE
 fn run_compare(args: &CompareArgs, interrupt: &Interrupt) -> Result<(), BenchError> {
     const RAMP_UP_SECONDS: f64 = 2.0;
     let sides = distinct(&args.sides);
+    let shape = compare::shape(args.brokers, args.replication_factor)?;
     let plan = if args.quick {
-        ComparePlan::quick(&args.cases, sides)?
+        ComparePlan::quick(&args.cases, sides, shape)?
     } else {
         let CompareArgs { seconds, warm_up_seconds, .. } = *args;
         let times = Times { seconds, warm_up_seconds, ramp_up_seconds: RAMP_UP_SECONDS };
-        ComparePlan::new(&args.cases, sides, args.rounds, times)?
+        ComparePlan::new(&args.cases, sides, shape, args.rounds, times)?
     };
     if let Some(out) = &args.out {
         fs::create_dir_all(out).map_err(|source| BenchError::Output { path: out.clone(), source })?;
     }
     let in_use = plan.sides_in_use();
-    let ground = Ground::prepare(&args.common, &in_use, plan.needs_kafka_tools(), plan.disk_bytes(), interrupt)?;
+    let (with_tools, disk_bytes) = (plan.needs_kafka_tools(), plan.disk_bytes());
+    let ground = Ground::prepare(&args.common, &in_use, shape, with_tools, disk_bytes, interrupt)?;
     let limits = limits::measure(ground.work.path(), Budget::USUAL, interrupt)?;
     let mut runs = Vec::new();
     let ran = compare::run(&plan, &ground.programs, &ground.work, args.out.as_deref(), &mut runs, interrupt);
@@ -248,6 +257,7 @@ impl Ground {
     fn prepare(
         common: &CommonArgs,
         sides: &[Side],
+        shape: Shape,
         with_tools: bool,
         disk_bytes: u64,
         interrupt: &Interrupt,
@@ -258,7 +268,7 @@ impl Ground {
         }
         let work = WorkDir::create(&common.work_parent(), disk_bytes, common.keep)?;
         let programs = Programs::find(sides, with_tools, &common.program_paths(), work.path(), interrupt)?;
-        let setting = Setting::describe(sides, &programs, work.path());
+        let setting = Setting::describe(sides, shape, &programs, work.path());
         Ok(Ground { programs, setting, work })
     }
 }

@@ -1,4 +1,5 @@
-//! What the kernel counts about a process: CPU time and memory, from `/proc/PID` (proc(5)).
+//! What the kernel counts about a process: CPU time, memory and disk writes, from `/proc/PID` (proc(5)); and what went over
+//! the loopback device, which is counted for no process.
 //!
 //! CPU time of a process is that of all its threads, those that have ended and io_uring's workers included. Work that
 //! the kernel does on its own account, such as writing back dirty pages, is counted for no process.
@@ -45,6 +46,22 @@ pub fn rss_bytes(pid: u32) -> Result<u64, ProcfsError> {
     status_bytes(pid, "VmRSS")
 }
 
+/// Bytes that the process has had written to disk (write_bytes): past the page cache, or into it when it made pages dirty.
+pub fn disk_bytes_written(pid: u32) -> Result<u64, ProcfsError> {
+    const FIELD: &str = "write_bytes";
+    let path = PathBuf::from(format!("/proc/{pid}/io"));
+    let text = read(&path)?;
+    let found = text.lines().find_map(|line| line.strip_prefix(FIELD)?.strip_prefix(':')?.trim().parse().ok());
+    found.ok_or(ProcfsError::Field { path, field: FIELD, found: text })
+}
+
+/// Bytes that have gone over this machine's loopback device, packets' heads included.
+pub fn loopback_bytes() -> Result<u64, ProcfsError> {
+    let path = PathBuf::from("/proc/net/dev");
+    let text = read(&path)?;
+    parse_loopback_bytes(&text).ok_or(ProcfsError::Field { path, field: "lo", found: text })
+}
+
 /// CPU time of each thread that is alive, by thread id, in nanoseconds (schedstat).
 pub fn thread_cpu(pid: u32) -> Result<BTreeMap<u32, ThreadCpu>, ProcfsError> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
@@ -83,6 +100,11 @@ fn parse_stat_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// The first number of the device `lo`: bytes received, which are those sent.
+fn parse_loopback_bytes(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.trim_start().strip_prefix("lo:")?.split_whitespace().next()?.parse().ok())
+}
+
 /// The number in a line `FIELD:  NUMBER kB`, as in `/proc/PID/status` and `/proc/meminfo`.
 pub(crate) fn parse_kib_field(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
@@ -117,8 +139,21 @@ mod tests {
         }
         assert!(cpu_seconds(pid).unwrap() > 0.0);
         assert!(rss_bytes(pid).unwrap() > 100 * 1024);
+        disk_bytes_written(pid).unwrap();
         assert!(peak_rss_bytes(pid).unwrap() > 100 * 1024);
         assert!(thread_cpu(pid).unwrap().values().any(|thread| thread.nanoseconds > 0 && !thread.name.is_empty()));
+    }
+
+    #[test]
+    fn the_loopback_device_counts_what_is_sent_over_it() {
+        let before = loopback_bytes().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        std::io::Write::write_all(&mut sender, &[0; 10_000]).unwrap();
+        assert!(loopback_bytes().unwrap() >= before + 10_000);
+        let text = " face |bytes\n  lox: 7 1\n    lo: 123456 9 0\n  eth0: 8 1\n";
+        assert_eq!(parse_loopback_bytes(text), Some(123_456));
+        assert_eq!(parse_loopback_bytes("eth0: 8 1\n"), None);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::broker::{Broker, BrokerError, Home, Programs, READY_TIME_MAX, Setting, Side};
+use crate::broker::{Broker, BrokerError, Home, Programs, READY_TIME_MAX, Side};
 use crate::fill::{FillError, FillPlan, fill};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::procfs::{ProcfsError, peak_rss_bytes};
 use crate::report::{Table, head, number, spread};
+use crate::setting::Setting;
 use crate::stats::Spread;
 use crate::work_dir::{WorkDir, WorkDirError};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::broker::Setting;
+use crate::setting::Setting;
 use crate::stats::Spread;
 
 /// A load average above this share of the cores is worth a warning.
@@ -62,26 +62,29 @@ pub fn head(title: &str, setting: &Setting) -> String {
         "## {title}\n\n\
          - Machine: {}, {} cores, {:.1} GiB of memory; {}\n\
          - Disk: {}; {}\n\
-         - Client and broker share these cores. Load average before the run: {:.2}\n",
+         - {} share these cores. Load average before the run: {:.2}\n",
         machine.cpu,
         machine.cores,
         machine.memory_bytes as f64 / f64::from(1 << 30),
         machine.kernel,
         machine.disk,
         machine.file_system,
+        if setting.has_clusters() { "The client and all brokers of a cluster" } else { "Client and broker" },
         machine.load_average_before,
     );
     if machine.load_average_before > machine.cores as f64 * BUSY_SHARE_MIN {
         text.push_str("- **The machine was busy with something else before the run: these figures are noisy.**\n");
     }
     for side in &setting.sides {
+        let brokers =
+            if setting.has_clusters() { format!("{} broker(s); ", side.shape.brokers) } else { String::new() };
         writeln!(
             text,
-            "- {}: {}; durability {}; replication factor {}",
+            "- {}: {}; durability {}; {brokers}replication factor {}",
             side.side.title(),
             side.version,
             side.durability,
-            side.replication_factor,
+            side.shape.replication_factor,
         )
         .expect("writing to a string does not fail");
     }

@@ -1,4 +1,4 @@
-//! Ringlog: the real binary, with ports of its own choosing that its log tells.
+//! Ringlog: the real binary, alone with ports of its own choosing that its log tells, or as a member of a cluster.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,8 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::member::{Member, Place};
 use crate::process::{ProcessError, run_tool};
 
+const ANY_PORT: &str = "127.0.0.1:0";
 const VERSION_TIME_MAX: Duration = Duration::from_secs(60);
 /// What the log says when the broker listens to clients; the address follows as the field `addr`.
 const BOUND: &str = "kafka listener bound";
@@ -50,9 +52,9 @@ impl Ringlog {
     }
 
     /// The command that runs a broker with its data in `data_dir`. All settings are the defaults but for ports and a
-    /// group's first wait; the environment sets none.
+    /// group's first wait; the environment sets none. A member of a cluster has one shard: several brokers share the cores.
     #[must_use]
-    pub fn command(&self, data_dir: &Path) -> Command {
+    pub fn command(&self, data_dir: &Path, member: Option<&Member>) -> Command {
         let mut command = Command::new(&self.path);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("RINGLOG_")) {
@@ -60,8 +62,19 @@ impl Ringlog {
             }
         }
         command.arg("serve").arg("--data-dir").arg(data_dir);
-        for flag in ["--kafka-addr", "--internal-addr", "--http-addr"] {
-            command.args([flag, "127.0.0.1:0"]);
+        let addresses = member.map_or([ANY_PORT.to_owned(), ANY_PORT.to_owned(), ANY_PORT.to_owned()], |member| {
+            let Place { clients, internal, http } = member.place();
+            [clients, internal, http].map(|address| address.to_string())
+        });
+        for (flag, address) in ["--kafka-addr", "--internal-addr", "--http-addr"].into_iter().zip(addresses) {
+            command.arg(flag).arg(address);
+        }
+        if let Some(member) = member {
+            command.arg("--node-id").arg(member.id().to_string()).args(["--shards", "1"]);
+            let earlier: Vec<_> = member.earlier().map(|place| place.internal.to_string()).collect();
+            if !earlier.is_empty() {
+                command.arg("--join").arg(earlier.join(","));
+            }
         }
         // As Kafka here: a group's first rebalance does not wait for more members.
         command.args(["--set", "group.initial.rebalance.delay.ms=0"]);
@@ -87,6 +100,7 @@ pub fn bound_address(log: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Shape;
 
     #[test]
     fn the_address_is_read_from_a_whole_line() {
@@ -111,9 +125,24 @@ mod tests {
     #[test]
     fn every_port_is_the_systems_choice() {
         let ringlog = Ringlog { path: "/bin/ringlog".into(), version: String::new() };
-        let command = ringlog.command(Path::new("/disk/d"));
+        let command = ringlog.command(Path::new("/disk/d"), None);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_str().unwrap()).collect();
         assert_eq!(args[..3], ["serve", "--data-dir", "/disk/d"]);
         assert_eq!(args.iter().filter(|arg| **arg == "127.0.0.1:0").count(), 3);
+    }
+
+    #[test]
+    fn the_first_member_forms_the_cluster_and_the_others_join_it() {
+        let ringlog = Ringlog { path: "/bin/ringlog".into(), version: String::new() };
+        let members = Member::all(Shape { brokers: 3, replication_factor: 3 }).unwrap();
+        let line = |number: usize| {
+            let command = ringlog.command(Path::new("/disk/d"), Some(&members[number]));
+            command.get_args().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let (first, last) = (line(0), line(2));
+        assert!(first.contains("--node-id 1 --shards 1") && !first.contains("--join"), "{first}");
+        let [one, two] = [0, 1].map(|number| members[number].place().internal);
+        assert!(last.contains(&format!("--node-id 3 --shards 1 --join {one},{two}")), "{last}");
+        assert!(last.contains(&format!("--kafka-addr {}", members[2].place().clients)), "{last}");
     }
 }

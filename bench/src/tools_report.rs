@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::broker::{Setting, Side};
+use crate::broker::Side;
 use crate::report::{Table, head, ratio, spread};
+use crate::setting::Setting;
 use crate::stats::Spread;
 use crate::tools::{BrokerRun, Case, CaseRun, ToolsPlan};
 
@@ -154,8 +155,8 @@ fn summarize(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::testing::setting;
     use crate::perf_tools::{ConsumerSummary, ProducerOutput, ProducerSummary};
+    use crate::setting::testing::setting;
 
     const CASE: Case = Case { record_bytes: 100, partitions: 1, records: 1_000_000, warmup_records: 0 };
 

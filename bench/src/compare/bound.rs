@@ -17,6 +17,8 @@ pub enum Bound {
     /// The other's and the time of one durable write of 4 KiB at most, in milliseconds: a promise to be on disk costs a
     /// sync, and nothing more.
     OneSyncMore,
+    /// There is no goal: the ratio is told, and whoever reads it judges.
+    Told,
 }
 
 /// How two medians are to each other.
@@ -24,7 +26,8 @@ pub enum Bound {
 pub struct Verdict {
     /// Ringlog's median over the other's; absent where that has no meaning.
     pub ratio: Option<f64>,
-    pub holds: bool,
+    /// `None` where there is no goal.
+    pub holds: Option<bool>,
 }
 
 impl Bound {
@@ -33,11 +36,18 @@ impl Bound {
     pub fn judge(self, ours: &Spread, theirs: &Spread, limits: &Limits) -> Verdict {
         let ratio = ours.ratio_to(theirs);
         let holds = match self {
-            Bound::AtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
-            Bound::AtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
-            Bound::OneSyncMore => ours.median <= theirs.median + limits.durable_write_4kib_p50_ms,
+            Bound::AtLeast(least) => Some(ratio.is_some_and(|ratio| ratio >= least)),
+            Bound::AtMost(most) => Some(ratio.is_some_and(|ratio| ratio <= most)),
+            Bound::OneSyncMore => Some(ours.median <= theirs.median + limits.durable_write_4kib_p50_ms),
+            Bound::Told => None,
         };
         Verdict { ratio, holds }
+    }
+
+    /// What is to be said where a figure is missing.
+    #[must_use]
+    pub fn without_figures(self) -> Verdict {
+        Verdict { ratio: None, holds: (self != Bound::Told).then_some(false) }
     }
 
     #[must_use]
@@ -45,6 +55,7 @@ impl Bound {
         match self {
             Bound::AtLeast(least) => format!(">= {}x", exact(least)),
             Bound::AtMost(most) => format!("<= {}x", exact(most)),
+            Bound::Told => "none set".to_owned(),
             Bound::OneSyncMore => {
                 format!("<= its own + one sync ({} ms)", number(limits.durable_write_4kib_p50_ms))
             }
@@ -95,15 +106,17 @@ pub(crate) mod tests {
     #[test]
     fn a_rate_is_at_least_and_a_cost_at_most_the_stated_multiple() {
         let judge = |bound: Bound, ours, theirs| bound.judge(&spread(ours), &spread(theirs), &LIMITS);
-        assert_eq!(judge(Bound::AtLeast(3.0), 300.0, 100.0), Verdict { ratio: Some(3.0), holds: true });
-        assert_eq!(judge(Bound::AtLeast(3.0), 299.0, 100.0), Verdict { ratio: Some(2.99), holds: false });
-        assert_eq!(judge(Bound::AtMost(0.125), 1.0, 8.0), Verdict { ratio: Some(0.125), holds: true });
-        assert_eq!(judge(Bound::AtMost(0.125), 1.1, 8.0), Verdict { ratio: Some(1.1 / 8.0), holds: false });
+        assert_eq!(judge(Bound::AtLeast(3.0), 300.0, 100.0), Verdict { ratio: Some(3.0), holds: Some(true) });
+        assert_eq!(judge(Bound::AtLeast(3.0), 299.0, 100.0), Verdict { ratio: Some(2.99), holds: Some(false) });
+        assert_eq!(judge(Bound::AtMost(0.125), 1.0, 8.0), Verdict { ratio: Some(0.125), holds: Some(true) });
+        assert_eq!(judge(Bound::Told, 1.0, 8.0), Verdict { ratio: Some(0.125), holds: None });
+        assert_eq!(judge(Bound::AtMost(0.125), 1.1, 8.0), Verdict { ratio: Some(1.1 / 8.0), holds: Some(false) });
     }
 
     #[test]
     fn a_sync_more_is_counted_in_milliseconds() {
-        let judge = |ours, theirs| Bound::OneSyncMore.judge(&spread(ours), &spread(theirs), &LIMITS).holds;
+        let judge =
+            |ours, theirs| Bound::OneSyncMore.judge(&spread(ours), &spread(theirs), &LIMITS).holds == Some(true);
         assert!(judge(2.5, 0.5) && judge(0.1, 0.5));
         assert!(!judge(2.6, 0.5));
     }
@@ -112,7 +125,7 @@ pub(crate) mod tests {
     fn what_cannot_be_divided_holds_nothing() {
         for bound in [Bound::AtLeast(0.0), Bound::AtMost(1e9)] {
             let verdict = bound.judge(&spread(1.0), &spread(0.0), &LIMITS);
-            assert_eq!(verdict, Verdict { ratio: None, holds: false });
+            assert_eq!(verdict, Verdict { ratio: None, holds: Some(false) });
         }
     }
 

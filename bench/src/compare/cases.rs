@@ -1,4 +1,4 @@
-//! The cases that sides are compared in, what each is compared by, and how far the comparison is to reach.
+//! The cases that sides of one broker are compared in, what each is compared by, and how far the comparison is to reach.
 //!
 //! A **reach** is the goal: what Ringlog's median is to be against Kafka as shipped, and against Kafka with
 //! flush.messages=1. A **floor** is no goal: it is what every machine and every noisy minute is expected to stay above, and
@@ -25,6 +25,8 @@ pub struct Case {
 pub enum Kind {
     /// A ready-made workload of the load generator.
     Load { workload: &'static str },
+    /// The same with one broker as the leader of all partitions, whose process then shows what leading costs.
+    LeaderLoad { workload: &'static str },
     /// The workload's backlog is written, the broker restarted with its files out of the page cache, and the backlog read.
     BacklogFromDisk { workload: &'static str },
     /// Kafka's own producer tool (`ProducerPerformance`) with the default client settings and acks=all.
@@ -39,6 +41,8 @@ pub struct Line {
     pub metric: Metric,
     pub against_kafka: Option<Bound>,
     pub against_flush: Option<Bound>,
+    /// Of a cluster, against one Ringlog broker without replicas.
+    pub against_single: Option<Bound>,
     /// What the ratio to Kafka as shipped must hold, or the comparison fails.
     pub floor_kafka: Option<Bound>,
     /// The same to Kafka with flush.messages=1.
@@ -48,24 +52,30 @@ pub struct Line {
 }
 
 impl Line {
-    const fn of(metric: Metric) -> Line {
+    pub const fn of(metric: Metric) -> Line {
         Line {
             metric,
             against_kafka: None,
             against_flush: None,
+            against_single: None,
             floor_kafka: None,
             floor_flush: None,
             share_of_disk_reads: None,
         }
     }
 
-    const fn reach(mut self, against_kafka: Bound, against_flush: Bound) -> Line {
+    pub const fn reach(mut self, against_kafka: Bound, against_flush: Bound) -> Line {
         (self.against_kafka, self.against_flush) = (Some(against_kafka), Some(against_flush));
         self
     }
 
-    const fn reach_kafka(mut self, against_kafka: Bound) -> Line {
+    pub const fn reach_kafka(mut self, against_kafka: Bound) -> Line {
         self.against_kafka = Some(against_kafka);
+        self
+    }
+
+    pub const fn reach_single(mut self, against_single: Bound) -> Line {
+        self.against_single = Some(against_single);
         self
     }
 
@@ -84,6 +94,7 @@ impl Line {
     pub fn reach_against(&self, side: Side) -> Option<Bound> {
         match side {
             Side::Ringlog => None,
+            Side::RinglogSingle => self.against_single,
             Side::Kafka => self.against_kafka,
             Side::KafkaFlush => self.against_flush,
         }
@@ -93,7 +104,7 @@ impl Line {
     #[must_use]
     pub fn floor_against(&self, side: Side) -> Option<Bound> {
         match side {
-            Side::Ringlog => None,
+            Side::Ringlog | Side::RinglogSingle => None,
             Side::Kafka => self.floor_kafka,
             Side::KafkaFlush => self.floor_flush,
         }
@@ -255,7 +266,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// The case of this name.
-#[must_use]
+#[cfg(test)]
 pub fn by_name(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }

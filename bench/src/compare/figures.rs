@@ -1,70 +1,21 @@
-//! What a run comes to: figures by metric, and the broker's CPU time while it was measured.
+//! What a run comes to: figures by metric.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::compare::metric::Metric;
-use crate::load::outcome::{Live, Measure, Outcome, Phase, Role};
+use crate::compare::watch::Usage;
+use crate::load::outcome::{Measure, Outcome, Role};
 use crate::output::{LatencyMs, Rates};
-use crate::procfs::{ProcfsError, cpu_seconds};
 
 /// The figures of one run.
 pub type Figures = BTreeMap<Metric, f64>;
 
-/// Watches a broker's CPU time, and looks at it only while a run is measured.
+/// The figures of a load run whose brokers had this use of the machine. With `one_leader` the first of them led everything.
 ///
-/// The first and the last look are as far apart as the observer is called in that phase, a fraction of a second short of
-/// the measured time: so what is told is CPU time per time, not CPU time.
-#[derive(Debug)]
-pub struct CpuWatch {
-    pid: u32,
-    first: Option<Reading>,
-    last: Option<Reading>,
-    error: Option<ProcfsError>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Reading {
-    at: Instant,
-    cpu_seconds: f64,
-}
-
-impl CpuWatch {
-    #[must_use]
-    pub fn new(pid: u32) -> CpuWatch {
-        CpuWatch { pid, first: None, last: None, error: None }
-    }
-
-    pub fn observe(&mut self, live: &Live) {
-        if live.phase == Phase::Measuring && self.error.is_none() {
-            match cpu_seconds(self.pid) {
-                Ok(cpu_seconds) => self.add(Reading { at: Instant::now(), cpu_seconds }),
-                Err(error) => self.error = Some(error),
-            }
-        }
-    }
-
-    fn add(&mut self, reading: Reading) {
-        self.first.get_or_insert(reading);
-        self.last = Some(reading);
-    }
-
-    /// Cores that the broker kept busy on average; `None` if the phase was too short to tell.
-    pub fn cores(self) -> Result<Option<f64>, ProcfsError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        let (Some(first), Some(last)) = (self.first, self.last) else { return Ok(None) };
-        let seconds = last.at.duration_since(first.at).as_secs_f64();
-        Ok((seconds > 0.0).then(|| (last.cpu_seconds - first.cpu_seconds) / seconds))
-    }
-}
-
-/// The figures of a load run whose broker kept `broker_cores` cores busy.
-///
-/// Broker CPU is per byte, batch and record that was moved in either direction.
+/// Use is per byte, batch and record that was moved between client and brokers in either direction.
 #[must_use]
-pub fn of_outcome(outcome: &Outcome, broker_cores: Option<f64>) -> Figures {
+pub fn of_outcome(outcome: &Outcome, usage: Option<Usage>, one_leader: bool) -> Figures {
     let mut figures = Figures::new();
     let produce = total(outcome, |role| *role == Role::Produce);
     if let Some((measure, elapsed)) = produce.as_ref().filter(|(measure, _)| measure.requests > 0) {
@@ -91,16 +42,22 @@ pub fn of_outcome(outcome: &Outcome, broker_cores: Option<f64>) -> Figures {
         moved.add(measure);
         elapsed = elapsed.max(*time);
     }
-    if let Some(cores) = broker_cores {
-        let cpu_seconds = cores * elapsed.as_secs_f64();
-        let mut per = |metric, count: f64| {
+    if let Some(usage) = usage {
+        let mut per = |metric, per_second: f64, count: f64| {
             if count > 0.0 {
-                figures.insert(metric, cpu_seconds / count);
+                figures.insert(metric, per_second * elapsed.as_secs_f64() / count);
             }
         };
-        per(Metric::BrokerCpuSecondsPerGigabyte, moved.bytes as f64 / 1e9);
-        per(Metric::BrokerCpuSecondsPerMillionBatches, moved.batches as f64 / 1e6);
-        per(Metric::BrokerCpuSecondsPerMillionRecords, moved.records as f64 / 1e6);
+        let (gigabytes, megarecords) = (moved.bytes as f64 / 1e9, moved.records as f64 / 1e6);
+        per(Metric::BrokerCpuSecondsPerGigabyte, usage.cores, gigabytes);
+        per(Metric::BrokerCpuSecondsPerMillionBatches, usage.cores, moved.batches as f64 / 1e6);
+        per(Metric::BrokerCpuSecondsPerMillionRecords, usage.cores, megarecords);
+        if one_leader {
+            per(Metric::LeaderCpuSecondsPerGigabyte, usage.first_cores, gigabytes);
+            per(Metric::LeaderCpuSecondsPerMillionRecords, usage.first_cores, megarecords);
+        }
+        per(Metric::DiskBytesPerByte, usage.disk_bytes, moved.bytes as f64);
+        per(Metric::LoopbackBytesPerByte, usage.loopback_bytes, moved.bytes as f64);
     }
     if !elapsed.is_zero() {
         figures.insert(Metric::ClientCpuCores, outcome.client_cpu.as_secs_f64() / elapsed.as_secs_f64());
@@ -131,10 +88,12 @@ mod tests {
     use crate::load::outcome::RoleOutcome;
     use crate::output::tests::sample;
 
+    const USAGE: Usage = Usage { cores: 0.5, first_cores: 0.1, disk_bytes: 3e5, loopback_bytes: 2e5 };
+
     #[test]
     fn produce_and_cpu_are_per_what_was_moved() {
         let outcome = sample();
-        let figures = of_outcome(&outcome, Some(0.5));
+        let figures = of_outcome(&outcome, Some(USAGE), true);
         // 2,000 records of 100 bytes in 200 batches over 2 s; what end-to-end counts is the same records once more.
         let expected = [
             (Metric::ProduceMegabytesPerSecond, 0.1),
@@ -143,6 +102,10 @@ mod tests {
             (Metric::BrokerCpuSecondsPerGigabyte, 1.0 / 0.0002),
             (Metric::BrokerCpuSecondsPerMillionBatches, 1.0 / 0.0002),
             (Metric::BrokerCpuSecondsPerMillionRecords, 1.0 / 0.002),
+            (Metric::LeaderCpuSecondsPerGigabyte, 0.2 / 0.0002),
+            (Metric::LeaderCpuSecondsPerMillionRecords, 0.2 / 0.002),
+            (Metric::DiskBytesPerByte, 3.0),
+            (Metric::LoopbackBytesPerByte, 2.0),
             (Metric::ClientCpuCores, 0.25),
             (Metric::LateSendsPercent, 25.0),
         ];
@@ -151,7 +114,9 @@ mod tests {
         }
         assert!((figures[&Metric::ProduceP99Ms] - 198.0).abs() < 0.2);
         assert!(!figures.contains_key(&Metric::FetchMegabytesPerSecond));
-        assert!(!of_outcome(&outcome, None).contains_key(&Metric::BrokerCpuSecondsPerGigabyte));
+        assert!(!of_outcome(&outcome, None, true).contains_key(&Metric::BrokerCpuSecondsPerGigabyte));
+        let spread = of_outcome(&outcome, Some(USAGE), false);
+        assert!(!spread.contains_key(&Metric::LeaderCpuSecondsPerGigabyte), "nobody led everything");
     }
 
     #[test]
@@ -164,33 +129,10 @@ mod tests {
         };
         let roles = vec![fetch("a", &outcome.roles[0]), fetch("b", &outcome.roles[0])];
         outcome.roles = roles;
-        let figures = of_outcome(&outcome, Some(0.5));
+        let figures = of_outcome(&outcome, Some(USAGE), false);
         assert_eq!(figures[&Metric::FetchMegabytesPerSecond], 0.2);
         assert!((figures[&Metric::BrokerCpuSecondsPerGigabyte] - 1.0 / 0.0004).abs() < 1e-6, "{figures:?}");
         assert!(!figures.contains_key(&Metric::ProduceMegabytesPerSecond));
         assert!((figures[&Metric::FetchP99Ms] - 198.0).abs() < 0.2);
-    }
-
-    #[test]
-    fn cpu_is_watched_in_the_measured_phase_alone() {
-        let start = Instant::now();
-        let reading = |ms, cpu_seconds| Reading { at: start + Duration::from_millis(ms), cpu_seconds };
-        let mut watch = CpuWatch::new(std::process::id());
-        watch.add(reading(0, 10.0));
-        watch.add(reading(1000, 10.7));
-        watch.add(reading(2000, 11.0));
-        assert_eq!(watch.cores().unwrap(), Some(0.5));
-
-        let live = |phase| Live { phase, done: 0.0, records_per_second: 0.0, bytes_per_second: 0.0, p99: None };
-        let mut watch = CpuWatch::new(std::process::id());
-        watch.observe(&live(Phase::WarmUp));
-        watch.observe(&live(Phase::Verifying));
-        assert!(watch.first.is_none());
-        watch.observe(&live(Phase::Measuring));
-        assert!(watch.first.is_some());
-
-        let mut gone = CpuWatch::new(u32::MAX);
-        gone.observe(&live(Phase::Measuring));
-        assert!(gone.cores().unwrap_err().to_string().contains("/proc/4294967295/stat"));
     }
 }

@@ -18,6 +18,13 @@ pub enum Metric {
     BrokerCpuSecondsPerGigabyte,
     BrokerCpuSecondsPerMillionBatches,
     BrokerCpuSecondsPerMillionRecords,
+    /// Of the process that leads everything, where one does.
+    LeaderCpuSecondsPerGigabyte,
+    LeaderCpuSecondsPerMillionRecords,
+    /// What brokers had written to disk for each byte that was moved.
+    DiskBytesPerByte,
+    /// What went over the loopback device for each.
+    LoopbackBytesPerByte,
     PeakMemoryMib,
     IdleMemoryMib,
     StartToFirstAnswerMs,
@@ -32,7 +39,7 @@ pub enum Metric {
 
 impl Metric {
     /// In the order of reports.
-    pub const ALL: [Metric; 18] = [
+    pub const ALL: [Metric; 22] = [
         Metric::ProduceMegabytesPerSecond,
         Metric::ProduceBatchesPerSecond,
         Metric::ProduceRecordsPerSecond,
@@ -44,6 +51,10 @@ impl Metric {
         Metric::BrokerCpuSecondsPerGigabyte,
         Metric::BrokerCpuSecondsPerMillionBatches,
         Metric::BrokerCpuSecondsPerMillionRecords,
+        Metric::LeaderCpuSecondsPerGigabyte,
+        Metric::LeaderCpuSecondsPerMillionRecords,
+        Metric::DiskBytesPerByte,
+        Metric::LoopbackBytesPerByte,
         Metric::PeakMemoryMib,
         Metric::IdleMemoryMib,
         Metric::StartToFirstAnswerMs,
@@ -67,6 +78,10 @@ impl Metric {
             Metric::BrokerCpuSecondsPerGigabyte => "broker CPU, s per GB",
             Metric::BrokerCpuSecondsPerMillionBatches => "broker CPU, s per million batches",
             Metric::BrokerCpuSecondsPerMillionRecords => "broker CPU, s per million records",
+            Metric::LeaderCpuSecondsPerGigabyte => "leader's CPU, s per GB",
+            Metric::LeaderCpuSecondsPerMillionRecords => "leader's CPU, s per million records",
+            Metric::DiskBytesPerByte => "written to disk, bytes per byte moved",
+            Metric::LoopbackBytesPerByte => "over loopback, bytes per byte moved",
             Metric::PeakMemoryMib => "peak memory of the broker, MiB",
             Metric::IdleMemoryMib => "memory of the idle broker, MiB",
             Metric::StartToFirstAnswerMs => "start to first answer, ms",

@@ -7,14 +7,19 @@
 //! Contract: a comparison that returns has a figure of every side in every round, each from a run in which nothing was
 //! lost. A ratio below its floor is told by [`CompareReport::floor_breaches`]; that a reach is missed is a result.
 //!
-//! Deliberately absent: clusters, networks, and loads that one machine cannot make.
+//! Of clusters ([`cluster_cases`]) all brokers are on this machine, and one Ringlog broker without replicas is a side too: what
+//! replication costs is told by the process that leads.
+//!
+//! Deliberately absent: networks, and loads that one machine cannot make.
 
 mod bound;
 mod cases;
+mod cluster_cases;
 mod figures;
 mod metric;
 mod report;
 mod single_run;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -22,9 +27,11 @@ use serde::Serialize;
 
 use crate::broker::{Programs, Side};
 use crate::compare::cases::{CASES, Case, Kind, Line};
+use crate::compare::cluster_cases::CLUSTER_CASES;
 use crate::compare::figures::Figures;
 use crate::compare::single_run::{RunError, SingleRun};
 use crate::interrupt::{Interrupt, Interrupted};
+use crate::member::Shape;
 use crate::report::number;
 use crate::work_dir::WorkDir;
 
@@ -44,6 +51,8 @@ const QUICK_TIMES: Times = Times { seconds: 3.0, warm_up_seconds: 2.0, ramp_up_s
 pub enum CompareError {
     #[error("no case {name:?}; there are: {known}")]
     UnknownCase { name: String, known: String },
+    #[error("{factor} replicas need as many brokers, and there are {brokers} (--brokers)")]
+    TooFewBrokers { factor: i16, brokers: usize },
     #[error("{case}, round {round}, {side}: {source}")]
     Run { case: &'static str, round: u32, side: &'static str, source: Box<RunError> },
     #[error("below the floor: {0}")]
@@ -58,6 +67,8 @@ pub struct ComparePlan {
     pub cases: Vec<&'static Case>,
     /// In the order of their turns in the first round.
     pub sides: Vec<Side>,
+    /// Of those sides that are clusters if any is.
+    pub shape: Shape,
     pub rounds: u32,
     pub times: Times,
     /// Only the sides that each case compares quickly.
@@ -65,15 +76,21 @@ pub struct ComparePlan {
 }
 
 impl ComparePlan {
-    /// The cases of these names, or all of them.
-    pub fn new(names: &[String], sides: Vec<Side>, rounds: u32, times: Times) -> Result<ComparePlan, CompareError> {
-        Ok(ComparePlan { cases: chosen(names, |_| true)?, sides, rounds, times, quick: false })
+    /// The cases of these names that there are for the shape, or all of them.
+    pub fn new(
+        names: &[String],
+        sides: Vec<Side>,
+        shape: Shape,
+        rounds: u32,
+        times: Times,
+    ) -> Result<ComparePlan, CompareError> {
+        Ok(ComparePlan { cases: chosen(names, shape, |_| true)?, sides, shape, rounds, times, quick: false })
     }
 
     /// A few short cases, of these names or all that are quick: under five minutes.
-    pub fn quick(names: &[String], sides: Vec<Side>) -> Result<ComparePlan, CompareError> {
-        let cases = chosen(names, |case| !case.quick_sides.is_empty())?;
-        Ok(ComparePlan { cases, sides, rounds: QUICK_ROUNDS, times: QUICK_TIMES, quick: true })
+    pub fn quick(names: &[String], sides: Vec<Side>, shape: Shape) -> Result<ComparePlan, CompareError> {
+        let cases = chosen(names, shape, |case| !case.quick_sides.is_empty())?;
+        Ok(ComparePlan { cases, sides, shape, rounds: QUICK_ROUNDS, times: QUICK_TIMES, quick: true })
     }
 
     /// The sides of a case that are compared: Ringlog, and those that it is held against.
@@ -99,22 +116,37 @@ impl ComparePlan {
         self.cases.iter().any(|case| matches!(case.kind, Kind::JavaProducer { .. }))
     }
 
-    /// Bytes that one broker may write, generously; each is removed before the next starts.
+    /// Bytes that one side may write, generously; each is removed before the next starts.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let Times { seconds, warm_up_seconds, ramp_up_seconds } = self.times;
         let loaded = (seconds + warm_up_seconds + ramp_up_seconds) * DISK_BYTES_PER_SECOND_MAX;
-        loaded as u64 + DISK_BYTES_BESIDES
+        // Replicas share the disk, and so its speed.
+        loaded as u64 + DISK_BYTES_BESIDES * self.shape.replication_factor.unsigned_abs() as u64
     }
 }
 
-fn chosen(names: &[String], is_default: impl Fn(&Case) -> bool) -> Result<Vec<&'static Case>, CompareError> {
+/// How many brokers, and how many replicas: by default as many as brokers, but three at most.
+pub fn shape(brokers: usize, replication_factor: Option<i16>) -> Result<Shape, CompareError> {
+    let factor = replication_factor.unwrap_or(brokers.min(3) as i16);
+    if factor as usize > brokers {
+        return Err(CompareError::TooFewBrokers { factor, brokers });
+    }
+    Ok(Shape { brokers, replication_factor: factor })
+}
+
+fn chosen(
+    names: &[String],
+    shape: Shape,
+    is_default: impl Fn(&Case) -> bool,
+) -> Result<Vec<&'static Case>, CompareError> {
+    let all = if shape.is_cluster() { CLUSTER_CASES } else { CASES };
     if names.is_empty() {
-        return Ok(CASES.iter().filter(|case| is_default(case)).collect());
+        return Ok(all.iter().filter(|case| is_default(case)).collect());
     }
     let by_name = |name: &String| {
-        cases::by_name(name).ok_or_else(|| {
-            let known = CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+        all.iter().find(|case| case.name == name).ok_or_else(|| {
+            let known = all.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
             CompareError::UnknownCase { name: name.clone(), known }
         })
     };
@@ -149,7 +181,8 @@ pub fn run(
                 let title = format!("{}, round {round} of {}, {}", case.name, plan.rounds, side.title());
                 let out: Option<PathBuf> = out.map(|out| out.join("runs").join(&name));
                 let out = out.as_deref();
-                let single = SingleRun { case, side, title: &title, times: plan.times, programs, work, out, interrupt };
+                let (shape, times) = (plan.shape, plan.times);
+                let single = SingleRun { case, side, shape, title: &title, times, programs, work, out, interrupt };
                 let figures = single.run(&name).map_err(|source| {
                     let (case, side, source) = (case.name, side.title(), Box::new(source));
                     CompareError::Run { case, round, side, source }
@@ -183,6 +216,7 @@ mod tests {
     use crate::compare::metric::Metric;
 
     const SIDES: [Side; 3] = [Side::Ringlog, Side::Kafka, Side::KafkaFlush];
+    const THREE: Shape = Shape { brokers: 3, replication_factor: 3 };
 
     #[test]
     fn progress_tells_what_the_case_is_compared_by() {
@@ -202,40 +236,80 @@ mod tests {
     #[test]
     fn cases_are_all_or_those_named() {
         let times = QUICK_TIMES;
-        let all = ComparePlan::new(&[], SIDES.to_vec(), 5, times).unwrap();
+        let all = ComparePlan::new(&[], SIDES.to_vec(), Shape::ALONE, 5, times).unwrap();
         assert_eq!(all.cases.len(), CASES.len());
         assert!(all.needs_kafka_tools());
-        let some = ComparePlan::new(&["start".into(), "mixed".into()], SIDES.to_vec(), 5, times).unwrap();
+        let some = ComparePlan::new(&["start".into(), "mixed".into()], SIDES.to_vec(), Shape::ALONE, 5, times).unwrap();
         assert_eq!(some.cases.iter().map(|case| case.name).collect::<Vec<_>>(), ["start", "mixed"]);
         assert!(!some.needs_kafka_tools());
-        let error = ComparePlan::new(&["redis".into()], SIDES.to_vec(), 5, times).unwrap_err().to_string();
+        let error =
+            ComparePlan::new(&["redis".into()], SIDES.to_vec(), Shape::ALONE, 5, times).unwrap_err().to_string();
         assert!(error.contains("\"redis\"") && error.contains("one-in-flight"), "{error}");
     }
 
     #[test]
     fn a_side_that_nothing_is_held_against_has_no_turn() {
-        let plan = |name: &str| ComparePlan::new(&[name.to_owned()], SIDES.to_vec(), 5, QUICK_TIMES).unwrap();
+        let plan =
+            |name: &str| ComparePlan::new(&[name.to_owned()], SIDES.to_vec(), Shape::ALONE, 5, QUICK_TIMES).unwrap();
         assert_eq!(plan("backlog").sides_in_use(), [Side::Ringlog, Side::Kafka]);
         assert_eq!(plan("mixed").sides_in_use(), SIDES);
     }
 
     #[test]
     fn quick_is_a_few_cases_that_are_done_in_five_minutes() {
-        let plan = ComparePlan::quick(&[], SIDES.to_vec()).unwrap();
+        let plan = ComparePlan::quick(&[], SIDES.to_vec(), Shape::ALONE).unwrap();
         let runs: usize = plan.cases.iter().map(|case| plan.sides_of(case).count()).sum();
         // A run takes what it takes under load, and some seconds for formatting, starts, warm JVMs and verification.
         let load = plan.times.seconds + plan.times.warm_up_seconds + plan.times.ramp_up_seconds;
         let seconds = runs as f64 * f64::from(plan.rounds) * (load + 5.0);
         assert!((60.0..300.0).contains(&seconds), "{seconds} s");
         assert!(plan.sides_in_use().contains(&Side::KafkaFlush), "flush where it is cheap");
-        let two = ComparePlan::quick(&["start".into()], SIDES.to_vec()).unwrap();
+        let two = ComparePlan::quick(&["start".into()], SIDES.to_vec(), Shape::ALONE).unwrap();
         assert_eq!(two.sides_in_use(), [Side::Ringlog, Side::Kafka]);
+    }
+
+    #[test]
+    fn a_cluster_has_cases_of_its_own_and_is_held_against_one_broker() {
+        let sides = [&[Side::Ringlog, Side::RinglogSingle], &SIDES[1..]].concat();
+        let plan = ComparePlan::new(&[], sides.clone(), THREE, 5, QUICK_TIMES).unwrap();
+        assert_eq!(plan.cases.len(), CLUSTER_CASES.len());
+        assert_eq!(plan.sides_in_use(), sides);
+        let leader = ComparePlan::new(&["leader-batches-64kb".into()], sides.clone(), THREE, 5, QUICK_TIMES).unwrap();
+        assert_eq!(leader.sides_in_use(), [Side::Ringlog, Side::RinglogSingle]);
+        // Without a cluster there is nothing that one broker could be held against.
+        let alone = ComparePlan::new(&[], sides, Shape::ALONE, 5, QUICK_TIMES).unwrap();
+        assert_eq!(alone.sides_in_use(), SIDES);
+        let error = ComparePlan::new(&["start".into()], SIDES.to_vec(), THREE, 5, QUICK_TIMES).unwrap_err().to_string();
+        assert!(error.contains("\"start\"") && error.contains("leader-batches-64kb"), "{error}");
+    }
+
+    #[test]
+    fn quick_is_quick_with_clusters_too() {
+        let sides = [&[Side::RinglogSingle], &SIDES[..]].concat();
+        let plan = ComparePlan::quick(&[], sides, THREE).unwrap();
+        let runs: usize = plan.cases.iter().map(|case| plan.sides_of(case).count()).sum();
+        let load = plan.times.seconds + plan.times.warm_up_seconds + plan.times.ramp_up_seconds;
+        // Three JVMs take some seconds more to start.
+        let seconds = runs as f64 * f64::from(plan.rounds) * (load + 10.0);
+        assert!((60.0..400.0).contains(&seconds), "{seconds} s");
+    }
+
+    #[test]
+    fn replicas_are_three_at_most_unless_said_and_never_more_than_brokers() {
+        let shape_of = |brokers, factor| shape(brokers, factor).map_err(|error| error.to_string());
+        assert_eq!(shape_of(1, None), Ok(Shape::ALONE));
+        assert_eq!(shape_of(2, None), Ok(Shape { brokers: 2, replication_factor: 2 }));
+        assert_eq!(shape_of(5, None), Ok(Shape { brokers: 5, replication_factor: 3 }));
+        assert_eq!(shape_of(3, Some(1)), Ok(Shape { brokers: 3, replication_factor: 1 }));
+        let error = shape_of(2, Some(3)).unwrap_err();
+        assert!(error.contains("3 replicas") && error.contains("there are 2"), "{error}");
     }
 
     #[test]
     fn disk_space_grows_with_the_time() {
         let times = |seconds| Times { seconds, ..QUICK_TIMES };
-        let bytes = |seconds| ComparePlan::new(&[], SIDES.to_vec(), 5, times(seconds)).unwrap().disk_bytes();
+        let bytes =
+            |seconds| ComparePlan::new(&[], SIDES.to_vec(), Shape::ALONE, 5, times(seconds)).unwrap().disk_bytes();
         assert_eq!(bytes(30.0) - bytes(10.0), 20_000_000_000);
     }
 }

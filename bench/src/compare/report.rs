@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::broker::{Setting, Side};
-use crate::compare::bound::{Bound, Verdict};
+use crate::broker::Side;
+use crate::compare::bound::Bound;
 use crate::compare::cases::{Case, Line};
 use crate::compare::metric::Metric;
 use crate::compare::{CaseRun, ComparePlan};
 use crate::limits::Limits;
 use crate::report::{Table, head, number, ratio, spread};
+use crate::setting::Setting;
 use crate::stats::Spread;
 
 /// Everything, for JSON.
@@ -56,7 +57,8 @@ pub struct Judged {
     /// In words.
     pub bound: String,
     pub ratio: Option<f64>,
-    pub holds: bool,
+    /// `None` where there is no goal.
+    pub holds: Option<bool>,
 }
 
 /// What Ringlog is held against.
@@ -108,14 +110,14 @@ impl<'a> CompareReport<'a> {
             floors,
             runs,
             cases: plan.cases.clone(),
-            sides: plan.sides.clone(),
+            sides: plan.sides_in_use(),
         }
     }
 
     /// What is below its floor, in words; empty if nothing is.
     #[must_use]
     pub fn floor_breaches(&self) -> String {
-        let broken = self.floors.iter().filter(|floor| !floor.holds);
+        let broken = self.floors.iter().filter(|floor| floor.holds == Some(false));
         let texts = broken.map(|floor| {
             let title = floor.metric.title();
             let (against, bound, found) = (floor.against.title(), &floor.bound, ratio(floor.ratio));
@@ -147,8 +149,12 @@ impl<'a> CompareReport<'a> {
             number(self.warm_up_seconds),
             number(self.ramp_up_seconds),
         ));
-        text.push_str("### What was to be reached\n\n");
-        text.push_str(&self.reach_table().to_markdown());
+        if self.setting.has_clusters() {
+            text.push_str(&self.clusters());
+        } else {
+            text.push_str("### What was to be reached\n\n");
+            text.push_str(&self.reach_table(|_| true).to_markdown());
+        }
         text.push_str(&match self.floor_breaches() {
             broken if !broken.is_empty() => format!("\n**Below the floor: {broken}.**\n"),
             _ if self.floors.is_empty() => String::new(),
@@ -166,16 +172,38 @@ impl<'a> CompareReport<'a> {
         find(&self.summary, case, metric, side)
     }
 
-    fn reach_table(&self) -> Table {
+    /// What there is to say of clusters, and what replication costs.
+    fn clusters(&self) -> String {
+        let cores = self.setting.machine.cores;
+        let is_of_single = |against| against == Against::Side(Side::RinglogSingle);
+        format!(
+            "All brokers of a cluster run on this machine: they and the client share its {cores} cores and one disk. Its rates \
+             are therefore below what its brokers would reach on machines of their own, and its latencies above. CPU time, \
+             memory and disk writes are sums over a cluster's processes; what went over the loopback device is that of the \
+             whole machine, the client's share included. A run counts only if every replica was in sync when it began and \
+             when it ended.\n\n### Against Kafka's cluster\n\n{}\n### What replication costs\n\nThe cluster against one \
+             broker that has no replicas, under the same load. The leader's CPU is that of one process, which leads all \
+             partitions: where the cores are full it has less to gather in each commit and each send than a broker that has \
+             them for itself; at a fixed rate both have the same to do.\n\n{}",
+            self.reach_table(|against| !is_of_single(against)).to_markdown(),
+            self.reach_table(is_of_single).to_markdown(),
+        )
+    }
+
+    fn reach_table(&self, is_wanted: impl Fn(Against) -> bool) -> Table {
         let mut table = Table::new(["case", "figure", "Ringlog", "against", "its figure", "ratio", "reach", ""]);
-        for judged in &self.reaches {
+        for judged in self.reaches.iter().filter(|judged| is_wanted(judged.against)) {
             let Judged { case, metric, against, bound, ratio: found, holds } = judged;
             let value = |side| spread(self.find(case, *metric, side).map(|summary| summary.value));
             let theirs = match against {
                 Against::Side(side) => value(*side),
                 Against::DiskReads => number(self.limits.direct_read_1mib_mb_per_second),
             };
-            let verdict = if *holds { "reached" } else { "**not reached**" };
+            let verdict = match holds {
+                Some(true) => "reached",
+                Some(false) => "**not reached**",
+                None => "",
+            };
             table.row([
                 (*case).to_owned(),
                 metric.title().to_owned(),
@@ -270,12 +298,12 @@ fn judge_line(
         return;
     }
     let ours = find(summary, case.name, metric, Side::Ringlog);
-    for side in [Side::Kafka, Side::KafkaFlush].into_iter().filter(|side| ran(*side)) {
+    for side in [Side::RinglogSingle, Side::Kafka, Side::KafkaFlush].into_iter().filter(|side| ran(*side)) {
         let theirs = find(summary, case.name, metric, side);
         let judged = |bound: Bound| {
             let verdict = match (ours, theirs) {
                 (Some(ours), Some(theirs)) => bound.judge(&ours.value, &theirs.value, limits),
-                _ => Verdict { ratio: None, holds: false },
+                _ => bound.without_figures(),
             };
             let (ratio, holds) = (verdict.ratio, verdict.holds);
             Judged {
@@ -292,138 +320,11 @@ fn judge_line(
     }
     if let Some(share) = line.share_of_disk_reads {
         let found = ours.map(|ours| ours.value.median / limits.direct_read_1mib_mb_per_second);
-        let holds = found.is_some_and(|found| found >= share);
+        let holds = Some(found.is_some_and(|found| found >= share));
         let (against, bound) = (Against::DiskReads, Bound::AtLeast(share).describe(limits));
         reaches.push(Judged { case: case.name, metric, against, bound, ratio: found, holds });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::testing::setting;
-    use crate::compare::Times;
-    use crate::compare::bound::tests::LIMITS;
-
-    fn plan(case: &str) -> ComparePlan {
-        let times = Times { seconds: 10.0, warm_up_seconds: 5.0, ramp_up_seconds: 1.0 };
-        let sides = vec![Side::Ringlog, Side::Kafka, Side::KafkaFlush];
-        ComparePlan::new(&[case.to_owned()], sides, 3, times).unwrap()
-    }
-
-    /// Three rounds of one figure of each side.
-    fn runs(case: &'static str, metric: Metric, values: &[(Side, [f64; 3])]) -> Vec<CaseRun> {
-        let run = |side, round, value| CaseRun { case, round, side, figures: [(metric, value)].into() };
-        values
-            .iter()
-            .flat_map(|(side, three)| (1..).zip(three).map(|(round, value)| run(*side, round, *value)))
-            .collect()
-    }
-
-    fn with_report<T>(case: &'static str, runs: &[CaseRun], check: impl Fn(&CompareReport) -> T) -> T {
-        let setting = setting();
-        check(&CompareReport::new(&setting, LIMITS, "Kafka's jars: somewhere".to_owned(), &plan(case), runs, None))
-    }
-
-    #[test]
-    fn what_was_measured_before_an_error_is_reported_as_such() {
-        let values = [(Side::Ringlog, [900.0, 300.0, 600.0]), (Side::Kafka, [200.0, 1.0, 999.0])];
-        let runs = runs("batches-64kb-16", Metric::ProduceMegabytesPerSecond, &values);
-        let setting = setting();
-        let report = |cause: Option<&str>| {
-            let cause = cause.map(ToOwned::to_owned);
-            CompareReport::new(&setting, LIMITS, String::new(), &plan("batches-64kb-16"), &runs[..4], cause)
-                .to_markdown()
-        };
-        let text = report(Some("Kafka did not start"));
-        assert!(text.contains("after 4 runs it ended with: Kafka did not start.") && text.contains("600"), "{text}");
-        assert!(!report(None).contains("Not finished"));
-    }
-
-    #[test]
-    fn medians_are_held_against_the_reach_of_each_side() {
-        let values =
-            [(Side::Ringlog, [900.0, 300.0, 600.0]), (Side::Kafka, [200.0, 1.0, 999.0]), (Side::KafkaFlush, [61.0; 3])];
-        let runs = runs("batches-64kb-16", Metric::ProduceMegabytesPerSecond, &values);
-        with_report("batches-64kb-16", &runs, |report| {
-            let judged = |side| {
-                let found = report.reaches.iter().find(|reach| {
-                    reach.metric == Metric::ProduceMegabytesPerSecond && reach.against == Against::Side(side)
-                });
-                found.map(|reach| (reach.ratio.unwrap(), reach.holds)).unwrap()
-            };
-            assert_eq!(judged(Side::Kafka), (3.0, true));
-            assert!(judged(Side::KafkaFlush).0 < 10.0 && !judged(Side::KafkaFlush).1, "{report:?}");
-            let text = report.to_markdown();
-            let row = text.lines().find(|line| line.starts_with("| batches-64kb-16 ")).unwrap();
-            let cells: Vec<_> = row.split('|').map(str::trim).collect();
-            let expected =
-                ["produce, MB/s", "600 (300–900)", "Kafka as shipped", "200 (1.00–999)", "3.0x", ">= 3x", "reached"];
-            assert_eq!(cells[2..9], expected, "{row}");
-            for expected in [
-                "**not reached**",
-                "JVM is warm",
-                "Kafka's jars: somewhere",
-                "produce 150 % of the disk's durable writes, 15 % of loopback",
-                "2 cores",
-                "replication factor 1",
-            ] {
-                assert!(text.contains(expected), "{expected} is missing in:\n{text}");
-            }
-        });
-    }
-
-    #[test]
-    fn a_breached_floor_names_case_floor_and_what_was_found() {
-        let metric = Metric::ProduceBatchesPerSecond;
-        let ours = |rate| {
-            runs(
-                "one-in-flight",
-                metric,
-                &[(Side::Ringlog, [rate; 3]), (Side::Kafka, [100.0; 3]), (Side::KafkaFlush, [100.0; 3])],
-            )
-        };
-        with_report("one-in-flight", &ours(500.0), |report| assert_eq!(report.floor_breaches(), ""));
-        with_report("one-in-flight", &ours(110.0), |report| {
-            let expected =
-                "one-in-flight: produce, batches/s against Kafka, flush.messages=1 must be >= 1.2x, found 1.1x";
-            assert_eq!(report.floor_breaches(), expected);
-            assert!(report.to_markdown().contains(&format!("**Below the floor: {expected}.**")));
-        });
-    }
-
-    #[test]
-    fn a_missing_figure_holds_nothing_and_a_missing_side_is_not_judged() {
-        let sides = [(Side::Ringlog, [1.0; 3]), (Side::Kafka, [1.0; 3])];
-        let runs = runs("start", Metric::StartToFirstAnswerMs, &sides);
-        with_report("start", &runs, |report| {
-            assert_eq!(report.reaches.len(), 2, "{:?}", report.reaches);
-            assert!(report.reaches.iter().all(|reach| !reach.holds && reach.ratio.is_none()));
-            assert!(report.floor_breaches().contains("found -"), "{}", report.floor_breaches());
-            let text = report.to_markdown();
-            assert!(text.lines().any(|line| line.starts_with("| start to first answer, ms")), "{text}");
-        });
-    }
-
-    #[test]
-    fn a_backlog_is_held_against_the_disk_too() {
-        let judged = |rate| {
-            let runs = runs("backlog", Metric::FetchMegabytesPerSecond, &[(Side::Ringlog, [rate; 3])]);
-            with_report("backlog", &runs, |report| (report.reaches[0].ratio, report.reaches[0].holds))
-        };
-        assert_eq!(judged(800.0), (Some(0.8), true));
-        assert_eq!(judged(790.0), (Some(0.79), false));
-    }
-
-    #[test]
-    fn json_has_runs_and_verdicts_with_units_in_the_names() {
-        let metric = Metric::ProduceMegabytesPerSecond;
-        let runs = runs("batches-64kb-1", metric, &[(Side::Ringlog, [3.0; 3]), (Side::Kafka, [1.0; 3])]);
-        let json = with_report("batches-64kb-1", &runs, |report| serde_json::to_value(report).unwrap());
-        assert_eq!(json["runs"][0]["figures"]["produce_megabytes_per_second"], 3.0);
-        assert_eq!(json["reaches"][0]["against"]["side"], "kafka");
-        assert_eq!(json["reaches"][0]["holds"], true);
-        assert_eq!(json["limits"]["durable_write_4kib_p50_ms"], 2.0);
-        assert_eq!(json["summary"].as_array().unwrap().len(), 2);
-    }
-}
+mod tests;

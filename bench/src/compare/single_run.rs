@@ -1,4 +1,4 @@
-//! One run: one case on one side, on a fresh directory and a fresh process, warmed up first.
+//! One run: one case on one side, on fresh directories and fresh processes, warmed up first.
 //!
 //! Before what is measured comes a run of the same load that is not: it is there for the JVM, which is slow until it has
 //! compiled what it does, and every side gets it.
@@ -6,15 +6,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker::{Broker, BrokerError, Home, Programs, Side};
+use crate::broker::{BrokerError, Programs, Side};
 use crate::client::ClientError;
+use crate::cluster::{Cluster, ClusterHome};
 use crate::compare::cases::{Case, Kind};
-use crate::compare::figures::{CpuWatch, Figures, of_outcome};
+use crate::compare::figures::{Figures, of_outcome};
 use crate::compare::metric::Metric;
+use crate::compare::watch::Watch;
 use crate::fill::{FillError, FillPlan, fill};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::load::outcome::{Live, Outcome};
 use crate::load::{self, LoadError, RunOptions, Workload, WorkloadError};
+use crate::member::Shape;
 use crate::output::{self, Bar, OutputError};
 use crate::perf_tools::{OutputError as ToolOutputError, PRODUCER_CLASS, parse_producer, producer_args};
 use crate::process::run_tool;
@@ -73,6 +76,8 @@ pub enum RunError {
     WorkDir(#[from] WorkDirError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("{found} brokers lead partitions, expected {expected}: the load is not where it is to be")]
+    Leaders { expected: usize, found: usize },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -82,6 +87,8 @@ pub enum RunError {
 pub struct SingleRun<'a> {
     pub case: &'static Case,
     pub side: Side,
+    /// Of sides that are clusters.
+    pub shape: Shape,
     /// What the run is called in progress.
     pub title: &'a str,
     pub times: Times,
@@ -98,7 +105,8 @@ impl SingleRun<'_> {
         self.work.settle()?;
         let dir = self.work.fresh(name)?;
         let figures = match self.case.kind {
-            Kind::Load { workload } => self.load(workload, &dir)?,
+            Kind::Load { workload } => self.load(workload, false, &dir)?,
+            Kind::LeaderLoad { workload } => self.load(workload, true, &dir)?,
             Kind::BacklogFromDisk { workload } => self.backlog(workload, &dir)?,
             Kind::JavaProducer { record_bytes, partitions } => self.java_producer(record_bytes, partitions, &dir)?,
             Kind::Start => self.start(&dir)?,
@@ -107,9 +115,11 @@ impl SingleRun<'_> {
         Ok(figures)
     }
 
-    fn load(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
+    fn load(&self, name: &str, one_leader: bool, dir: &Path) -> Result<Figures, RunError> {
         let mut broker = self.started(dir)?;
-        let workload = measured(Workload::load(name, &[])?, self.times)?;
+        let factor = self.side.shape(self.shape).replication_factor;
+        let settings = [format!("replication_factor={factor}"), format!("one_leader={one_leader}")];
+        let workload = measured(Workload::load(name, &settings)?, self.times)?;
         self.drive(&mut broker, "warm-up", &warm_up(workload.clone(), self.times)?, &RunOptions::default())?;
         let mut figures = self.measure(&mut broker, &workload, &RunOptions::default())?;
         self.stop(broker, &mut figures)?;
@@ -117,7 +127,7 @@ impl SingleRun<'_> {
     }
 
     fn backlog(&self, name: &str, dir: &Path) -> Result<Figures, RunError> {
-        let home = Home::prepare(self.side, self.programs, dir, self.interrupt)?;
+        let home = ClusterHome::prepare(self.side, self.shape, self.programs, dir, self.interrupt)?;
         let mut broker = home.start(self.programs, self.interrupt)?;
         let (writing, reading) = halves(Workload::load(name, &[])?)?;
         let options = RunOptions { topic: Some(BACKLOG_TOPIC.to_owned()), keep_topic: true, ..RunOptions::default() };
@@ -137,16 +147,16 @@ impl SingleRun<'_> {
         let records = (JAVA_BYTES / record_bytes as u64).min(JAVA_RECORDS_MAX);
         let mut figures = Figures::new();
         for (topic, records) in [("warm-up", JAVA_WARM_UP_RECORDS), ("measured", records)] {
-            broker.connect(self.interrupt)?.create_topic(topic, partitions, TOPIC_TIME_MAX)?;
+            broker.first().connect(self.interrupt)?.create_topic(topic, partitions, TOPIC_TIME_MAX)?;
             self.work.settle()?;
             let tool_warm_up = records * JAVA_TOOL_WARM_UP_PERCENT / 100;
             let mut command = self.programs.kafka_tool(dir, PRODUCER_CLASS)?;
             command.args(producer_args(broker.address(), topic, records, tool_warm_up, record_bytes));
-            let before = cpu_seconds(broker.pid())?;
+            let before = cpu_seconds(broker.first().pid())?;
             let log = dir.join("ProducerPerformance.log");
             let output =
                 run_tool(PRODUCER_CLASS, command, &log, TOOL_TIME_MAX, self.interrupt).map_err(BrokerError::from)?;
-            let cpu = cpu_seconds(broker.pid())? - before;
+            let cpu = cpu_seconds(broker.first().pid())? - before;
             let summary = parse_producer(&output, records, tool_warm_up)?;
             let steady = summary.measured();
             figures.insert(Metric::ProduceRecordsPerSecond, steady.records_per_s);
@@ -164,26 +174,26 @@ impl SingleRun<'_> {
         const TOPIC: &str = "first";
         let broker = self.started(dir)?;
         let mut figures = Figures::new();
-        figures.insert(Metric::StartToFirstAnswerMs, broker.start_time().as_secs_f64() * 1e3);
-        broker.connect(self.interrupt)?.create_topic(TOPIC, 1, TOPIC_TIME_MAX)?;
+        figures.insert(Metric::StartToFirstAnswerMs, broker.first().start_time().as_secs_f64() * 1e3);
+        broker.first().connect(self.interrupt)?.create_topic(TOPIC, 1, TOPIC_TIME_MAX)?;
         let one = FillPlan { topic: TOPIC.to_owned(), partitions: 1, bytes: 1, record_bytes: 100, batch_bytes: 1 };
         fill(broker.address(), &one, &[0], self.interrupt)?;
-        figures.insert(Metric::StartToFirstRecordMs, broker.age().as_secs_f64() * 1e3);
+        figures.insert(Metric::StartToFirstRecordMs, broker.first().age().as_secs_f64() * 1e3);
         self.interrupt.sleep(REST)?;
-        figures.insert(Metric::IdleMemoryMib, mib(rss_bytes(broker.pid())?));
+        figures.insert(Metric::IdleMemoryMib, mib(rss_bytes(broker.first().pid())?));
         broker.stop(self.interrupt)?;
         Ok(figures)
     }
 
-    fn started(&self, dir: &Path) -> Result<Broker, RunError> {
-        let home = Home::prepare(self.side, self.programs, dir, self.interrupt)?;
+    fn started(&self, dir: &Path) -> Result<Cluster, RunError> {
+        let home = ClusterHome::prepare(self.side, self.shape, self.programs, dir, self.interrupt)?;
         Ok(home.start(self.programs, self.interrupt)?)
     }
 
     /// Load that is not counted.
     fn drive(
         &self,
-        broker: &mut Broker,
+        broker: &mut Cluster,
         what: &str,
         workload: &Workload,
         options: &RunOptions,
@@ -195,10 +205,10 @@ impl SingleRun<'_> {
     }
 
     /// Load that is.
-    fn measure(&self, broker: &mut Broker, workload: &Workload, options: &RunOptions) -> Result<Figures, RunError> {
+    fn measure(&self, broker: &mut Cluster, workload: &Workload, options: &RunOptions) -> Result<Figures, RunError> {
         self.work.settle()?;
         let mut bar = Bar::new(self.title);
-        let mut watch = CpuWatch::new(broker.pid());
+        let mut watch = Watch::new(broker.pids());
         let mut observe = |live: &Live| {
             watch.observe(live);
             bar.show(live);
@@ -208,13 +218,22 @@ impl SingleRun<'_> {
         if let Some(out) = self.out {
             output::publish(&outcome, workload, out)?;
         }
-        Ok(of_outcome(&outcome, watch.cores()?))
+        self.check_leaders(workload, &outcome)?;
+        Ok(of_outcome(&outcome, watch.usage()?, workload.one_leader))
+    }
+
+    /// What is compared is a cluster with the leaders spread over it, or one whose first broker leads everything.
+    fn check_leaders(&self, workload: &Workload, outcome: &Outcome) -> Result<(), RunError> {
+        let brokers = self.side.shape(self.shape).brokers;
+        let expected = if workload.one_leader { 1 } else { brokers.min(workload.partitions_total()) };
+        let found = outcome.leading_brokers;
+        if found == expected { Ok(()) } else { Err(RunError::Leaders { expected, found }) }
     }
 
     /// A load that fails because the broker has ended is told as that, with the end of the broker's log.
     fn run_load(
         &self,
-        broker: &mut Broker,
+        broker: &mut Cluster,
         workload: &Workload,
         options: &RunOptions,
         observe: &mut dyn FnMut(&Live),
@@ -228,8 +247,9 @@ impl SingleRun<'_> {
         }
     }
 
-    fn stop(&self, broker: Broker, figures: &mut Figures) -> Result<(), RunError> {
-        figures.insert(Metric::PeakMemoryMib, mib(peak_rss_bytes(broker.pid())?));
+    fn stop(&self, broker: Cluster, figures: &mut Figures) -> Result<(), RunError> {
+        let peaks: Result<Vec<u64>, _> = broker.pids().into_iter().map(peak_rss_bytes).collect();
+        figures.insert(Metric::PeakMemoryMib, mib(peaks?.iter().sum()));
         broker.stop(self.interrupt)?;
         Ok(())
     }

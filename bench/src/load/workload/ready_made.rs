@@ -32,6 +32,7 @@ const TEXTS: &[(&str, &str)] = ready_made![
     "fan-out",
     "fixed-rate-20k",
     "fixed-rate-2k",
+    "lone-request",
     "mixed",
     "one-in-flight",
     "single-records-1000-partitions",
