@@ -1,7 +1,8 @@
 //! Whole comparisons against the real `ringlog`, without Kafka: what is left of them, and how they fail.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -10,12 +11,25 @@ mod common;
 
 use common::ringlog;
 
-/// Runs a comparison of Ringlog alone, with directories below `dir`.
+/// Runs a comparison of Ringlog alone unless `more` has other sides, with directories below `dir`.
 fn compare(ringlog: &Path, dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog-bench"));
-    command.args(["compare", "--sides", "ringlog", "--rounds", "1", "--seconds", "0.5", "--warm-up-seconds", "0.1"]);
+    command.args(["compare", "--rounds", "1", "--seconds", "0.5", "--warm-up-seconds", "0.1"]);
     command.arg("--ringlog").arg(ringlog).arg("--dir").arg(dir.join("data")).arg("--out").arg(dir.join("out"));
+    if !more.contains(&"--sides") {
+        command.args(["--sides", "ringlog"]);
+    }
     command.args(more).output().unwrap()
+}
+
+/// A broker in `dir` that tells its version and then does `what`, where `$RINGLOG` is the real one.
+fn script(dir: &Path, what: &str) -> PathBuf {
+    let path = dir.join("ringlog");
+    let head = "#!/bin/sh\nif [ \"$1\" = --version ]; then exec \"$RINGLOG\" --version; fi\n";
+    let real = format!("RINGLOG='{}'\n", ringlog().display());
+    fs::write(&path, head.replacen('\n', &format!("\n{real}"), 1) + what).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 #[test]
@@ -53,22 +67,82 @@ fn a_comparison_leaves_a_report_and_what_each_run_left() {
 }
 
 #[test]
+fn a_cluster_is_compared_with_one_broker_and_its_load_goes_to_the_leaders() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let cluster = ["--brokers", "3", "--replication-factor", "1", "--sides", "ringlog,ringlog-single"];
+    let cases = ["--cases", "one-in-flight,leader-single-records"];
+    let output = compare(&ringlog(), dir.path(), &[&cluster[..], &cases].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let out = dir.path().join("out");
+    let json = |path: &Path| -> Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
+    let report = json(&out.join("report.json"));
+    let told = &report["setting"]["sides"];
+    assert_eq!((&told[0]["brokers"], &told[1]["brokers"]), (&3.into(), &1.into()), "{report:#}");
+    let cost = report["reaches"].as_array().unwrap().iter().find(|reach| {
+        reach["metric"] == "leader_cpu_seconds_per_million_records" && reach["against"]["side"] == "ringlog-single"
+    });
+    assert!(cost.is_some_and(|cost| cost["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0)), "{report:#}");
+    // What all brokers use is more than what the one that leads does.
+    let leader = report["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|run| run["side"] == "ringlog" && run["case"] != "one-in-flight");
+    let figure = |name: &str| leader.unwrap()["figures"][name].as_f64().unwrap();
+    let (leading, all) =
+        (figure("leader_cpu_seconds_per_million_records"), figure("broker_cpu_seconds_per_million_records"));
+    assert!(leading > 0.0 && leading <= all, "{leading} {all}");
+    for (run, brokers) in [
+        ("one-in-flight-1-ringlog", 3),
+        ("leader-single-records-1-ringlog", 1),
+        ("leader-single-records-1-ringlog-single", 1),
+    ] {
+        let result = json(&out.join("runs").join(run).join("result.json"));
+        assert_eq!(result["leading_brokers"], brokers, "{run}");
+    }
+    let text = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(
+        text.contains("### What replication costs") && text.contains("3 broker(s); replication factor 1"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(dir.path().join("data")).unwrap().count(), 0, "data is removed");
+}
+
+#[test]
+fn more_replicas_than_brokers_are_refused_before_anything_is_started() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let output = compare(Path::new("/nonexistent"), dir.path(), &["--brokers", "2", "--replication-factor", "3"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("3 replicas need as many brokers, and there are 2"), "{said}");
+}
+
+#[test]
+fn a_member_of_a_cluster_that_dies_is_told_with_its_last_words() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    // The third member ends before it has joined; the others are the real broker.
+    let dying = script(
+        dir.path(),
+        "case \"$*\" in *'--node-id 3'*) echo the third gives up; exit 7 ;; esac\n\
+         exec \"$RINGLOG\" \"$@\"\n",
+    );
+    let cluster = ["--brokers", "3", "--replication-factor", "1", "--cases", "one-in-flight"];
+    let output = compare(&dying, dir.path(), &cluster);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("broker-3") && said.contains("the third gives up"), "{said}");
+}
+
+#[test]
 fn a_broker_that_dies_is_told_with_its_place_and_its_last_words() {
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     // The real broker, killed as soon as it has written something for the load.
-    let dying = dir.path().join("ringlog");
-    let script = format!(
-        "#!/bin/sh\n\
-         if [ \"$1\" = --version ]; then exec '{0}' --version; fi\n\
-         '{0}' \"$@\" & broker=$!\n\
+    let dying = script(
+        dir.path(),
+        "\"$RINGLOG\" \"$@\" & broker=$!\n\
          until ls \"$3\" | grep -q '^load'; do sleep 0.05; done\n\
          echo last words; kill -9 $broker\n",
-        ringlog().display()
     );
-    fs::write(&dying, script).unwrap();
-    let mut permissions = fs::metadata(&dying).unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
-    fs::set_permissions(&dying, permissions).unwrap();
     let output = compare(&dying, dir.path(), &["--cases", "one-in-flight"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod common;
+
 /// A broker that tells its version, and then never answers, whatever signal but SIGKILL it gets.
 const DEAF_BROKER: &str = r#"#!/bin/sh
 [ "$1" = --version ] && { echo deaf 1; exit; }
@@ -40,6 +42,45 @@ fn an_interrupted_measurement_leaves_nothing_behind() {
     kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
     assert_eq!(bench.wait().unwrap().code(), Some(130));
     assert!(!is_alive(&broker_pid), "the broker outlived the benchmark");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "data was left behind");
+}
+
+/// A first member of a cluster that is the real broker, and others that never answer.
+const DEAF_FOLLOWERS: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo deaf 1; exit; }
+echo $$ >> "$PID_FILE"
+case "$*" in *--join*) ;; *) exec "$RINGLOG" "$@" ;; esac
+trap '' INT TERM HUP
+while :; do sleep 0.05; done
+"#;
+
+#[test]
+fn an_interrupted_start_of_a_cluster_leaves_no_broker_behind() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let (broker, pid_file, data) = (dir.path().join("deaf"), dir.path().join("pids"), dir.path().join("data"));
+    fs::write(&broker, DEAF_FOLLOWERS).unwrap();
+    fs::set_permissions(&broker, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_ringlog-bench"))
+        .args(["compare", "--brokers", "3", "--sides", "ringlog", "--cases", "lone-request", "--ringlog"])
+        .arg(&broker)
+        .arg("--dir")
+        .arg(&data)
+        .env("PID_FILE", &pid_file)
+        .env("RINGLOG", common::ringlog())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pids = || -> Vec<String> {
+        let text = fs::read_to_string(&pid_file).unwrap_or_default();
+        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| line.trim().to_owned()).collect()
+    };
+    wait_until(&mut bench, || pids().len() == 3);
+    assert!(pids().iter().all(|pid| is_alive(pid)));
+
+    kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert!(!pids().iter().any(|pid| is_alive(pid)), "a broker outlived the benchmark");
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "data was left behind");
 }
 
