@@ -1,6 +1,7 @@
 """Fixtures: the shared broker, topics, and what is kept of a failed run."""
 
 import itertools
+import json
 import os
 import random
 
@@ -139,3 +140,16 @@ def seed(request):
     seed = int(os.environ.get("RINGLOG_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"seed {seed} (repeat with RINGLOG_TEST_SEED={seed})")
     return seed
+
+
+@pytest.fixture
+def report(capsys, record_property):
+    """Prints a line of JSON that is seen when the test passes, too."""
+
+    def say(**values):
+        for name, value in values.items():
+            record_property(name, value)
+        with capsys.disabled():
+            print("\n" + json.dumps({"against": paths.AGAINST, **values}), flush=True)
+
+    return say

@@ -5,12 +5,11 @@ was deleted stays deleted. What was not acknowledged may be there or not. Each t
 took until a change was acknowledged again. Absent: records.
 """
 
-import json
 import time
 
 import pytest
 
-from harness import paths, quorum
+from harness import quorum
 from harness.admin_load import AdminLoader, start_load, verify, wait_acknowledged
 from harness.cluster import SETTINGS, Cluster
 from harness.netns import Network
@@ -129,19 +128,6 @@ def cluster(module_cluster) -> Cluster:
 def before() -> list[AdminLoader]:
     """The loaders of the tests before: what they had acknowledged is checked again after every further fault."""
     return []
-
-
-@pytest.fixture
-def report(capsys, record_property):
-    """Prints a line of JSON that is seen when the test passes, too."""
-
-    def say(**values):
-        for name, value in values.items():
-            record_property(name, value)
-        with capsys.disabled():
-            print("\n" + json.dumps({"against": paths.AGAINST, **values}), flush=True)
-
-    return say
 
 
 def warm_up(loaders: list[AdminLoader]):

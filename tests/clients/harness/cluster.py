@@ -84,9 +84,10 @@ class Node(Broker):
     id: int
     place: Place
     places: list[Place]
+    voters: int  # brokers 1..voters vote on metadata
 
-    def join(self, node_id: int, places: list[Place]):
-        self.id, self.place, self.places = node_id, places[node_id - 1], places
+    def join(self, node_id: int, places: list[Place], voters: int):
+        self.id, self.place, self.places, self.voters = node_id, places[node_id - 1], places, voters
         self.host, self.port = self.place.kafka
         self.settings["broker.rack"] = RACKS[node_id - 1]
 
@@ -108,8 +109,8 @@ class RinglogNode(RinglogBroker, Node):
         command += ["--http-addr", host_port(self.place.http)]
         if self.id > 1:
             command += ["--join", ",".join(host_port(p.internal) for p in self.places[: self.id - 1])]
-        if len(self.places) >= 5:
-            command += ["--quorum-voters-max", "5"]
+        if self.voters != 3:
+            command += ["--quorum-voters-max", str(self.voters)]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         return command
@@ -123,7 +124,7 @@ class RinglogNode(RinglogBroker, Node):
 
 
 class KafkaNode(KafkaBroker, Node):
-    """A combined broker and controller of a static quorum."""
+    """A broker, which of a static quorum is a controller as well."""
 
     # What a machine of two cores can carry three times.
     SMALL = {
@@ -143,13 +144,16 @@ class KafkaNode(KafkaBroker, Node):
     def _command(self):
         properties = self.dir / "server.properties"
         named = {"PLAINTEXT": self.place.kafka, "CONTROLLER": self.place.internal, "INTERNAL": self.place.peers}
+        votes = self.id <= self.voters
         own = {
-            "process.roles": "broker,controller",
+            "process.roles": "broker,controller" if votes else "broker",
             "node.id": str(self.id),
             "controller.quorum.voters": ",".join(
-                f"{n}@{host_port(p.internal)}" for n, p in enumerate(self.places, start=1)
+                f"{n}@{host_port(p.internal)}" for n, p in enumerate(self.places[: self.voters], start=1)
             ),
-            "listeners": ",".join(f"{name}://{host_port(address)}" for name, address in named.items()),
+            "listeners": ",".join(
+                f"{name}://{host_port(address)}" for name, address in named.items() if votes or name != "CONTROLLER"
+            ),
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in named),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "INTERNAL",
@@ -162,15 +166,24 @@ class KafkaNode(KafkaBroker, Node):
 
 
 class Cluster:
-    """Brokers 1..n of the kind that this run is against, not started yet."""
+    """Brokers 1..n of the kind that this run is against, not started yet; all vote, or the first `voters`."""
 
-    def __init__(self, name: str, settings: dict[str, str] | None = None, places: list[Place] | None = None, n=3):
+    def __init__(
+        self,
+        name: str,
+        settings: dict[str, str] | None = None,
+        places: list[Place] | None = None,
+        n=3,
+        voters: int | None = None,
+        shards=1,
+    ):
         places = places or local_places(n)
         kind = {"ringlog": RinglogNode, "kafka": KafkaNode}[paths.AGAINST]
+        self.voters = voters or len(places)
         self.nodes: dict[int, Node] = {}
         for node_id in range(1, len(places) + 1):
-            node = kind(f"{name}-{node_id}", {**SETTINGS, **(settings or {})}, shards=1)
-            node.join(node_id, places)
+            node = kind(f"{name}-{node_id}", {**SETTINGS, **(settings or {})}, shards=shards)
+            node.join(node_id, places, self.voters)
             self.nodes[node_id] = node
         self.markers = 0
 
@@ -187,17 +200,39 @@ class Cluster:
             raise
         return self
 
-    def start_nodes(self, *ids: int, first=False):
-        """Starts these and waits until the cluster is whole; the very first time Ringlog's first broker goes ahead."""
+    def start_nodes(self, *ids: int, first=False, expected: set[int] | None = None):
+        """Starts these and waits until the cluster is whole, or has just the `expected` brokers.
+
+        The very first time Ringlog's first broker goes ahead, and those that are to vote before the others: there those
+        that join first do.
+        """
         ids = sorted(ids)
         if first and paths.AGAINST == "ringlog":
             self[ids[0]].start()
-            ids = ids[1:]
+            self._start_together(ids[1 : self.voters])
+            wait_until(self._all_vote, f"{self.voters} voters", FORM_TIMEOUT_S)
+            ids = ids[self.voters :]
+        self._start_together(ids)
+        self.wait_formed(expected, asked=expected)
+
+    def _start_together(self, ids: list[int]):
         for node_id in ids:
             self[node_id].spawn()
         for node_id in ids:
             self[node_id].wait_ready()
-        self.wait_formed()
+
+    def _all_vote(self) -> bool:
+        try:
+            return len(quorum.describe_quorum(self[1].address).voters) == self.voters
+        except Unanswered:
+            return False
+
+    def start_missing(self):
+        """For a test that shares a cluster with others: what an earlier one left down or paused runs again."""
+        for node in self.running():
+            node.resume()
+        self.check_alive()
+        self.start_nodes(*(node.id for node in self.nodes.values() if node.process is None))
 
     def restart(self, node_id: int):
         self[node_id].stop()
@@ -283,7 +318,11 @@ class Cluster:
 
     def make_marker(self):
         """The topic that `settle` changes: one partition on all brokers."""
-        self._acknowledged(lambda a: quorum.create_topic(a, MARKER, {0: list(self.nodes)}), None)
+        self.create_topic(MARKER, {0: list(self.nodes)})
+
+    def create_topic(self, name: str, assignment: dict[int, list[int]], configs: dict[str, str] | None = None):
+        """With the replicas of each partition given; the first leads. Any broker that runs is asked."""
+        self._acknowledged(lambda a: quorum.create_topic(a, name, assignment, configs), None)
 
     def settle(self, ids: set[int] | None = None, timeout_s=PATIENCE_S):
         """Until all (or these) brokers show everything that was acknowledged before.

@@ -134,6 +134,34 @@ def topic_names(address: Address, timeout_s=TIMEOUT_S) -> set[str]:
     return {name for name, error in r.array(_topic) if error not in (wire.UNKNOWN_TOPIC_OR_PARTITION,)}
 
 
+@dataclass(frozen=True)
+class PartitionView:
+    """A partition as one broker's metadata tells it; leader -1 where there is none."""
+
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: frozenset[int]
+
+
+def partitions(address: Address, topic: str, timeout_s=TIMEOUT_S) -> dict[int, PartitionView]:
+    """A topic's partitions by this broker: Metadata v1. Empty where it does not know the topic."""
+    r = _ask(address, wire.METADATA, 1, array([string(topic)]), False, timeout_s)
+    r.array(lambda r: (r.int32(), r.string(), r.int32(), r.string()))  # brokers
+    r.int32()  # controller
+
+    def partition(r: Reader):
+        _error, partition_id, leader = r.int16(), r.int32(), r.int32()
+        replicas, in_sync = r.array(Reader.int32), r.array(Reader.int32)
+        return partition_id, PartitionView(leader, tuple(replicas), frozenset(in_sync))
+
+    def one(r: Reader):
+        r.int16(), r.string(), r.int8()  # error, name, internal
+        return r.array(partition)
+
+    (found,) = r.array(one)
+    return dict(found)
+
+
 def _topic(r: Reader) -> tuple[str, int]:
     error, name, _internal = r.int16(), r.string(), r.int8()
     r.array(lambda r: (r.int16(), r.int32(), r.int32(), r.array(Reader.int32), r.array(Reader.int32)))

@@ -6,6 +6,7 @@ schemas, retries, any judgement of what comes back.
 
 import socket
 import struct
+from dataclasses import dataclass
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP = 8, 9, 10, 11
@@ -18,6 +19,9 @@ CORRUPT_MESSAGE = 2
 UNKNOWN_TOPIC_OR_PARTITION = 3
 LEADER_NOT_AVAILABLE = 5
 NOT_LEADER_OR_FOLLOWER = 6
+REQUEST_TIMED_OUT = 7
+NOT_ENOUGH_REPLICAS = 19
+NOT_ENOUGH_REPLICAS_AFTER_APPEND = 20
 INVALID_REQUIRED_ACKS = 21
 UNSUPPORTED_VERSION = 35
 UNSUPPORTED_FOR_MESSAGE_FORMAT = 43
@@ -220,9 +224,9 @@ def api_versions(address):
         return {key: (low, high) for key, low, high in r.array(lambda r: (r.int16(), r.int16(), r.int16()))}
 
 
-def produce(connection, topic, partition, batches: bytes | None, acks=-1, version=7):
+def produce(connection, topic, partition, batches: bytes | None, acks=-1, version=7, timeout_ms=30_000):
     """One partition's Produce; returns (error code, base offset). With acks=0 there is no answer: None."""
-    body = string(None) + int16(acks) + int32(30_000)
+    body = string(None) + int16(acks) + int32(timeout_ms)
     body += array([string(topic) + array([int32(partition) + nullable_bytes(batches)])])
     if acks == 0:
         connection.post(PRODUCE, version, body)
@@ -269,6 +273,38 @@ def _fetched(r):
     _partition, error, high_watermark, _last_stable = r.int32(), r.int16(), r.int64(), r.int64()
     r.array(lambda r: (r.int64(), r.int64()))  # aborted transactions
     return error, high_watermark, r.bytes() or b""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What one broker answers for one partition, of its own replica."""
+
+    error: int
+    high_watermark: int
+    log_start: int
+    preferred_replica: int
+    data: bytes
+
+
+def fetch_replica(connection, topic, partition, offset, rack="", max_wait_ms=0, max_bytes=8 << 20) -> Fetched:
+    """One partition's Fetch v11, the first version that a follower answers too (KIP-392); no session."""
+    body = int32(-1) + int32(max_wait_ms) + int32(1) + int32(max_bytes) + int8(0) + int32(0) + int32(-1)
+    one = int32(partition) + int32(-1) + int64(offset) + int64(-1) + int32(max_bytes)
+    body += array([string(topic) + array([one])]) + array([]) + string(rack)
+    r = connection.request(FETCH, 11, body)
+    r.int32()  # throttle time
+    error, _session = r.int16(), r.int32()
+    if error != NONE:
+        return Fetched(error, -1, -1, -1, b"")
+
+    def found(r):
+        _partition, error, high_watermark, _last_stable = r.int32(), r.int16(), r.int64(), r.int64()
+        log_start = r.int64()
+        r.array(lambda r: (r.int64(), r.int64()))  # aborted transactions
+        return Fetched(error, high_watermark, log_start, r.int32(), r.bytes() or b"")
+
+    ((_topic, (answer,)),) = r.array(lambda r: (r.string(), r.array(found)))
+    return answer
 
 
 def list_offsets(connection, topic, partitions, timestamp):
