@@ -1,17 +1,27 @@
 """The suite's own checks do notice: each of them fails on what it is there to find."""
 
 import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from harness import admin_load, quorum
+from harness import admin_load, paths, quorum, replicas, slow_disk
 from harness.admin_load import SocketLoader, Topic
 from harness.batch import batch, batch_headers
-from harness.load import sequence_of, value_of
+from harness.load import assert_exactly_once, sequence_of, value_of
 from harness.loopdisk import fill_up, small_disk
+from harness.netns import Network
 from harness.normalise import Names, tool_output
 from harness.records import Read, Record, Sees, assert_same, assorted, edge_cases
+from harness.replicas import Copy
+from harness.slow_link import slow_link
 from harness.stored import Batch, assert_dense
 
 SENT = assorted(30, 2, seed=1)
@@ -133,3 +143,146 @@ def test_lost_changes_are_found(monkeypatch):
     assert found({"there": "1"}) == found({"there": "1", "either": "2"}) == []
     for wrong in ({}, {"there": "2"}, {"there": "1", "gone": "1"}, {"there": "1", "either": "3"}):
         assert len(found(wrong)) == 1
+
+
+STORED, ACKED = {0: 0, 2: 1, 3: 2}, {0: 0, 1: 2, 2: -1}
+WRONG = {
+    "lost": ({0: 0, 2: 1}, ACKED, 3),
+    "doubled": ({**STORED, 4: 1}, ACKED, 3),
+    "order": ({0: 0, 2: 2, 3: 1}, {0: 0, 1: -1, 2: -1}, 3),
+    "misplaced": (STORED, {**ACKED, 1: 1}, 3),
+    "not acknowledged": (STORED, {0: 0, 1: 2}, 3),
+    "not even sent": ({**STORED, 9: 3}, ACKED, 3),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_not_there_exactly_once_is_found(kind):
+    assert_exactly_once("here", STORED, ACKED, 3)
+    with pytest.raises(AssertionError):
+        assert_exactly_once("here", *WRONG[kind])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Copy(0, 2, (b"a",)), Copy(0, 2, (b"a", b"b", b"c")), Copy(0, 2, (b"a", b"x")), Copy(1, 2, (b"a", b"b"))],
+    ids=["shorter", "longer", "altered", "another-start"],
+)
+def test_replicas_that_differ_are_found(other, monkeypatch):
+    copies = {1: Copy(0, 2, (b"a", b"b")), 2: Copy(0, 2, (b"a", b"b"))}
+    monkeypatch.setattr(replicas, "wait_same_extent", lambda *_: (0, 2))
+    monkeypatch.setattr(replicas, "read", lambda node, *_: copies[node])
+    cluster = {1: 1, 2: 2}
+    assert replicas.assert_identical(cluster, "t", 0, {1, 2}, whole=False) == copies[1]
+    copies[2] = other
+    with pytest.raises(AssertionError, match="broker 2"):
+        replicas.assert_identical(cluster, "t", 0, {1, 2}, whole=False)
+
+
+def test_dumps_that_differ_are_found(monkeypatch):
+    """Ringlog's: what is on a disk and not shown counts too."""
+    dumps = {1: ["a"], 2: ["a"]}
+    monkeypatch.setattr(paths, "AGAINST", "ringlog")
+    monkeypatch.setattr(replicas, "wait_same_extent", lambda *_: (0, 1))
+    monkeypatch.setattr(replicas, "read", lambda *_: Copy(0, 1, (b"a",)))
+    monkeypatch.setattr(replicas, "wal_dump", lambda node, *_: dumps[node])
+    cluster = {1: 1, 2: 2}
+    replicas.assert_identical(cluster, "t", 0, {1, 2})
+    for wrong in (["a", "b"], [], ["x"]):
+        dumps[2] = wrong
+        with pytest.raises(AssertionError, match="on the disks"):
+            replicas.assert_identical(cluster, "t", 0, {1, 2})
+
+
+def test_stored_bytes_are_found(tmp_path):
+    """Past a hole too, and not where they are not."""
+    node = SimpleNamespace(data_dir=tmp_path)
+    (tmp_path / "t-0").mkdir()
+    with open(tmp_path / "t-0" / "0.log", "wb") as file:
+        file.write(b"first")
+        file.seek(1 << 20)
+        file.write(b"some text here")
+        file.truncate(2 << 20)
+    assert replicas.on_disk(node, b"text") and replicas.on_disk(node, b"first")
+    assert not replicas.on_disk(node, b"test")
+
+
+def test_network_drops_what_it_is_told_to():
+    """One way, and only between two; what is dropped is counted. A proxy takes connections over and gives them back."""
+    try:
+        if shutil.which("nft") is None:
+            raise OSError("nft (nftables) is not installed")
+        with Network(2) as network:
+            check_drops(network)
+            check_proxy(network)
+    except OSError as e:
+        pytest.skip(f"no network namespaces: {e}")
+
+
+def reached(network, source, target) -> bool:
+    """Whether a datagram arrives: unlike a connection it needs no way back."""
+    listen = (
+        "import socket; s = socket.socket(2, 2); s.bind(('', 7000)); s.settimeout(2); print('on', flush=True); s.recv(9)"
+    )
+    send = f"import socket; socket.socket(2, 2).sendto(b'x', ('{network.internal_address(target)}', 7000))"
+    inside = lambda n, code: ["ip", "netns", "exec", network.namespace(n), sys.executable, "-c", code]  # noqa: E731
+    with subprocess.Popen(inside(target, listen), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as listener:
+        assert listener.stdout.readline() == b"on\n"
+        subprocess.run(inside(source, send), check=True)
+        return listener.wait() == 0
+
+
+def check_drops(network):
+    assert reached(network, 1, 2) and reached(network, 2, 1)
+    network.drop(1, 2)
+    assert not reached(network, 1, 2) and reached(network, 2, 1)
+    assert network.dropped() > 0
+    network.mend()
+    assert reached(network, 1, 2) and network.dropped() == 0
+
+
+def check_proxy(network):
+    echo = (
+        "import socket; s = socket.create_server(('', 7001)); print('on', flush=True)\n"
+        "while True:\n c, _ = s.accept(); c.sendall(c.recv(9)); c.close()"
+    )
+    ask = (
+        f"import socket; s = socket.create_connection(('{network.internal_address(2)}', 7001)); s.sendall(b'hello'); "
+        "print(s.recv(9).decode())"
+    )
+    inside = lambda n, code: ["ip", "netns", "exec", network.namespace(n), sys.executable, "-c", code]  # noqa: E731
+    with subprocess.Popen(inside(2, echo), stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout.readline() == b"on\n"
+            with slow_link(network, 2, 7001, delay_s=0.2) as end:
+                began = time.monotonic()
+                assert subprocess.run(inside(1, ask), capture_output=True, check=True).stdout == b"hello\n"
+                assert time.monotonic() - began >= 0.4, "there and back"
+                assert end() == 2 * len("hello")
+            assert subprocess.run(inside(1, ask), capture_output=True, check=True).stdout == b"hello\n"
+        finally:
+            server.kill()
+
+
+def test_slow_disk_is_slow():
+    """A process that syncs what it writes is held to the rate, and not when the group is gone."""
+    folder = Path(tempfile.mkdtemp(dir=paths.data_root()))
+    write = (
+        "import os, sys; f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); sys.stdin.readline()\n"
+        "for _ in range(4): os.write(f, bytes(1 << 18)); os.fsync(f)"
+    )
+    try:
+        slow_disk.available(folder)
+    except OSError as e:
+        pytest.skip(f"no slow disk: {e}")
+    try:
+        with subprocess.Popen([sys.executable, "-c", write, str(folder / "file")], stdin=subprocess.PIPE) as writer:
+            with slow_disk.slow_disk(writer.pid, folder, 1 << 19, 1000) as written:
+                began = time.monotonic()
+                writer.stdin.write(b"\n")
+                writer.stdin.close()
+                assert writer.wait() == 0
+                assert time.monotonic() - began > 1.0, "a mebibyte at half of one a second"
+                assert written() >= 1 << 20
+    finally:
+        shutil.rmtree(folder)

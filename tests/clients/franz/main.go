@@ -3,6 +3,7 @@
 //
 //	franz produce  -brokers B -topic T [-compression C] [-acks all|leader] [-idempotent=true] [-batch-bytes N]
 //	               records on stdin
+//	franz load     -brokers B -topic T                sends records of stdin as they come, and tells of each, until it ends
 //	franz consume  -brokers B -topic T -count N [-timeout 60s]   fewer when the time is up
 //	franz group    -brokers B -topic T -group G       until stdin is closed, then leaves the group
 //	franz admin    -brokers B OPERATION               arguments as JSON on stdin, one JSON object out
@@ -31,7 +32,7 @@ type flags struct {
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: franz produce|consume|group|admin [flags]"))
+		fail(fmt.Errorf("usage: franz produce|load|consume|group|admin [flags]"))
 	}
 	command := os.Args[1]
 	var f flags
@@ -52,6 +53,8 @@ func main() {
 	switch command {
 	case "produce":
 		err = produce(f)
+	case "load":
+		err = load(f)
 	case "consume":
 		err = consume(f)
 	case "group":

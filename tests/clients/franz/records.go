@@ -116,6 +116,43 @@ func produce(f flags) error {
 	return out.flush()
 }
 
+// numbered is a record of load: its number is the sender's own, and tells it what became of which.
+type numbered struct {
+	Partition int32  `json:"p"`
+	Number    int64  `json:"n"`
+	Value     []byte `json:"v"`
+}
+
+// load sends the records of stdin as they come, idempotently, with franz-go's own time-outs (none: it tries for ever),
+// and prints a line for each that is acknowledged or given up.
+func load(f flags) error {
+	cl, err := client(f, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out := newPrinter()
+	lines := json.NewDecoder(bufio.NewReaderSize(os.Stdin, 1<<20))
+	for {
+		var r numbered
+		if err := lines.Decode(&r); err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+		cl.Produce(context.Background(), &kgo.Record{Topic: f.topic, Partition: r.Partition, Value: r.Value},
+			func(sent *kgo.Record, err error) { // one at a time
+				report := map[string]any{"p": r.Partition, "n": r.Number, "o": sent.Offset}
+				if err != nil {
+					report["e"] = err.Error()
+				}
+				out.print(report)
+				out.flush()
+			})
+	}
+	return cl.Flush(context.Background())
+}
+
 // consume prints the topic's first records, from the start of every partition, until it has the count asked for or
 // the time is up.
 func consume(f flags) error {

@@ -1,19 +1,23 @@
-"""Producers that keep writing while the broker is killed under them, and know what was acknowledged.
+"""Producers that keep writing while brokers are killed under them, and know what was acknowledged.
 
 Every value is made from (producer, partition, sequence number) alone, so that what is read back can be checked without
 having kept it. A producer is closed only when all it sent is acknowledged.
 """
 
+import base64
 import hashlib
+import json
+import subprocess
 import threading
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from confluent_kafka import Producer
 from kafka import KafkaProducer
 
+from . import paths
 from .wait import PATIENCE_S
 
 # Records a producer may have unacknowledged: keeps it in step with the broker, also while that is down.
@@ -34,6 +38,20 @@ def sequence_of(value: bytes, name: str, partition: int) -> int:
     return sequence
 
 
+def assert_exactly_once(where: str, found: dict[int, int], acked: dict[int, int], sent: int):
+    """An idempotent producer that has ended, in one partition: what is stored (offset -> sequence number) is all that
+    was acknowledged (sequence number -> offset), once, in the order of sending, where it was said to be."""
+    assert len(acked) == sent > 0, f"{where}: not all that was sent is acknowledged: {len(acked)} of {sent}"
+    lost = sorted(set(acked) - set(found.values()))
+    assert not lost, f"{where}: acknowledged records lost: {lost[:10]} of {len(lost)}"
+    twice = [n for n, times in Counter(found.values()).items() if times > 1]
+    assert not twice, f"{where}: records that are there twice: {twice[:10]} of {len(twice)}"
+    assert [found[offset] for offset in sorted(found)] == list(range(sent)), f"{where}: not in the order of sending"
+    # A producer that finds a batch stored already, since it had got no answer, may be told no offset.
+    misplaced = {n: offset for n, offset in acked.items() if offset >= 0 and found.get(offset) != n}
+    assert not misplaced, f"{where}: not at the acknowledged offset: {list(misplaced.items())[:5]}"
+
+
 @dataclass
 class Loader:
     """One producer in a thread of its own, writing round-robin to all partitions of its own topic."""
@@ -44,6 +62,8 @@ class Loader:
     sent: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # partition -> records handed over
     acked: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))  # -> sequence -> offset
     failures: list = field(default_factory=list)
+    per_second: float | None = None  # records at most, where a test is about faults and not about speed
+    own_patience: bool = False  # the client library's own time-outs and pauses instead of this module's
 
     def __post_init__(self):
         self._stop = threading.Event()
@@ -64,6 +84,10 @@ class Loader:
         """Partition -> the highest acknowledged offset."""
         with self._lock:
             return {p: max(offsets.values()) for p, offsets in self.acked.items() if offsets}
+
+    def acknowledged_in(self, partition: int) -> int:
+        with self._lock:
+            return len(self.acked[partition])
 
     def finish(self):
         """No more new records; waits until all are acknowledged."""
@@ -89,9 +113,10 @@ class Loader:
 
     def _run(self):
         self._open()
-        partition = 0
+        partition, total, began = 0, 0, time.monotonic()
         while not self._stop.is_set() and not self.failures:
-            if self._in_flight >= WINDOW:
+            ahead = self.per_second and total > self.per_second * (time.monotonic() - began)
+            if self._in_flight >= WINDOW or ahead:
                 self._wait()
                 continue
             sequence = self.sent[partition]
@@ -99,6 +124,7 @@ class Loader:
                 self._in_flight += 1
             self._send(partition, sequence, value_of(self.name, partition, sequence))
             self.sent[partition] += 1
+            total += 1
             partition = (partition + 1) % self.partitions
         self._drop() if self._abandoned else self._close()
 
@@ -140,6 +166,7 @@ class ConfluentLoader(Loader):
     compression: str = "none"
 
     def _open(self):
+        patience = {"message.timeout.ms": DELIVERY_TIMEOUT_MS, "reconnect.backoff.max.ms": 300}
         self.producer = Producer({
             "bootstrap.servers": self.bootstrap,
             "acks": self.acks,
@@ -148,9 +175,8 @@ class ConfluentLoader(Loader):
             "max.in.flight.requests.per.connection": 5 if self.idempotent else 1,
             "compression.type": self.compression,
             "linger.ms": 2,
-            "message.timeout.ms": DELIVERY_TIMEOUT_MS,
-            "reconnect.backoff.max.ms": 300,
             "log_level": 0,  # a broker that is down is the point
+            **({} if self.own_patience else patience),
         })  # fmt: skip
 
     def _send(self, partition, sequence, value):
@@ -174,9 +200,12 @@ class ConfluentLoader(Loader):
 @dataclass
 class KafkaPythonLoader(Loader):
     def _open(self):
+        patience = {
+            "delivery_timeout_ms": DELIVERY_TIMEOUT_MS, "reconnect_backoff_max_ms": 300, "retry_backoff_ms": 50,
+        }  # fmt: skip
         self.producer = KafkaProducer(
             bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True, linger_ms=2,
-            delivery_timeout_ms=DELIVERY_TIMEOUT_MS, reconnect_backoff_max_ms=300, retry_backoff_ms=50,
+            **({} if self.own_patience else patience),
         )  # fmt: skip
 
     def _send(self, partition, sequence, value):
@@ -193,3 +222,40 @@ class KafkaPythonLoader(Loader):
 
     def _drop(self):
         self.producer.close(timeout=0)
+
+
+@dataclass
+class FranzLoader(Loader):
+    """franz-go, whose time-outs are its own in any case: records are tried again for ever."""
+
+    def _open(self):
+        command = [str(paths.FRANZ), "load", "-brokers", self.bootstrap, "-topic", self.topic]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        self._reports = threading.Thread(target=self._read_reports, daemon=True)
+        self._reports.start()
+
+    def _read_reports(self):
+        for line in self.process.stdout:
+            report = json.loads(line)
+            self._done(report["p"], report["n"], report["o"], report.get("e"))
+
+    def _send(self, partition, sequence, value):
+        line = {"p": partition, "n": sequence, "v": base64.b64encode(value).decode()}
+        self.process.stdin.write(json.dumps(line).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def _wait(self):
+        time.sleep(0.005)  # reports are read by a thread of their own
+
+    def _close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(4 * PATIENCE_S)
+        finally:
+            self._drop()
+
+    def _drop(self):
+        self.process.kill()
+        self.process.wait()
+        self._reports.join(PATIENCE_S)

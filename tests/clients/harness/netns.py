@@ -2,9 +2,11 @@
 
 Two networks on bridges: clients', which the test's own namespace is part of, and the brokers'. On the clients' network
 brokers reach nobody but clients (isolated bridge ports), so that cutting a broker off the other network cuts it off all
-other brokers, while clients go on reaching it. A cut is silent: packets vanish, connections stay open. Needs root.
+other brokers, while clients go on reaching it. A cut is silent: packets vanish, connections stay open. Packets of one
+broker to another can be dropped too, all or some, and connections to a broker led through a proxy (nftables). Needs root.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -104,6 +106,59 @@ class Network:
             )
             for n in range(1, self.count + 1)
         ]
+
+    def internal_address(self, n: int) -> str:
+        return self._address("i", n)
+
+    # Packet filters: nftables in the namespace of the broker that receives.
+    TABLE = "ringlog_faults"
+
+    def drop(self, source: int, target: int, percent: int = 100):
+        """Of the packets of one broker to another, so many vanish, chosen at random; the other way nothing changes."""
+        some = "" if percent == 100 else f"numgen random mod 100 < {percent} "
+        self._nft(
+            target,
+            f"add table ip {self.TABLE}\n"
+            f"add chain ip {self.TABLE} receives {{ type filter hook input priority 0; }}\n"
+            f'add rule ip {self.TABLE} receives iifname "eth-i" ip saddr {self.internal_address(source)} {some}'
+            "counter drop\n",
+        )
+
+    def dropped(self) -> int:
+        """Packets that `drop` has taken since the last `mend`."""
+        total = 0
+        for n in range(1, self.count + 1):
+            listed = json.loads(self._nft(n, "", "-j", "list", "ruleset"))
+            rules = [item["rule"] for item in listed["nftables"] if "rule" in item]
+            counters = [part["counter"] for rule in rules for part in rule["expr"] if "counter" in part]
+            total += sum(counter["packets"] for counter in counters)
+        return total
+
+    def redirect(self, n: int, port: int, proxy_port: int):
+        """New connections of other brokers to this port go to a proxy; those that there are get reset.
+
+        Nobody else notices: the proxy's own connection to the port comes from inside.
+        """
+        self._nft(
+            n,
+            f"add table ip {self.TABLE}\n"
+            f"add chain ip {self.TABLE} redirects {{ type nat hook prerouting priority dstnat; }}\n"
+            f'add rule ip {self.TABLE} redirects iifname "eth-i" tcp dport {port} redirect to :{proxy_port}\n'
+            f"add chain ip {self.TABLE} receives {{ type filter hook input priority 0; }}\n"
+            f'add rule ip {self.TABLE} receives iifname "eth-i" tcp dport {port} reject with tcp reset\n',
+        )
+
+    def mend(self):
+        """No packet is dropped or redirected any more."""
+        for n in range(1, self.count + 1):
+            self._nft(n, f"add table ip {self.TABLE}\ndelete table ip {self.TABLE}\n")
+
+    def _nft(self, n: int, script: str = "", *words: str) -> str:
+        command = ["ip", "netns", "exec", self.namespace(n), "nft", *(words or ("-f", "-"))]
+        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=30)
+        if done.returncode != 0:
+            raise OSError(f"nft: {done.stderr.strip()}")
+        return done.stdout
 
     def isolate(self, n: int):
         """Takes the broker's port off the bridge: its packets to other brokers vanish, and theirs to it."""

@@ -4,8 +4,11 @@ Contract: nothing here is answered by another broker than the one that is asked,
 consumer's Fetch (v11 or newer, KIP-392) is answered by followers too, up to the high watermark that they know of.
 """
 
+import errno
+import os
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import paths, quorum, wire
 from .batch import batch_headers
@@ -166,7 +169,7 @@ def first_difference(one, other) -> str:
     return f"from number {at} of {len(one)} and {len(other)}: {short(one)} and {short(other)}"
 
 
-def directories(node: Node, topic: str, partition: int) -> list:
+def directories(node: Node, topic: str, partition: int) -> list[Path]:
     """Where the broker keeps the replica: one folder, or none."""
     return [path for path in node.data_dir.glob(f"**/{topic}-{partition}") if path.is_dir()]
 
@@ -189,8 +192,24 @@ def on_disk(node: Node, text: bytes) -> bool:
     """
     for path in node.data_dir.rglob("*"):
         try:
-            if path.is_file() and text in path.read_bytes():
+            if path.is_file() and any(text in part for part in _written_parts(path)):
                 return True
         except FileNotFoundError:  # a segment that went meanwhile
             continue
     return False
+
+
+def _written_parts(path: Path):
+    """A file's contents without the space that is only reserved, which can be most of it."""
+    with open(path, "rb", buffering=0) as file:
+        at = 0
+        while True:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError as e:
+                if e.errno == errno.ENXIO:  # nothing more
+                    return
+                raise
+            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            yield os.pread(file.fileno(), end - at, at)
+            at = end
