@@ -144,10 +144,14 @@ class PartitionView:
 
 
 def partitions(address: Address, topic: str, timeout_s=TIMEOUT_S) -> dict[int, PartitionView]:
-    """A topic's partitions by this broker: Metadata v1. Empty where it does not know the topic."""
-    r = _ask(address, wire.METADATA, 1, array([string(topic)]), False, timeout_s)
+    """A topic's partitions by this broker. Empty where it does not know the topic.
+
+    Metadata v4: before that, asking for a topic by its name makes it where there is none.
+    """
+    r = _ask(address, wire.METADATA, 4, array([string(topic)]) + int8(0), False, timeout_s)
+    r.int32()  # throttle time
     r.array(lambda r: (r.int32(), r.string(), r.int32(), r.string()))  # brokers
-    r.int32()  # controller
+    r.string(), r.int32()  # cluster id, controller
 
     def partition(r: Reader):
         _error, partition_id, leader = r.int16(), r.int32(), r.int32()
