@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
 SELECTOR = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
 SEGMENT_BYTES = 1 << 20  # the smallest that Kafka allows
+PER_SECOND = 2000.0  # records of each producer that writes beside something else
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +392,7 @@ def test_idempotent_clients_over_a_change_of_leaders(quick, topic_name):
         topic = f"{topic_name}-{kind.__name__}"
         replicas.create(quick, topic, {0: [leader, follower, other]}, {"min.insync.replicas": "2"})
         loader = kind(kind.__name__, topic, 1)
-        loader.bootstrap = quick.bootstrap
+        loader.bootstrap, loader.per_second = quick.bootstrap, PER_SECOND
         loaders.append(loader.start())
 
     def moves_on(what: str, records=500):
@@ -497,7 +498,7 @@ def test_throttled_catch_up(quick, topic_name, report):
     assert f"{THROTTLED[0]}=0:{leader} " in told and f"{THROTTLED[1]}=0:{added} " in told, told
 
     loader = ConfluentLoader("tail", tail, 1)
-    loader.bootstrap = quick.bootstrap
+    loader.bootstrap, loader.per_second = quick.bootstrap, PER_SECOND
     loader.start()
     try:
         wait_until(lambda: loader.acknowledged() > 0, "the load at the tail")
@@ -530,7 +531,7 @@ def test_replica_is_added_by_reassignment(quick, topic_name, tmp_path):
     leader, follower, other = roles(quick)
     topic = replicas.create(quick, topic_name, {0: [leader, follower]})
     loader = ConfluentLoader("moved", topic, 1)
-    loader.bootstrap = quick.bootstrap
+    loader.bootstrap, loader.per_second = quick.bootstrap, PER_SECOND
     loader.start()
 
     def reassign(to: list[int]):
