@@ -87,20 +87,30 @@ impl Link {
 
     /// Adds a stream; it is opened as soon as there is a connection.
     pub fn open(&self, stream: &Rc<OutStream>) {
+        if stream.id() != 0 {
+            return;
+        }
         let connected = self.wire.borrow().as_ref().is_some_and(|wire| !wire.has_ended());
         if !connected {
-            self.waiting.borrow_mut().push(stream.clone());
-            return;
+            return self.wait(stream.clone());
         }
         let id = self.next_id.get();
         // After four thousand million streams the connection is made anew.
         let Some(next) = id.checked_add(1) else {
-            self.waiting.borrow_mut().push(stream.clone());
+            self.wait(stream.clone());
             return self.disconnect("all numbers of streams are used up");
         };
         self.next_id.set(next);
         self.streams.borrow_mut().insert(id, stream.clone());
         stream.open(id);
+    }
+
+    /// The stream is opened on the next connection.
+    fn wait(&self, stream: Rc<OutStream>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !stream.waits.replace(true) {
+            waiting.push(stream);
+        }
     }
 
     /// Takes a stream away that its partition has no use for.
@@ -213,7 +223,10 @@ impl Link {
         let wire = Rc::new(Wire::new());
         *self.wire.borrow_mut() = Some(wire.clone());
         let waiting = self.waiting.take();
-        waiting.iter().for_each(|stream| self.open(stream));
+        for stream in waiting {
+            stream.waits.set(false);
+            self.open(&stream);
+        }
         let reason = wire.serve(&self.shard, socket, self).await;
         *self.wire.borrow_mut() = None;
         *self.turns.borrow_mut() = Turns::default();
@@ -221,7 +234,7 @@ impl Link {
         let lost: Vec<_> = self.streams.borrow_mut().drain().map(|(_, stream)| stream).collect();
         for stream in lost {
             stream.lost();
-            self.waiting.borrow_mut().push(stream);
+            self.wait(stream);
         }
         reason
     }

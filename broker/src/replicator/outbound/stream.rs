@@ -45,6 +45,8 @@ pub struct OutStream {
     reading: Cell<bool>,
     /// What was read from disk.
     read: RefCell<Option<ReadBatches>>,
+    /// Among those that its link opens when it is connected.
+    pub waits: Cell<bool>,
     /// Waits to tell the follower how far the leader is.
     pub untold: Cell<bool>,
     /// Of the follower, as it last said.
@@ -67,6 +69,7 @@ impl OutStream {
             queued: Cell::new(false),
             reading: Cell::new(false),
             read: RefCell::default(),
+            waits: Cell::new(false),
             untold: Cell::new(false),
             log_start: Cell::new(Offset(-1)),
             backoff: RefCell::new(Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS)),
