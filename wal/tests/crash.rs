@@ -9,7 +9,8 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use common::model::{SharedWorld, Violation, Workload, World, live};
+use common::model::Violation;
+use common::workload::{SharedWorld, Workload, World, live};
 use common::{ROOT, START_MS, dir, fill, identity, run_sim, shard_config, with_shard};
 use protocol::Offset;
 use wal::file::FlushScope;
@@ -183,7 +184,7 @@ fn nothing_acknowledged_is_lost_with_a_journal_and_a_sync_per_file() {
 fn much_comes_back_through_the_journal() {
     let (root, workload) = (Path::new(ROOT), journaled(2, 1));
     let (mut replayed, mut settled, mut stale) = (0, 0, 0);
-    for seed in 0..3 {
+    for seed in 0..5 {
         for effect in (1..effects_of(workload, FlushScope::Device, seed)).step_by(9) {
             let storage = SimStorage::new(seed, FlushScope::Device, root);
             let world = shared(World::new(workload, seed));
@@ -336,14 +337,14 @@ impl StorageFile for NoSyncFile {
 #[test]
 fn a_missing_sync_is_found() {
     let (mut lost, mut refused) = (0, 0);
-    for seed in 0..3 {
-        for effect in (20..100).step_by(3) {
+    for seed in 0..24 {
+        for effect in (10..80).step_by(2) {
             match cut_at(small(), FlushScope::File, seed, effect, 1, NoSync) {
                 Err(Violation::Lost { acknowledged, log_end, .. }) => {
                     assert!(acknowledged > log_end && acknowledged > Offset(0));
                     lost += 1;
                 }
-                Err(Violation::Open { .. }) => refused += 1,
+                Err(Violation::Open { .. } | Violation::Read { .. }) => refused += 1,
                 Err(other) => panic!("seed {seed}, effect {effect}: {other:?}"),
                 Ok(()) => {}
             }

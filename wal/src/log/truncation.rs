@@ -8,8 +8,8 @@
 //! epochs that begin at the log end, also one that cuts no record (as Kafka's does). That is done in memory alone. A
 //! snapshot that was written while the epoch was known still has it, and an open that finds no batch behind the snapshot
 //! brings it back. That is the state before the truncation, not a wrong one: whoever follows begins by comparing epochs
-//! with its leader, and so truncates again. An open that does find a batch behind the snapshot assigns the batch's epoch,
-//! which drops every entry that begins where the batch does or is not older: a batch always wins over a snapshot.
+//! with its leader, and so truncates again. An open that does find a batch behind the snapshot drops what the snapshot knows
+//! to begin there: the batch says which epoch wrote it.
 
 use std::rc::Rc;
 

@@ -149,6 +149,9 @@ pub(super) fn replay(derived: &mut DerivedState, frame: &ScannedFrame, from: Off
         return;
     }
     derived.producers.update(&frame.batch);
+    // A snapshot may know an epoch that began here, wrote nothing and was taken back. It goes by itself: for `assign` it
+    // would contradict the frame's own epoch, where that is the one before, and take its begin along.
+    derived.epochs.truncate_from_end(frame.info.base_offset);
     // A good frame's epoch is at least 0: the scan begins with epoch 0 and lets none fall.
     let _ = derived.epochs.assign(frame.info.leader_epoch, frame.info.base_offset);
 }

@@ -137,20 +137,25 @@ async fn an_epoch_that_wrote_nothing_is_taken_back<S: Storage>(storage: &S, root
         })
         .await;
     }
-    // A batch of an epoch between does.
-    with_log(storage, root, log_config(), |log| async move {
-        log.truncate_to(Offset(40)).await.unwrap();
-        append_replicated(&log, &stored_batch(&spec(1, 100), Offset(40), 6), START_MS).await.unwrap();
-        log.wait_ackable(Offset(45)).await.unwrap();
-    })
-    .await;
-    with_log(storage, root, log_config(), |log| async move {
-        assert_eq!(log.latest_epoch(), Some(LeaderEpoch(6)));
-        assert_eq!(log.epoch_end_offset(LeaderEpoch(5)), (LeaderEpoch(5), Offset(40)));
-        assert!(!is_known(&log, 9));
-        append_replicated(&log, &stored_batch(&spec(2, 100), Offset(45), 6), START_MS).await.unwrap();
-    })
-    .await;
+    // A batch of an older epoch does, and leaves no trace of it; also of the epoch that wrote last.
+    for (number, epoch) in [(1, 5), (2, 6)] {
+        let base = Offset(35 + i64::from(number) * 5);
+        with_log(storage, root, log_config(), |log| async move {
+            log.truncate_to(base).await.unwrap();
+            append_replicated(&log, &stored_batch(&spec(number, 100), base, epoch), START_MS).await.unwrap();
+            log.wait_ackable(base).await.unwrap();
+        })
+        .await;
+        with_log(storage, root, log_config(), |log| async move {
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(epoch)));
+            assert_eq!(log.epoch_for_offset(Offset(0)), Some(LeaderEpoch(5)));
+            assert_eq!(log.epoch_for_offset(base), Some(LeaderEpoch(epoch)));
+            assert!(!is_known(&log, 9));
+            log.assign_epoch(LeaderEpoch(9));
+            log.close().await.unwrap();
+        })
+        .await;
+    }
     delete(storage, root).await;
 }
 

@@ -12,12 +12,14 @@ use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 use wal::file::FlushScope;
 use wal::file::sim::SimStorage;
 use wal::{
-    AppendError, Appended, FatalIo, Log, LogConfig, LogIdentity, ReserveError, ShardWal, ShardWalConfig, Storage,
+    AppendError, Appended, FatalIo, Log, LogConfig, LogIdentity, ReadError, ReserveError, ShardWal, ShardWalConfig,
+    Storage,
 };
 
 pub mod follower;
 pub mod model;
 pub mod suite;
+pub mod workload;
 
 pub const ROOT: &str = "/data";
 /// A wall clock to begin with, in milliseconds since the Unix epoch.
@@ -182,17 +184,21 @@ pub async fn fill<S: Storage>(log: &Log<S>, count: usize, body_bytes: usize, epo
 
 /// Reads everything from `from` on and gives it batch by batch.
 pub async fn read_all<S: Storage>(log: &Log<S>, from: Offset, max_bytes: usize) -> Vec<Vec<u8>> {
+    try_read_all(log, from, max_bytes).await.unwrap()
+}
+
+pub async fn try_read_all<S: Storage>(log: &Log<S>, from: Offset, max_bytes: usize) -> Result<Vec<Vec<u8>>, ReadError> {
     let mut found = Vec::new();
     let mut next = from;
     let end = log.log_end_offset();
     while next < end {
-        let read = log.read(next, end, max_bytes, true).await.unwrap();
+        let read = log.read(next, end, max_bytes, true).await?;
         assert!(read.next_offset > next, "a read of {next} up to {end} gave nothing");
         assert_eq!(read.bytes, read.pieces.iter().map(|bytes| bytes.len()).sum::<usize>());
         next = read.next_offset;
         found.extend(split(&read.contiguous()));
     }
-    found
+    Ok(found)
 }
 
 /// Batches one by one.
