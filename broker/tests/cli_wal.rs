@@ -9,7 +9,7 @@ use std::process::Command;
 use std::task::{Context, Waker};
 
 use protocol::record_batch::{BatchHeader, stamp_log_append_time};
-use protocol::{LeaderEpoch, PartitionId, TopicId};
+use protocol::{LeaderEpoch, Offset, PartitionId, TopicId};
 use serde_json::Value;
 use wal::file::FlushScope;
 use wal::file::sim::SimStorage;
@@ -42,6 +42,11 @@ fn batch(number: usize) -> Vec<u8> {
 
 /// Writes a log of [`BATCHES`] batches to `dir`, and closes it in order or not.
 fn write_log(dir: &Path, segment_bytes: u64, close: bool) {
+    write_log_from(dir, segment_bytes, close, 0);
+}
+
+/// As [`write_log`], with a log start offset, below which goes what can.
+fn write_log_from(dir: &Path, segment_bytes: u64, close: bool, log_start: i64) {
     let root = Path::new("/data");
     let storage = SimStorage::new(1, FlushScope::File, root);
     let shard = ShardWal::new(storage.clone(), root.to_owned(), ShardWalConfig::default());
@@ -55,6 +60,10 @@ fn write_log(dir: &Path, segment_bytes: u64, close: bool) {
             log.reserve(bytes.len(), 0).await.expect("there is space");
             log.append(&bytes, &header, LeaderEpoch(2), 0).expect("space was reserved");
             log.wait_ackable(log.log_end_offset()).await.expect("the commit succeeds");
+        }
+        if log_start > 0 {
+            log.advance_log_start(Offset(log_start)).await.expect("it lies within the log");
+            log.enforce_retention(0, log.log_end_offset()).await.expect("segments below it go");
         }
         if close {
             log.close().await.expect("the log closes");
@@ -128,6 +137,23 @@ fn replicas_that_lie_differently_on_disk_dump_the_same_batches() {
              producer_epoch=-1 base_sequence=-1 transactional=false control=false"
         )
     );
+}
+
+#[test]
+fn replicas_that_keep_more_below_the_log_start_dump_the_same_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let replicas = [dir.path().join("a"), dir.path().join("b")];
+    // Within the batch from 20 on: the batches before go with their segment, or stay because they share it.
+    write_log_from(&replicas[0], SMALL_SEGMENT_BYTES, true, 22);
+    write_log_from(&replicas[1], 1 << 20, true, 22);
+    let frames = replicas.each_ref().map(|path| ringlog(&["dump"], path).stdout.matches("  frame ").count());
+    assert_eq!(frames, [BATCHES - 3, BATCHES]);
+    let [a, b] = replicas.each_ref().map(|path| ringlog(&["dump", "--batches"], path).stdout);
+    assert_eq!(a, b);
+    assert!(a.starts_with("base_offset=20 ") && a.lines().count() == BATCHES - 4, "{a}");
+    // A segment by itself is shown as it is.
+    let first = ringlog(&["dump", "--batches"], &segment(&replicas[1], 0)).stdout;
+    assert_eq!(first.lines().count(), BATCHES);
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub struct InspectedFrame<'a> {
     pub batch: BatchHeader,
     /// The segment's file does not have it yet.
     pub only_in_journal: bool,
+    /// Of a whole log: every record lies below the log start offset. Nobody reads it any more, and when it goes is up to
+    /// each replica.
+    pub below_log_start: bool,
 }
 
 /// Something that is not as it should be.
@@ -276,6 +279,7 @@ impl SegmentView<'_> {
             inspection.findings.push(Finding::Identity { path, expected, found });
             return Ok(());
         }
+        let log_start = self.checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
         let looks = if self.sealed_end.is_some() { 1 } else { LOOKS };
         let mut shown = self.base;
         let mut unread = None;
@@ -301,6 +305,7 @@ impl SegmentView<'_> {
                     frame: frame.info,
                     batch: frame.batch,
                     only_in_journal,
+                    below_log_start: frame.info.last_offset < log_start,
                 });
             }));
             if let Some(error) = unread.take() {

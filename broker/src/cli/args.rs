@@ -90,7 +90,8 @@ pub(super) struct DumpArgs {
     /// Where the journal of the logs lies, if not where the data directory's journal-id says.
     #[arg(long, value_name = "DIR")]
     pub(super) journal_dir: Option<PathBuf>,
-    /// One line per record batch and nothing about files, so that the dumps of two replicas can be compared.
+    /// One line per record batch from the log start offset on, with offsets, leader epoch, number of records, size and CRC,
+    /// and nothing about files: two replicas that hold the same batches print the same.
     #[arg(long)]
     pub(super) batches: bool,
     /// One JSON object per line.

@@ -59,6 +59,9 @@ fn dump_frames(
 }
 
 /// The batches alone on standard output, where they can be compared; what is wrong goes to standard error.
+///
+/// From the one with the log start offset on: what lies below is gone for readers, and each replica removes it when its
+/// segments allow it.
 fn dump_batches(
     output: &mut Output,
     log: &Path,
@@ -66,7 +69,11 @@ fn dump_batches(
     name: Option<&str>,
     json: bool,
 ) -> Result<Inspection, InspectError> {
-    let inspection = inspect(log, journal, |frame| output.show(&BatchLine::new(&frame.batch, name), json))?;
+    let inspection = inspect(log, journal, |frame| {
+        if !frame.below_log_start {
+            output.show(&BatchLine::new(&frame.batch, name), json);
+        }
+    })?;
     output.flush();
     for finding in &inspection.findings {
         eprintln!("{}", FindingLine::new(finding));
