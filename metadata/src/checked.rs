@@ -1,5 +1,5 @@
 //! Values as bytes: a version, a CRC-32 (IEEE), and the value in postcard's format. The CRC is of the value, and from version 3
-//! on of the version before it: a bit that flips in 1 or 2 gives another version that exists only since there is a 3.
+//! on of the version before it: no flipped bit makes a 2 of a 1, but one makes a 3 of either, or the other way round.
 //!
 //! The version says what a reader must know, so that an older program refuses what a newer one wrote by name instead of
 //! misreading it. What is inside may be anything a disk or a peer gives: decoding it cannot panic, nor take more memory than
