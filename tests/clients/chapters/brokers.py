@@ -203,7 +203,6 @@ BROKEN = [
             start(3),
             topics("--describe --topic last", until=("Leader: 3",)),
         ],
-        later="it stays in the ISR: there are no eligible leader replicas yet",
     ),
     Chapter(
         "broker-returns",
