@@ -7,6 +7,9 @@
 use protocol::newtypes::{LeaderEpoch, Offset};
 use protocol::record_batch::BatchHeader;
 
+#[cfg(test)]
+mod tests;
+
 /// A log's extent and epochs, as both ends must know them of their own.
 pub trait LogView {
     /// First offset that may be read.

@@ -15,5 +15,7 @@ pub mod leader;
 pub mod message;
 pub mod receiver;
 pub mod sender;
+#[cfg(test)]
+mod testing;
 pub mod throttle;
 pub mod turns;

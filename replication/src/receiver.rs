@@ -10,6 +10,9 @@ use crate::divergence::{Cut, LogView, cut};
 use crate::message::{Progress, Reason, ToFollower};
 use bytes::Bytes;
 
+#[cfg(test)]
+mod tests;
+
 /// What is to be done because of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -14,6 +14,9 @@ use protocol::newtypes::{LeaderEpoch, Offset};
 use crate::divergence::{BatchMark, LogTail, LogView, Meeting, Verdict, judge, meet};
 use crate::message::{Progress, Reason, ToFollower};
 
+#[cfg(test)]
+mod tests;
+
 /// What is to be done for a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
