@@ -7,8 +7,9 @@
 //!
 //! A follower is in sync while, within `replica.lag.time.max.ms`, it reached an end that the leader had then. The leader
 //! proposes a changed ISR to the controller, one change at a time (KIP-497). Until the metadata says what became of it, the
-//! members of both the old and the proposed ISR count for the high watermark; a change without an answer may have been made,
-//! so it counts until the metadata has moved on. A follower that has caught up and is about to join counts as well, or one
+//! members of both the old and the proposed ISR count for the high watermark. A change without an answer may have been made, and
+//! one that was refused too, by another copy of the request: they count until the metadata has moved on, and until it has the
+//! leader asks again. A follower that has caught up and is about to join counts as well, or one
 //! that is always a batch behind would never reach the high watermark.
 //!
 //! One [`Leader`] lives as long as one leader epoch: what a replica acknowledged at another epoch may have been cut since, so
@@ -77,7 +78,8 @@ pub struct Proposal {
 pub enum Outcome {
     /// It was made; the metadata tells of it, or has told.
     Made,
-    /// It was not made, and never will be.
+    /// It was not made, says whoever was asked. If the request was sent more than once another copy of it may have been, or may
+    /// yet be, so it counts like one without an answer.
     Refused,
     /// It may have been made, or may yet be.
     Unknown,
@@ -129,7 +131,7 @@ pub struct Leader {
 struct Replica {
     id: BrokerId,
     in_sync: bool,
-    /// In an ISR that was proposed on the current partition epoch and was not refused.
+    /// In an ISR that was proposed on the current partition epoch, whatever was answered.
     proposed: bool,
     /// It has agreed, and was not lost since: what it has on disk is what it has now.
     agreed: bool,
@@ -355,15 +357,12 @@ impl Leader {
             // The metadata has moved on since.
             return None;
         }
-        match outcome {
-            Outcome::Made => return None,
-            Outcome::Unknown => self.in_doubt = true,
-            // An earlier one, based on the same epoch, may still have been made.
-            Outcome::Refused if self.in_doubt => {}
-            Outcome::Refused => self.replicas.iter_mut().for_each(|replica| replica.proposed = false),
+        if outcome != Outcome::Made {
+            self.in_doubt = true;
+            self.in_flight = None;
+            self.paused_until_ms = now_ms + PROPOSAL_PAUSE_MS;
         }
-        self.in_flight = None;
-        self.paused_until_ms = now_ms + PROPOSAL_PAUSE_MS;
+        // Nothing counts less for it before the metadata says so.
         self.advance()
     }
 

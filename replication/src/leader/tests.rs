@@ -252,6 +252,12 @@ fn who_always_is_a_batch_behind_joins_all_the_same() {
     assert_eq!(leader.high_watermark(), Offset(18), "held at where it is");
 }
 
+/// A leader that is fenced proposes nothing.
+fn fenced_me(ms: u64, log_end: i64) -> Now<'static> {
+    static WITHOUT: fn(BrokerId) -> Option<u64> = |broker| everybody(broker).filter(|_| broker != ME);
+    Now { brokers: &WITHOUT, ..at(ms, log_end) }
+}
+
 fn fenced_second(ms: u64, log_end: i64) -> Now<'static> {
     static WITHOUT: fn(BrokerId) -> Option<u64> = |broker| everybody(broker).filter(|_| broker != SECOND);
     Now { brokers: &WITHOUT, ..at(ms, log_end) }
@@ -291,7 +297,7 @@ fn who_was_fenced_and_let_in_again_comes_back_without_a_word() {
     let Some(proposal) = leader.on_tick(at(5 * LAG_MS, 10)).proposal else { panic!("the third lacks nothing") };
     assert_eq!((proposal.partition_epoch, proposal.isr.len()), (4, 3));
     // One that cannot be reached may be gone.
-    leader.on_outcome(4, Outcome::Refused, 5 * LAG_MS);
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 5));
     leader.on_lost(THIRD);
     assert_eq!(leader.on_tick(at(6 * LAG_MS, 10)).proposal, None);
 }
@@ -323,8 +329,10 @@ fn whoever_joins_has_what_was_there_when_the_epoch_began() {
 fn whoever_is_lost_is_not_waited_for_to_join() {
     let mut leader = leader(&[ME, SECOND], 1, 10);
     agree(&mut leader, SECOND, 10, at(1, 10));
-    agree(&mut leader, THIRD, 10, at(1, 10));
-    assert_eq!(leader.on_outcome(3, Outcome::Refused, 2), None);
+    agree(&mut leader, THIRD, 10, fenced_third(1, 10));
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4));
+    assert!(leader.on_tick(at(2, 10)).proposal.is_some());
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 5));
     leader.on_own_durable(Offset(20));
     assert_eq!(leader.on_durable(SECOND, Offset(20), at(2, 20)), Effects::default());
     assert_eq!(leader.on_lost(SECOND), None, "a member is");
@@ -337,11 +345,10 @@ fn whoever_falls_silent_on_the_way_in_is_not_waited_for_beyond_the_lag_time() {
     let mut leader = leader(&[ME, SECOND], 1, 10);
     agree(&mut leader, SECOND, 10, at(1, 10));
     agree(&mut leader, THIRD, 10, at(1, 10));
-    leader.on_outcome(3, Outcome::Refused, 2);
+    leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4));
     leader.on_own_durable(Offset(20));
     leader.on_durable(SECOND, Offset(20), at(2, 20));
-    assert_eq!(leader.on_tick(at(1 + LAG_MS, 20)).high_watermark, None);
-    leader.on_outcome(3, Outcome::Refused, 2);
+    assert_eq!(leader.on_tick(fenced_me(1 + LAG_MS, 20)).high_watermark, None);
     leader.on_durable(SECOND, Offset(20), at(2 + LAG_MS, 20));
     assert_eq!(leader.on_tick(at(2 + LAG_MS, 20)).high_watermark, Some(Offset(20)));
 }
@@ -355,6 +362,21 @@ fn after_a_refusal_there_is_a_pause() {
     assert_eq!(leader.on_tick(at(refused_ms + PROPOSAL_PAUSE_MS - 1, 12)).proposal, None);
     leader.on_durable(SECOND, Offset(12), at(refused_ms + PROPOSAL_PAUSE_MS, 12));
     assert_eq!(leader.on_tick(at(refused_ms + PROPOSAL_PAUSE_MS, 12)).proposal, proposed(&[ME, SECOND]));
+}
+
+#[test]
+fn a_proposal_that_was_refused_counts_until_the_metadata_moves_on() {
+    // Another copy of the request may have been made before, or may be made when the third is let in.
+    let mut leader = leader(&[ME, SECOND], 1, 10);
+    agree(&mut leader, SECOND, 10, at(1, 10));
+    assert!(agree(&mut leader, THIRD, 10, at(1, 10)).proposal.is_some());
+    assert_eq!(leader.on_lost(THIRD), None);
+    leader.on_own_durable(Offset(20));
+    leader.on_durable(SECOND, Offset(20), at(2, 20));
+    assert_eq!(leader.on_outcome(3, Outcome::Refused, 500), None);
+    assert_eq!(leader.on_tick(at(999, 20)).high_watermark, None);
+    assert_eq!(leader.on_tick(at(1000, 20)).proposal, proposed(&[ME, SECOND]), "so that it does move on");
+    assert_eq!(leader.on_assignment(assignment(&ALL, &[ME, SECOND], 4)), Some(Offset(20)));
 }
 
 #[test]

@@ -36,7 +36,7 @@ proptest! {
         let (mut isr, mut min_insync, mut partition_epoch) = (ALL.to_vec(), 2, 3);
         // Members of ISRs that were proposed on the current partition epoch, and may have been made.
         let mut may_be: Vec<BrokerId> = Vec::new();
-        let (mut in_flight, mut in_doubt) = (None, false);
+        let mut in_flight = None;
         let (mut ms, mut log_end) = (0, 40);
         for event in events {
             let before = leader.high_watermark();
@@ -57,7 +57,7 @@ proptest! {
                 Event::Isr(members) => {
                     partition_epoch += 1;
                     isr = members;
-                    (in_flight, in_doubt) = (None, false);
+                    in_flight = None;
                     may_be.clear();
                     risen = leader.on_assignment(assignment(&ALL, &isr, partition_epoch));
                 }
@@ -72,15 +72,8 @@ proptest! {
                 }
                 Event::Outcome(outcome) => {
                     if in_flight.is_some() {
-                        match outcome {
-                            Outcome::Made => {}
-                            Outcome::Unknown => (in_flight, in_doubt) = (None, true),
-                            Outcome::Refused => {
-                                in_flight = None;
-                                if !in_doubt {
-                                    may_be.clear();
-                                }
-                            }
+                        if outcome != Outcome::Made {
+                            in_flight = None;
                         }
                     }
                     risen = leader.on_outcome(partition_epoch, outcome, ms);
