@@ -17,12 +17,13 @@ fn agree(follower: &mut TestLog, leader: &TestLog) -> usize {
     panic!("they do not agree: {follower:?} and {leader:?}");
 }
 
-type Epochs<'a> = &'a [(i32, i64)];
+/// Epochs with where they begin, and the end of the log.
+type History<'a> = (&'a [(i32, i64)], i64);
 
 #[test]
 fn logs_with_a_common_begin_agree_where_they_part() {
-    // Epochs and end of leader and follower, the end they agree on, and the cuts until then.
-    let cases: &[((Epochs<'_>, i64), (Epochs<'_>, i64), i64, usize)] = &[
+    // Leader and follower, the end they agree on, and the cuts until then.
+    let cases: &[(History<'_>, History<'_>, i64, usize)] = &[
         // Nothing to cut.
         ((&[(1, 0)], 10), (&[(1, 0)], 10), 10, 0),
         ((&[(1, 0)], 10), (&[(1, 0)], 7), 7, 0),

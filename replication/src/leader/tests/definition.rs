@@ -71,10 +71,8 @@ proptest! {
                     (risen, proposal) = (effects.high_watermark, effects.proposal);
                 }
                 Event::Outcome(outcome) => {
-                    if in_flight.is_some() {
-                        if outcome != Outcome::Made {
-                            in_flight = None;
-                        }
+                    if outcome != Outcome::Made {
+                        in_flight = None;
                     }
                     risen = leader.on_outcome(partition_epoch, outcome, ms);
                 }

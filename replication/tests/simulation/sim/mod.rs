@@ -1,0 +1,27 @@
+//! Partitions of a whole cluster in virtual time: the real leaders, senders and receivers, and the controller's real
+//! decisions, over a network that breaks, stalls and is cut, on disks that forget what was not synced.
+//!
+//! Everything random is drawn from a seed, and nothing depends on real time, so a failing seed fails again. [`run`] runs one;
+//! `cargo run -p ringlog-replication --example simulate -- --seeds 10000` runs many, and says what it found.
+//!
+//! [`checks`] says what must hold, and [`bug`] which mistakes must be found. Deliberately absent: bytes of batches, disks that
+//! lose what was synced, replicas that move, and the group that agrees on the metadata.
+
+pub mod bug;
+pub mod checks;
+mod clients;
+mod controller;
+mod events;
+mod faults;
+mod following;
+mod leading;
+mod log;
+mod network;
+mod proposing;
+mod random;
+mod shell;
+mod world;
+
+pub use bug::Bug;
+pub use checks::Checker;
+pub use world::{Options, Report, run};
