@@ -24,6 +24,7 @@ use crate::file::{FlushScope, IoError, Storage, StorageFile};
 use crate::journal::{EntryPlace, JournalPlace, RecordRoom, RecordWriter, Room, record_bytes};
 use crate::log::LogInner;
 use crate::shard::{FatalIo, ShardInner};
+use crate::sync::yield_now;
 
 /// One log's part of a commit.
 pub(crate) struct CommitShare<S: Storage> {
@@ -100,6 +101,8 @@ impl<S: Storage> ShardInner<S> {
             if !go_on {
                 return Ok(());
             }
+            // A commit may block the thread. What was woken by the same appends, such as sending them to replicas, goes first.
+            yield_now().await;
             self.commit().await.map_err(|error| {
                 self.fail(error);
                 self.check_fatal().expect_err("it was just set")

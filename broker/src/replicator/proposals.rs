@@ -67,7 +67,7 @@ async fn ask(shard: &Shard, together: Vec<(Rc<Partition>, Proposal)>) {
             answers.into_iter().map(|(_, answer)| outcome_of(answer.map(drop))).collect()
         }
         Ok(Ok(_)) => vec![Outcome::Unknown; together.len()],
-        // Nothing of it was made, and nothing will be.
+        // Another process of this broker has registered.
         Ok(Err(_)) => vec![Outcome::Refused; together.len()],
         // It was made, and the metadata will say so.
         Err(RequestFailed::NotApplied) => vec![Outcome::Made; together.len()],
@@ -95,10 +95,8 @@ fn note(partition: &Partition, leader_epoch: LeaderEpoch, isr: &[protocol::Broke
     }
 }
 
-/// What an answer means for the proposal.
-///
-/// A request may have been carried out twice: an answer that the partition has moved on may be about the proposal itself. Only
-/// those refusals are final that the controller decides on the very state that the proposal was made for.
+/// What an answer means for the proposal. A request may have been carried out twice: an answer that the partition has moved on
+/// may be about the proposal itself.
 fn outcome_of(answer: Result<(), Refusal>) -> Outcome {
     match answer.map_err(|refusal| refusal.error()) {
         Ok(()) => Outcome::Made,
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_decided_on_the_same_state_is_final() {
+    fn an_answer_that_may_be_about_the_proposal_itself_says_nothing() {
         let outcome = |error| outcome_of(Err(Refusal::new(error, &"refused")));
         assert_eq!(outcome_of(Ok(())), Outcome::Made);
         assert_eq!(outcome(ResponseError::IneligibleReplica), Outcome::Refused);
