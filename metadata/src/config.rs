@@ -13,6 +13,7 @@ mod describe;
 mod error;
 mod kafka_only;
 mod layers;
+mod replica_selector;
 #[cfg(test)]
 mod tests;
 mod topic_config;
@@ -25,7 +26,8 @@ pub use definition::{ConfigDef, ConfigKind, Dynamic, Effect, Scope, Synonym};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, Described, describe};
 pub use error::ConfigError;
 pub use layers::{ConfigLayers, ConfigOverrides, StaticConfig};
-pub use topic_config::{CleanupPolicy, Durability, TopicConfig};
+pub use replica_selector::ReplicaSelector;
+pub use topic_config::{CleanupPolicy, Durability, ThrottledReplicas, TopicConfig};
 pub use validator::{Validator, Violation};
 pub use value::{ConfigValue, check_length, parse as parse_value, split_list};
 

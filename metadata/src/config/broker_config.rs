@@ -5,6 +5,7 @@
 
 use super::error::ConfigError;
 use super::layers::ConfigLayers;
+use super::replica_selector::ReplicaSelector;
 use super::topic_config::TopicConfig;
 use super::validator::counts_per_host;
 use super::value::ConfigValue;
@@ -22,6 +23,11 @@ pub struct BrokerConfig {
     pub default_replication_factor: i16,
     pub rack: Option<String>,
     pub replica_lag_time_max_ms: i64,
+    pub replica_selector: ReplicaSelector,
+    /// Bytes per second; `None` is no limit.
+    pub leader_replication_throttled_rate: Option<u64>,
+    /// Bytes per second; `None` is no limit.
+    pub follower_replication_throttled_rate: Option<u64>,
 
     pub broker_heartbeat_interval_ms: i32,
     pub broker_session_timeout_ms: i32,
@@ -71,6 +77,12 @@ impl BrokerConfig {
             default_replication_factor: read.short("default.replication.factor"),
             rack: read.text("broker.rack"),
             replica_lag_time_max_ms: read.long("replica.lag.time.max.ms"),
+            replica_selector: read
+                .text("replica.selector.class")
+                .and_then(|name| ReplicaSelector::named(&name))
+                .unwrap_or_default(),
+            leader_replication_throttled_rate: read.rate("leader.replication.throttled.rate"),
+            follower_replication_throttled_rate: read.rate("follower.replication.throttled.rate"),
             broker_heartbeat_interval_ms: read.int("broker.heartbeat.interval.ms"),
             broker_session_timeout_ms: read.int("broker.session.timeout.ms"),
             connections_max_idle_ms: read.long("connections.max.idle.ms"),
@@ -142,6 +154,11 @@ impl Reader<'_> {
 
     fn short(&self, name: &str) -> i16 {
         i16::try_from(self.integer(name)).expect("a config checked to fit 16 bits")
+    }
+
+    /// Of a config without a default; `None` where nothing is set.
+    fn rate(&self, name: &str) -> Option<u64> {
+        self.value(name).map(|value| u64::try_from(value.as_integer()).unwrap_or(0))
     }
 
     /// `None` where nothing is set or the text is empty.

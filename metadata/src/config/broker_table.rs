@@ -5,6 +5,7 @@
 
 use super::definition::ConfigKind::{self, Boolean, Double, Int, List, Long, Short, String};
 use super::definition::{ConfigDef, hours, minutes, same};
+use super::replica_selector::REPLICA_SELECTORS;
 use super::topic_table::{CLEANUP_POLICIES, CODECS, DURABILITIES, MAX_LONG, SEGMENT_BYTES_MIN, TIMESTAMP_TYPES};
 use super::validator::Validator::{
     AtLeast, Between, BetweenOr, CountPerHost, ListOf, OffOnly, OneOf, PositiveOrUnlimited, RequiredPositive,
@@ -34,7 +35,8 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .check(AtLeast(1))
         .doc("Milliseconds between a broker's reports to the controller."),
     broker("broker.id", Int, "-1").flag("--node-id").doc("This broker's id; the same as node.id."),
-    unset("broker.rack", String).doc("Rack (or zone) of this broker, for spreading replicas and for reading nearby."),
+    unset("broker.rack", String)
+        .doc("Rack (or zone) of this broker, for spreading replicas and for reading nearby (replica.selector.class)."),
     broker("broker.session.timeout.ms", Int, "9000")
         .check(AtLeast(1))
         .doc("Milliseconds of silence after which the controller fences a broker."),
@@ -70,8 +72,10 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .check(AtLeast(0))
         .dynamic()
         .internal()
-        .kept_only()
-        .doc("Bytes per second for replicas listed in follower.replication.throttled.replicas."),
+        .doc(
+            "Bytes per second that this broker takes in for its replicas listed in follower.replication.throttled.replicas, \
+             while they are not in sync.",
+        ),
     broker("group.initial.rebalance.delay.ms", Int, "3000")
         .check(AtLeast(0))
         .doc("Milliseconds that a new group waits for more members before its first rebalance."),
@@ -84,8 +88,10 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .check(AtLeast(0))
         .dynamic()
         .internal()
-        .kept_only()
-        .doc("Bytes per second for replicas listed in leader.replication.throttled.replicas."),
+        .doc(
+            "Bytes per second that this broker sends to followers that are not in sync, of partitions that it leads as listed \
+             in leader.replication.throttled.replicas.",
+        ),
     broker("listeners", List, "PLAINTEXT://:9092").flag("--kafka-addr").doc("Address that clients are served on."),
     broker("log.cleaner.delete.retention.ms", Long, "86400000")
         .check(AtLeast(0))
@@ -265,9 +271,11 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
     broker("replica.lag.time.max.ms", Long, "30000")
         .check(AtLeast(1))
         .doc("Milliseconds behind the leader after which a follower leaves the ISR."),
-    unset("replica.selector.class", String)
-        .kept_only()
-        .doc("How the replica that a consumer reads from is chosen (KIP-392)."),
+    unset("replica.selector.class", String).check(OneOf(REPLICA_SELECTORS)).doc(
+        "How the leader chooses the replica that a consumer reads from (KIP-392), by Kafka's class names or in short: leader \
+         (itself, also where nothing is set), rack (one in sync in the consumer's client.rack, first the leader), spread \
+         (of all in sync, one for each consumer and partition, by the consumer's client.id and address).",
+    ),
     broker("request.timeout.ms", Int, "30000")
         .check(AtLeast(1))
         .doc("Milliseconds within which a request between brokers must be answered."),

@@ -27,6 +27,7 @@ const CHECKED_ELSEWHERE: &[&str] = &[
     "remote.log.storage.system.enable",
     "remote.storage.enable",
     "replica.lag.time.max.ms",
+    "replica.selector.class",
     "request.timeout.ms",
 ];
 /// Changeable in a running Kafka, given by a flag here.

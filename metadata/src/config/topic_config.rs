@@ -10,6 +10,8 @@ use super::layers::{ConfigLayers, ConfigOverrides, default_value};
 use super::value::{self, ConfigValue};
 use super::{Scope, definition, topic_configs};
 use protocol::record_batch::TimestampType;
+use protocol::{BrokerId, PartitionId};
+use std::sync::Arc;
 
 /// What happens to a log's old segments. Neither means that the log grows for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,44 @@ pub enum Durability {
     Async,
 }
 
+/// Replicas of a topic that a replication throttle holds for (KIP-73).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    All,
+    /// In order.
+    Listed(Arc<[(PartitionId, BrokerId)]>),
+}
+
+impl ThrottledReplicas {
+    fn parse(elements: &[String]) -> ThrottledReplicas {
+        if elements == ["*"] {
+            return ThrottledReplicas::All;
+        }
+        // Numbers that no partition or broker can have name none.
+        let replica = |element: &String| {
+            let (partition, broker) = element.split_once(':')?;
+            Some((PartitionId(partition.parse().ok()?), BrokerId(broker.parse().ok()?)))
+        };
+        let mut listed: Vec<_> = elements.iter().filter_map(replica).collect();
+        listed.sort_unstable();
+        ThrottledReplicas::Listed(listed.into())
+    }
+
+    #[must_use]
+    pub fn contain(&self, partition: PartitionId, broker: BrokerId) -> bool {
+        match self {
+            ThrottledReplicas::All => true,
+            ThrottledReplicas::Listed(listed) => listed.binary_search(&(partition, broker)).is_ok(),
+        }
+    }
+}
+
+impl Default for ThrottledReplicas {
+    fn default() -> ThrottledReplicas {
+        ThrottledReplicas::Listed(Arc::new([]))
+    }
+}
+
 /// Everything about one topic that the broker acts on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
@@ -42,6 +82,10 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: i64,
     pub timestamp_type: TimestampType,
     pub min_insync_replicas: i32,
+    /// Replicas that `leader.replication.throttled.rate` of their brokers holds for.
+    pub leader_throttled: ThrottledReplicas,
+    /// Replicas that `follower.replication.throttled.rate` of their brokers holds for.
+    pub follower_throttled: ThrottledReplicas,
     /// Bytes to keep; `None` is no limit.
     pub retention_bytes: Option<i64>,
     /// Milliseconds to keep; `None` is no limit.
@@ -118,6 +162,12 @@ impl TopicConfig {
                     _ => TimestampType::CreateTime,
                 };
             }
+            "leader.replication.throttled.replicas" => {
+                self.leader_throttled = ThrottledReplicas::parse(value.as_list());
+            }
+            "follower.replication.throttled.replicas" => {
+                self.follower_throttled = ThrottledReplicas::parse(value.as_list());
+            }
             "min.insync.replicas" => self.min_insync_replicas = as_i32(),
             "retention.bytes" => self.retention_bytes = limit(value),
             "retention.ms" => self.retention_ms = limit(value),
@@ -141,6 +191,8 @@ impl TopicConfig {
             timestamp_before_max_ms: 0,
             timestamp_type: TimestampType::CreateTime,
             min_insync_replicas: 1,
+            leader_throttled: ThrottledReplicas::default(),
+            follower_throttled: ThrottledReplicas::default(),
             retention_bytes: None,
             retention_ms: None,
             segment_bytes: 0,
@@ -162,4 +214,23 @@ fn limit(value: &ConfigValue) -> Option<i64> {
 pub(super) fn is_held(def: &'static ConfigDef) -> bool {
     let sample = default_value(def).unwrap_or(ConfigValue::Int(1));
     TopicConfig::unset().set(def.name, &sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttled_replicas_are_all_listed_or_none() {
+        let contain = |text: &str, partition, broker| {
+            let replicas = ThrottledReplicas::parse(&value::split_list(text));
+            replicas.contain(PartitionId(partition), BrokerId(broker))
+        };
+        assert!(contain("*", 7, 9));
+        assert!(!contain("", 0, 1));
+        let listed = "3:1, 0:2,0:1";
+        assert!(contain(listed, 3, 1) && contain(listed, 0, 1) && contain(listed, 0, 2));
+        assert!(!contain(listed, 3, 2) && !contain(listed, 1, 1));
+        assert!(contain("99999999999:1,1:1", 1, 1), "what no partition can be is passed over");
+    }
 }

@@ -69,8 +69,7 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
         .doc("Milliseconds after which Kafka forces a sync. Here ringlog.durability decides."),
     topic("follower.replication.throttled.replicas", List, "")
         .check(ThrottledReplicas)
-        .kept_only()
-        .doc("Replicas whose fetching as followers is throttled: partition:broker,… or * for all."),
+        .doc("Followers that follower.replication.throttled.rate holds for: partition:broker,… or * for all."),
     topic("index.interval.bytes", Int, "4096")
         .check(AtLeast(0))
         .falls_back_to(&[same("log.index.interval.bytes")])
@@ -81,8 +80,7 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
         .doc("Overrides segment.bytes without its lower limit, in bytes. For tests."),
     topic("leader.replication.throttled.replicas", List, "")
         .check(ThrottledReplicas)
-        .kept_only()
-        .doc("Replicas whose sending as leaders is throttled: partition:broker,… or * for all."),
+        .doc("Leaders that leader.replication.throttled.rate holds for: partition:broker,… or * for all."),
     topic("local.retention.bytes", Long, "-2")
         .check(AtLeast(-2))
         .falls_back_to(&[same("log.local.retention.bytes")])
