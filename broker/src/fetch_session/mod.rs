@@ -63,8 +63,8 @@ pub struct PartitionAnswer {
     pub high_watermark: Offset,
     pub log_start_offset: Offset,
     pub has_records: bool,
-    /// An error or a diverging epoch: always told, and told again.
-    pub has_error: bool,
+    /// An error, a diverging epoch or a replica to read from instead: always told, and told again.
+    pub must_tell: bool,
 }
 
 /// How a request is to be answered.
@@ -212,7 +212,7 @@ impl SessionCache {
     /// True for all of a session that is gone meanwhile.
     pub fn must_tell(&self, session_id: i32, key: &FetchKey, answer: &PartitionAnswer) -> bool {
         let Some(cached) = self.sessions.get(&session_id).and_then(|s| s.partitions.get(key)) else { return true };
-        answer.has_records || answer.has_error || cached.told != Some((answer.high_watermark, answer.log_start_offset))
+        answer.has_records || answer.must_tell || cached.told != Some((answer.high_watermark, answer.log_start_offset))
     }
 
     /// Notes what the client is told about a partition, and sends a partition that had records to the back of the queue.
@@ -221,8 +221,8 @@ impl SessionCache {
         let mut served = Vec::new();
         for (key, answer) in answers {
             let Some(cached) = session.partitions.get_mut(key) else { continue };
-            // An error is told again until it is gone, and what follows it is news.
-            cached.told = (!answer.has_error).then_some((answer.high_watermark, answer.log_start_offset));
+            // It is told again until it is gone, and what follows it is news.
+            cached.told = (!answer.must_tell).then_some((answer.high_watermark, answer.log_start_offset));
             if answer.has_records {
                 served.push(key.clone());
             }

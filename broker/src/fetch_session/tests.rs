@@ -28,7 +28,7 @@ fn answer(high_watermark: i64, has_records: bool) -> PartitionAnswer {
         high_watermark: Offset(high_watermark),
         log_start_offset: Offset(0),
         has_records,
-        has_error: false,
+        must_tell: false,
     }
 }
 
@@ -87,9 +87,10 @@ fn only_news_is_told() {
     assert!(!cache.must_tell(id, &a, &answer(5, false)));
     assert!(cache.must_tell(id, &a, &answer(6, false)), "the high watermark moved");
     assert!(cache.must_tell(id, &a, &answer(5, true)), "there are records");
-    let error = PartitionAnswer { has_error: true, ..answer(5, false) };
+    let error = PartitionAnswer { must_tell: true, ..answer(5, false) };
     assert!(cache.must_tell(id, &a, &error));
     cache.told(id, &[(a.clone(), error)]);
+    assert!(cache.must_tell(id, &a, &error), "an error, or who to read from instead, is told again");
     assert!(cache.must_tell(id, &a, &answer(5, false)), "recovery from an error is news");
 }
 

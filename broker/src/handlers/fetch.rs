@@ -1,11 +1,13 @@
 //! Fetch (key 1), versions 4-18, for consumers: sessions (KIP-227), long polling, size limits, topic ids, divergence by
-//! epoch.
+//! epoch, reads from followers (KIP-392).
 //!
 //! A fetch reads from every shard concerned at once, each shard within the same byte limit, and drops what is over the
 //! limit when it puts the answer together. When there is too little to answer it leaves a [`Watch`] with every partition
 //! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile.
 
 mod answer;
+mod preferred_replica;
+mod read;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +22,8 @@ use kafka_protocol::messages::fetch_request::FetchRequest;
 use metadata::image::{MetadataImage, TopicImage};
 use protocol::fetch_response::NodeEndpoint;
 use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
-use wal::reader::ReadError;
 
+use super::Context;
 use crate::fetch_session::{
     FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
 };
@@ -30,14 +32,17 @@ use crate::purgatory::Watch;
 use crate::shard::Shard;
 use crate::shard::budget::Held;
 use crate::shard::message::ShardMessage;
-use crate::shard::queues::breathe_after;
 pub use answer::encode;
 use answer::{group_by_topic, name_leaders};
+use preferred_replica::Consumer;
+pub use read::read_here;
 
 /// First version that names topics by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
 /// First version that names the current leader to who asked another broker (KIP-951).
 const VERSION_CURRENT_LEADER: i16 = 16;
+/// First version whose sender may be served by a follower, or sent to one (KIP-392).
+const VERSION_PREFERRED_REPLICA: i16 = 11;
 /// First version with fetch sessions (KIP-227).
 const VERSION_SESSIONS: i16 = 7;
 /// What a fetch may return even when the shard's budget for responses is spent, so that every consumer gets on.
@@ -50,6 +55,8 @@ pub struct FetchForward {
     pub reads: Vec<PartitionRead>,
     pub max_bytes: usize,
     pub mode: ReadMode,
+    /// Who may be served by a follower; `None` for whom only the leader serves.
+    pub consumer: Option<Arc<Consumer>>,
     /// Left with the partitions that have too little, to be fired when they move.
     pub watch: Arc<Watch>,
 }
@@ -86,6 +93,8 @@ pub struct Outcome {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Leader and epoch, for who asked the wrong broker.
     pub current_leader: Option<(BrokerId, LeaderEpoch)>,
+    /// Whom to ask from now on; then nothing was read.
+    pub preferred_read_replica: Option<BrokerId>,
     /// Whole record batches, verbatim, one behind the other and cut anywhere.
     pub records: Vec<Bytes>,
     /// Size of `records`, or what it would be in [`ReadMode::Estimate`].
@@ -100,13 +109,14 @@ impl Outcome {
             log_start_offset: Offset(-1),
             diverging: None,
             current_leader: None,
+            preferred_read_replica: None,
             records: Vec::new(),
             bytes: 0,
         }
     }
 
     fn answers_at_once(&self) -> bool {
-        self.error.is_some() || self.diverging.is_some()
+        self.error.is_some() || self.diverging.is_some() || self.preferred_read_replica.is_some()
     }
 }
 
@@ -135,7 +145,8 @@ impl Fetched {
 }
 
 /// Serves one request.
-pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> Fetched {
+pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
+    let (shard, version) = (context.shard(), context.version());
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64).min(MAX_WAIT_MAX);
     let min_bytes = request.min_bytes.max(0) as usize;
     let max_bytes = if request.max_bytes <= 0 { 0 } else { request.max_bytes as usize };
@@ -156,7 +167,8 @@ pub async fn handle(shard: &Rc<Shard>, version: i16, request: FetchRequest) -> F
         SessionPlan::Incremental { session_id, fetches } => (session_id, true, fetches),
     };
 
-    let (outcomes, held) = read_until_enough(shard, &fetches, min_bytes, max_bytes, deadline).await;
+    let limits = Limits { min_bytes, max_bytes, deadline };
+    let (outcomes, held) = read_until_enough(shard, &fetches, consumer(context, &request), limits).await;
     let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
     if session_id != NO_SESSION {
         let mut sessions = shard.fetch_sessions();
@@ -210,28 +222,49 @@ fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
     }
 }
 
+/// A consumer whose version knows that followers serve too.
+fn consumer(context: &Context, request: &FetchRequest) -> Option<Arc<Consumer>> {
+    // Kafka's brokers name themselves, and read from leaders alone.
+    let is_broker = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
+    (context.version() >= VERSION_PREFERRED_REPLICA && !is_broker).then(|| {
+        Arc::new(Consumer {
+            rack: request.rack_id.to_string(),
+            client_id: context.header.client_id.as_deref().unwrap_or_default().to_owned(),
+            address: context.connection.peer.ip(),
+        })
+    })
+}
+
 fn session_answer(outcome: &Outcome) -> PartitionAnswer {
     PartitionAnswer {
         high_watermark: outcome.high_watermark,
         log_start_offset: outcome.log_start_offset,
         has_records: outcome.bytes > 0,
-        has_error: outcome.answers_at_once(),
+        must_tell: outcome.answers_at_once(),
     }
+}
+
+/// What a fetch waits for, and what it takes at most.
+#[derive(Clone, Copy)]
+struct Limits {
+    min_bytes: usize,
+    max_bytes: usize,
+    deadline: Instant,
 }
 
 async fn read_until_enough(
     shard: &Rc<Shard>,
     fetches: &[(FetchKey, PartitionFetch)],
-    min_bytes: usize,
-    max_bytes: usize,
-    deadline: Instant,
+    consumer: Option<Arc<Consumer>>,
+    Limits { min_bytes, max_bytes, deadline }: Limits,
 ) -> (Vec<Outcome>, Held) {
     let watch = Watch::new();
+    let gather = |max_bytes, mode| gather(shard, fetches, consumer.clone(), max_bytes, mode, &watch);
     let min_bytes = min_bytes.min(max_bytes);
     loop {
         let waited_out = Instant::now() >= deadline || fetches.is_empty();
         let enough = waited_out || min_bytes <= 1 || {
-            let estimate = gather(shard, fetches, max_bytes, ReadMode::Estimate, &watch).await;
+            let estimate = gather(max_bytes, ReadMode::Estimate).await;
             estimate.iter().any(Outcome::answers_at_once)
                 || estimate.iter().map(|o| o.bytes).sum::<usize>() >= min_bytes
         };
@@ -242,7 +275,7 @@ async fn read_until_enough(
                 .fold(0, usize::saturating_add);
             let mut held = shard.response_budget().take_up_to(max_bytes.min(asked));
             let limit = held.bytes().max(RESPONSE_BYTES_FLOOR.min(max_bytes));
-            let outcomes = gather(shard, fetches, limit, ReadMode::Read, &watch).await;
+            let outcomes = gather(limit, ReadMode::Read).await;
             let bytes: usize = outcomes.iter().map(|o| o.bytes).sum();
             held.resize(bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
@@ -251,7 +284,7 @@ async fn read_until_enough(
             }
         }
         if shard.is_stopping() {
-            let outcomes = gather(shard, fetches, RESPONSE_BYTES_FLOOR, ReadMode::Estimate, &watch).await;
+            let outcomes = gather(RESPONSE_BYTES_FLOOR, ReadMode::Estimate).await;
             return (
                 outcomes.into_iter().map(|o| Outcome { bytes: 0, ..o }).collect(),
                 shard.response_budget().hold(0),
@@ -270,6 +303,7 @@ async fn read_until_enough(
 async fn gather(
     shard: &Rc<Shard>,
     fetches: &[(FetchKey, PartitionFetch)],
+    consumer: Option<Arc<Consumer>>,
     max_bytes: usize,
     mode: ReadMode,
     watch: &Arc<Watch>,
@@ -296,7 +330,7 @@ async fn gather(
         if reads.is_empty() {
             continue;
         }
-        let forward = FetchForward { reads, max_bytes, mode, watch: watch.clone() };
+        let forward = FetchForward { reads, max_bytes, mode, consumer: consumer.clone(), watch: watch.clone() };
         if owner == shard.index() {
             local = Some(forward);
         } else {
@@ -329,90 +363,4 @@ async fn gather(
             outcome
         })
         .collect()
-}
-
-/// Serves the partitions that live on this shard.
-pub async fn read_here(shard: &Rc<Shard>, forward: FetchForward) -> Vec<FetchedPartition> {
-    let mut fetched = Vec::with_capacity(forward.reads.len());
-    let mut total = 0;
-    for read in &forward.reads {
-        let outcome = read_one(shard, read, &forward, total).await;
-        total += outcome.bytes;
-        breathe_after(outcome.bytes).await;
-        fetched.push(FetchedPartition { slot: read.slot, outcome });
-    }
-    if forward.mode == ReadMode::Read {
-        shard.metrics().fetched(total);
-    }
-    fetched
-}
-
-async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForward, total: usize) -> Outcome {
-    let partition = match shard.partition(read.key) {
-        Ok(partition) => partition,
-        Err(error) => return Outcome::failed(error),
-    };
-    let PartitionFetch { fetch_offset, max_bytes, current_leader_epoch, last_fetched_epoch } = read.fetch;
-    if let Err(error) = partition.check_leader(current_leader_epoch) {
-        return Outcome::failed(error);
-    }
-    let log = &partition.log;
-    let high_watermark = partition.high_watermark();
-    let mut outcome = Outcome {
-        error: None,
-        high_watermark,
-        log_start_offset: log.log_start_offset(),
-        diverging: None,
-        current_leader: None,
-        records: Vec::new(),
-        bytes: 0,
-    };
-    if last_fetched_epoch != LeaderEpoch::UNKNOWN {
-        let (epoch, end) = log.epoch_end_offset(last_fetched_epoch);
-        if epoch == LeaderEpoch::UNKNOWN || end == Offset(-1) {
-            return Outcome::failed(ResponseError::OffsetOutOfRange);
-        }
-        if epoch < last_fetched_epoch || end < fetch_offset {
-            outcome.diverging = Some((epoch, end));
-            return outcome;
-        }
-    }
-    if fetch_offset < log.log_start_offset() || fetch_offset > log.log_end_offset() {
-        return Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome };
-    }
-    if fetch_offset >= high_watermark || forward.mode == ReadMode::Estimate {
-        // Nothing was awaited since the high watermark was read, so no rise of it can be missed.
-        partition.watchers().borrow_mut().add(&forward.watch);
-    }
-    if fetch_offset >= high_watermark {
-        return outcome;
-    }
-    let partition_limit = max_bytes.max(0) as usize;
-    if forward.mode == ReadMode::Estimate {
-        let available = log.bytes_between(fetch_offset, high_watermark).max(1);
-        outcome.bytes = usize::try_from(available).unwrap_or(usize::MAX).min(partition_limit.max(1));
-        return outcome;
-    }
-    let limit = partition_limit.min(forward.max_bytes.saturating_sub(total));
-    let at_least_one = total == 0;
-    if limit == 0 && !at_least_one {
-        return outcome;
-    }
-    let batches = match log.read_cached(fetch_offset, high_watermark, limit, at_least_one) {
-        Some(batches) => Ok(batches),
-        None => log.read(fetch_offset, high_watermark, limit, at_least_one).await,
-    };
-    match batches {
-        Ok(batches) => {
-            outcome.bytes = batches.bytes;
-            outcome.records = batches.pieces;
-            outcome
-        }
-        // Retention may have moved the start while the disk was read.
-        Err(ReadError::OutOfRange { .. }) => Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome },
-        Err(error) => {
-            tracing::error!(topic = %partition.topic, partition = %read.key.partition, %error, "fetch failed");
-            Outcome { error: Some(ResponseError::KafkaStorageError), ..outcome }
-        }
-    }
 }

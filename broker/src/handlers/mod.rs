@@ -109,7 +109,7 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, St
             let queue = connection.shard.queues().fetch();
             let response = run_in(queue, async move {
                 turn.come().await;
-                let fetched = fetch::handle(context.shard(), context.version(), body).await;
+                let fetched = fetch::handle(&context, body).await;
                 match fetch::encode(fetched, &context.header) {
                     Ok((chunks, held)) => Response::Send(ResponseBytes { chunks, held, turn: Some(turn) }),
                     Err(error) => context.encode_failed(&error),

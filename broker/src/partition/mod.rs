@@ -219,6 +219,19 @@ impl Partition {
         if self.term().is_some() { Ok(()) } else { Err(ResponseError::NotLeaderOrFollower) }
     }
 
+    /// As [`Partition::check_leader`], of a replica that consumers read: `from_follower` says whether one that follows in sync
+    /// will do as well.
+    pub fn check_reader(&self, believed: LeaderEpoch, from_follower: bool) -> Result<(), ResponseError> {
+        match self.check_leader(believed) {
+            Err(ResponseError::NotLeaderOrFollower)
+                if from_follower && !self.is_removed() && self.follows_in_sync() =>
+            {
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
     /// The term in which this broker leads; `None` while it does not.
     pub fn term(&self) -> Option<Term> {
         if self.removed.get().is_some() { None } else { self.role.borrow().term() }

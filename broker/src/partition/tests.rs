@@ -194,3 +194,34 @@ fn a_replica_that_was_taken_away_says_why() {
         });
     }
 }
+
+#[test]
+fn consumers_read_from_a_follower_while_it_is_in_sync_and_hear_when_it_is_not() {
+    with_partition(assignment(Some(OTHER), 4, &[HERE, OTHER]), |partition| async move {
+        let not_leader = Err(ResponseError::NotLeaderOrFollower);
+        let read = |believed| partition.check_reader(LeaderEpoch(believed), true);
+        assert_eq!([read(-1), read(4)], [Ok(()), Ok(())]);
+        assert_eq!(partition.check_reader(LeaderEpoch(4), false), not_leader, "whom only the leader serves");
+        assert_eq!(read(3), Err(ResponseError::FencedLeaderEpoch));
+        assert_eq!(read(5), Err(ResponseError::UnknownLeaderEpoch));
+        let told = Watch::new();
+        partition.watchers().borrow_mut().add(&told);
+        partition.on_told(Offset(0));
+        assert!(told.fired().now_or_never().is_none(), "no news");
+        partition.on_told(Offset(1));
+        assert!(told.fired().now_or_never().is_some());
+        let waits = Watch::new();
+        partition.watchers().borrow_mut().add(&waits);
+        // It leaves the ISR, comes back, and then nobody leads.
+        partition.apply_assignment(&PartitionImage { partition_epoch: 5, ..assignment(Some(OTHER), 4, &[OTHER]) });
+        assert!(waits.fired().now_or_never().is_some());
+        assert_eq!(read(4), not_leader);
+        partition.apply_assignment(&assignment(Some(OTHER), 6, &[OTHER, HERE]));
+        assert_eq!(read(6), Ok(()));
+        partition.apply_assignment(&assignment(None, 7, &[OTHER, HERE]));
+        assert_eq!(read(7), not_leader);
+        partition.apply_assignment(&assignment(Some(OTHER), 8, &[OTHER, HERE]));
+        partition.mark_removed(ResponseError::NotLeaderOrFollower);
+        assert_eq!(read(8), not_leader);
+    });
+}

@@ -97,6 +97,13 @@ impl Streams {
         connected.map(|stream| stream.log_start()).min().map_or(own, |theirs| theirs.min(own))
     }
 
+    /// A follower's log start offset, if it replicates and has told.
+    pub fn log_start_of(&self, follower: BrokerId) -> Option<Offset> {
+        let outbound = self.outbound.borrow();
+        let stream = outbound.iter().find(|stream| stream.follower == follower && stream.id() != 0)?;
+        Some(stream.log_start()).filter(|log_start| *log_start >= Offset::ZERO)
+    }
+
     /// Resolves when the low watermark may be another.
     pub async fn low_watermark_changed(&self) {
         self.low_watermark_moved.listen().await;

@@ -70,6 +70,7 @@ pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, O
             log_start_offset: outcome.log_start_offset,
             diverging_epoch: outcome.diverging,
             current_leader: outcome.current_leader,
+            preferred_read_replica: outcome.preferred_read_replica,
             records: outcome.records,
             ..FetchPartition::empty(key.partition, error_code::code(outcome.error))
         });
