@@ -1,4 +1,4 @@
-//! What is fixed for the life of the process, as shards and handlers need it.
+//! What is fixed for the life of the process, as shards and handlers need it, and what all of them share.
 //!
 //! Kafka's own settings are not here: they can change while the broker runs, so each shard resolves them from the
 //! metadata image ([`crate::shard::Shard::broker_config`]).
@@ -12,6 +12,7 @@ use wal::journal::JournalConfig;
 use wal::shard::ShardWalConfig;
 
 use crate::config::{MemoryLimits, ServeConfig};
+use crate::replicator::throttle::Throttles;
 
 pub struct Settings {
     pub broker: BrokerId,
@@ -24,6 +25,7 @@ pub struct Settings {
     pub quorum_voters_max: usize,
     static_config: StaticConfig,
     memory: MemoryLimits,
+    throttles: Throttles,
 }
 
 impl Settings {
@@ -36,6 +38,7 @@ impl Settings {
             quorum_voters_max: config.quorum_voters_max,
             static_config: config.static_config.clone(),
             memory: config.memory,
+            throttles: Throttles::default(),
         }
     }
 
@@ -43,12 +46,18 @@ impl Settings {
     pub fn of_test(broker: BrokerId, data_dir: String, memory: MemoryLimits) -> Settings {
         let (seeds, static_config) = (Arc::new([]), StaticConfig::default());
         let cluster_id = "cluster".to_owned();
-        Settings { broker, cluster_id, data_dir, seeds, quorum_voters_max: 3, static_config, memory }
+        let throttles = Throttles::default();
+        Settings { broker, cluster_id, data_dir, seeds, quorum_voters_max: 3, static_config, memory, throttles }
     }
 
     /// Kafka's settings as the process was started with.
     pub fn static_config(&self) -> &StaticConfig {
         &self.static_config
+    }
+
+    /// What of the rates for replicas that catch up is used, by all shards together.
+    pub fn throttles(&self) -> &Throttles {
+        &self.throttles
     }
 
     pub fn memory(&self) -> &MemoryLimits {

@@ -2,7 +2,7 @@
 //!
 //! - [`outbound`]: what this shard leads goes to the shards that follow it; [`inbound`]: what it follows comes in.
 //! - [`wire`]: one connection, whichever end it is.
-//! - [`proposals`]: changed ISRs on their way to the controller.
+//! - [`proposals`]: changed ISRs on their way to the controller; [`throttle`]: rates for replicas that catch up.
 //!
 //! A partition knows its [`Streams`] and tells them of appends and of what is on disk; streams tell the partition what that
 //! means for whoever waits ([`Partition::lead`], [`Partition::on_told`]). Nothing here knows of requests or of Raft.
@@ -10,6 +10,7 @@
 pub mod inbound;
 pub mod outbound;
 mod proposals;
+pub mod throttle;
 mod wire;
 
 use std::cell::RefCell;
@@ -158,8 +159,13 @@ impl Replicator {
         } else {
             partition.streams.end_outbound();
             let inbound = partition.streams.inbound.borrow().clone();
-            if let Some(stream) = inbound.filter(|stream| stream.leader_epoch() != partition.leader_epoch()) {
-                stream.close(Reason::OldEpoch { known: partition.leader_epoch() });
+            match inbound {
+                Some(stream) if stream.leader_epoch() != partition.leader_epoch() => {
+                    stream.close(Reason::OldEpoch { known: partition.leader_epoch() });
+                }
+                // It may be in sync now.
+                Some(stream) => stream.look_at_throttle(),
+                None => {}
             }
         }
         if followers.is_empty() {
@@ -188,6 +194,8 @@ impl Replicator {
             stream.leader_epoch() == epoch && wanted.contains(&(stream.follower, stream.link().key()))
         });
         ended.iter().for_each(|stream| stream.end());
+        // Their followers may be in sync now.
+        kept.iter().for_each(|stream| stream.look_at_throttle());
         let mut streams = kept;
         for (follower, key) in wanted {
             if streams.iter().any(|stream| stream.follower == follower) {

@@ -1,15 +1,17 @@
 //! The follower's end of one stream: it cuts and appends to the log as [`replication::receiver`] decides, and acknowledges what
 //! is on disk.
 //!
-//! Appends are synchronous, like a leader's. Only where the log has no room at the moment do batches wait, in order and as many
-//! as the leader's window allows; the connection's other streams go on.
+//! Appends are synchronous, like a leader's. Only where the log has no room at the moment, or a throttle holds for the replica
+//! (KIP-73), do batches wait, in order and as many as the leader's window allows; the connection's other streams go on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::select;
 use glommio::timer::Timer;
 use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, Offset};
@@ -21,6 +23,8 @@ use wal::log::{AppendError, ReserveError};
 use super::session::Session;
 use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::partition::{Extent, Partition, PartitionKey};
+use crate::shard::Shard;
+use crate::shard::event::LocalEvent;
 
 /// Bytes of one stream that may be on their way to this broker's disk; one batch may be more.
 const WINDOW_BYTES: u32 = 2 << 20;
@@ -42,6 +46,7 @@ pub struct InStream {
     waiting: RefCell<VecDeque<Bytes>>,
     waiting_bytes: Cell<usize>,
     draining: Cell<bool>,
+    throttle_changed: LocalEvent,
     /// What is to be acknowledged.
     acknowledged: Cell<Offset>,
     /// Among those that the session acknowledges next.
@@ -69,6 +74,7 @@ impl InStream {
             waiting: RefCell::default(),
             waiting_bytes: Cell::new(0),
             draining: Cell::new(false),
+            throttle_changed: LocalEvent::default(),
             acknowledged: Cell::new(Offset::ZERO),
             queued: Cell::new(false),
             closed: Cell::new(false),
@@ -212,6 +218,9 @@ impl InStream {
     }
 
     fn append(&self, partition: &Rc<Partition>, batches: Bytes) {
+        if !self.draining.get() && self.throttle_wait(partition).is_some() {
+            self.drain(partition, None);
+        }
         if self.draining.get() {
             let bytes = self.waiting_bytes.get() + batches.len();
             let is_first = self.waiting.borrow().is_empty();
@@ -222,9 +231,10 @@ impl InStream {
             self.waiting.borrow_mut().push_back(batches);
             return;
         }
+        self.count_throttled(partition, batches.len());
         match self.append_now(partition, batches) {
             Ok(None) => {}
-            Ok(Some(stuck)) => self.drain(partition, stuck),
+            Ok(Some(stuck)) => self.drain(partition, Some(stuck)),
             Err(reason) => self.close(reason),
         }
     }
@@ -246,8 +256,43 @@ impl InStream {
         Ok(None)
     }
 
-    /// Makes room for a batch and goes on, until nothing waits.
-    fn drain(&self, partition: &Rc<Partition>, stuck: Stuck) {
+    /// `follower.replication.throttled.rate`, where it holds for this replica.
+    fn throttled_rate(&self, shard: &Shard, partition: &Partition) -> Option<u64> {
+        let rate = shard.broker_config().follower_replication_throttled_rate?;
+        let is_listed = partition.config().follower_throttled.contain(self.key.partition, shard.broker_id());
+        (is_listed && !partition.follows_in_sync()).then_some(rate)
+    }
+
+    /// How long the next batches wait before it is looked again; `None` if they may be appended.
+    fn throttle_wait(&self, partition: &Partition) -> Option<Duration> {
+        let session = self.session.upgrade()?;
+        let rate = self.throttled_rate(&session.shard, partition)?;
+        session.shard.settings().throttles().follower.wait(rate, crate::clock::monotonic_ns())
+    }
+
+    fn count_throttled(&self, partition: &Partition, bytes: usize) {
+        let Some(session) = self.session.upgrade() else { return };
+        if let Some(rate) = self.throttled_rate(&session.shard, partition) {
+            session.shard.settings().throttles().follower.took(bytes, rate, crate::clock::monotonic_ns());
+        }
+    }
+
+    /// The throttle may not hold any more.
+    pub fn look_at_throttle(&self) {
+        self.throttle_changed.notify();
+    }
+
+    /// Waits until the next batches may be appended, or the stream has ended.
+    async fn rate_allows(&self, partition: &Partition) {
+        while !self.closed.get()
+            && let Some(wait) = self.throttle_wait(partition)
+        {
+            select(Timer::new(wait), pin!(self.throttle_changed.listen())).await;
+        }
+    }
+
+    /// Makes room for a batch that needs it and goes on, until nothing waits.
+    fn drain(&self, partition: &Rc<Partition>, stuck: Option<Stuck>) {
         let Some(session) = self.session.upgrade() else { return };
         self.draining.set(true);
         let (stream, partition) = (self.me(), partition.clone());
@@ -259,10 +304,29 @@ impl InStream {
         });
     }
 
-    async fn drain_all(&self, partition: &Rc<Partition>, mut stuck: Stuck) -> Result<(), Reason> {
+    async fn drain_all(&self, partition: &Rc<Partition>, mut stuck: Option<Stuck>) -> Result<(), Reason> {
+        loop {
+            if let Some(Stuck { batch, header, rest }) = stuck.take() {
+                self.append_stuck(partition, &batch, &header).await?;
+                if self.closed.get() {
+                    return Ok(());
+                }
+                stuck = self.append_now(partition, rest)?;
+                continue;
+            }
+            self.rate_allows(partition).await;
+            let Some(waiting) = self.waiting.borrow_mut().pop_front() else { return Ok(()) };
+            self.waiting_bytes.set(self.waiting_bytes.get() - waiting.len());
+            self.count_throttled(partition, waiting.len());
+            stuck = self.append_now(partition, waiting)?;
+        }
+    }
+
+    /// Appends a batch that there was no room for, unless the stream is closed first.
+    async fn append_stuck(&self, partition: &Partition, batch: &Bytes, header: &BatchHeader) -> Result<(), Reason> {
         loop {
             // Also when the stream is closed meanwhile: a reservation that was begun is seen to its end.
-            match partition.log.reserve(stuck.header.size_bytes, crate::clock::now_ms()).await {
+            match partition.log.reserve(header.size_bytes, crate::clock::now_ms()).await {
                 Ok(()) => {}
                 // The leader goes on, and this replica with it as soon as there is space.
                 Err(error @ ReserveError::NoSpace(_)) if !self.closed.get() => {
@@ -276,24 +340,10 @@ impl InStream {
             if self.closed.get() {
                 return Ok(());
             }
-            match append_one(partition, &stuck.batch, &stuck.header, 0) {
-                Ok(()) => {}
-                Err(AppendError::NeedsSpace) => continue,
+            match append_one(partition, batch, header, 0) {
+                Ok(()) => return Ok(()),
+                Err(AppendError::NeedsSpace) => {}
                 Err(error) => return Err(Reason::Offline(error.to_string())),
-            }
-            let mut next = stuck.rest;
-            loop {
-                match self.append_now(partition, next)? {
-                    Some(again) => {
-                        stuck = again;
-                        break;
-                    }
-                    None => {
-                        let Some(waiting) = self.waiting.borrow_mut().pop_front() else { return Ok(()) };
-                        self.waiting_bytes.set(self.waiting_bytes.get() - waiting.len());
-                        next = waiting;
-                    }
-                }
             }
         }
     }
@@ -370,7 +420,9 @@ impl InStream {
         if self.closed.replace(true) {
             return;
         }
+        // Nothing that is under way appends any more.
         self.waiting.borrow_mut().clear();
+        self.throttle_changed.notify();
         if let Some(partition) = self.partition.borrow_mut().take() {
             partition.streams.unfollow(self);
         } else if let Some(session) = self.session.upgrade() {

@@ -1,7 +1,8 @@
 //! The leader's end of one stream: it reads the log and feeds its link, as [`replication::sender`] decides.
 //!
 //! At the tail, batches come from memory and are sent in the turn that finds them; a follower that is further behind has them
-//! read from disk in the background, one read at a time, and gets its turn when that is done.
+//! read from disk in the background, one read at a time, and gets its turn when that is done. Where a throttle holds for it
+//! (KIP-73) it waits for the rate between its turns.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -43,6 +44,8 @@ pub struct OutStream {
     queued: Cell<bool>,
     /// The disk is read for it.
     reading: Cell<bool>,
+    /// Waits for the rate of its throttle.
+    throttled: Cell<bool>,
     /// What was read from disk.
     read: RefCell<Option<ReadBatches>>,
     /// Among those that its link opens when it is connected.
@@ -68,6 +71,7 @@ impl OutStream {
             id: Cell::new(0),
             queued: Cell::new(false),
             reading: Cell::new(false),
+            throttled: Cell::new(false),
             read: RefCell::default(),
             waits: Cell::new(false),
             untold: Cell::new(false),
@@ -107,6 +111,7 @@ impl OutStream {
         let leader_epoch = self.leader_epoch();
         *self.sender.borrow_mut() = Sender::new(leader_epoch);
         self.queued.set(false);
+        self.throttled.set(false);
         *self.read.borrow_mut() = None;
         self.untold.set(false);
     }
@@ -137,9 +142,37 @@ impl OutStream {
         if self.partition.is_in_sync(self.follower) { Class::Tail } else { Class::CatchUp }
     }
 
+    /// `leader.replication.throttled.rate`, where it holds for this stream.
+    fn throttled_rate(&self) -> Option<u64> {
+        let rate = self.shard.broker_config().leader_replication_throttled_rate?;
+        let (partition, leader) = (self.partition.key.partition, self.shard.broker_id());
+        let is_listed = self.partition.config().leader_throttled.contain(partition, leader);
+        (is_listed && self.class() == Class::CatchUp).then_some(rate)
+    }
+
+    /// Waits for the rate, and comes back for its turn then.
+    fn wait_for_rate(self: &Rc<Self>, wait: Duration) {
+        self.throttled.set(true);
+        let (stream, id) = (self.clone(), self.id.get());
+        self.shard.queues().spawn_background(async move {
+            Timer::new(wait).await;
+            // Opened anew meanwhile, it waits for nothing.
+            if stream.id.get() == id {
+                stream.look_at_throttle();
+            }
+        });
+    }
+
+    /// The throttle may not hold any more.
+    pub fn look_at_throttle(&self) {
+        if self.throttled.replace(false) {
+            self.ready();
+        }
+    }
+
     /// There may be something to send.
     pub fn ready(&self) {
-        if self.queued.get() || self.reading.get() || self.id.get() == 0 {
+        if self.queued.get() || self.reading.get() || self.throttled.get() || self.id.get() == 0 {
             return;
         }
         if self.sender.borrow().may_send(self.partition.log.log_end_offset()) {
@@ -171,7 +204,14 @@ impl OutStream {
     pub fn take_turn(self: &Rc<Self>, out: &mut Gathered) -> (usize, Option<Class>) {
         self.queued.set(false);
         let Some(window) = self.sender.borrow().window() else { return (0, None) };
-        let class = self.class();
+        let (class, throttle) = (self.class(), &self.shard.settings().throttles().leader);
+        let throttled_rate = self.throttled_rate();
+        if let Some(rate) = throttled_rate
+            && let Some(wait) = throttle.wait(rate, crate::clock::monotonic_ns())
+        {
+            self.wait_for_rate(wait);
+            return (0, None);
+        }
         let Some(batches) = self.batches(window) else { return (0, None) };
         if batches.bytes > window.bytes && !window.at_least_one {
             // It waits until the follower has taken in what is on its way.
@@ -181,6 +221,9 @@ impl OutStream {
         let (bytes, progress) = (batches.bytes, self.partition.progress());
         out.add_copy(&batches_head(self.id.get(), progress, bytes));
         batches.pieces.into_iter().for_each(|piece| out.add(piece));
+        if let Some(rate) = throttled_rate {
+            throttle.took(bytes, rate, crate::clock::monotonic_ns());
+        }
         let mut sender = self.sender.borrow_mut();
         sender.on_sent(batches.next_offset, bytes, progress);
         let again = sender.may_send(self.partition.log.log_end_offset());
@@ -228,7 +271,9 @@ impl OutStream {
         let (stream, id) = (self.clone(), self.id.get());
         self.shard.queues().spawn_fetch(async move {
             let log = &stream.partition.log;
-            let bytes = window.bytes.clamp(1, CATCH_UP_READ_BYTES);
+            // Small pieces where there is a rate to be kept, and others to share it with.
+            let most = if stream.throttled_rate().is_some() { TURN_BYTES } else { CATCH_UP_READ_BYTES };
+            let bytes = window.bytes.clamp(1, most);
             let from = window.from.max(log.log_start_offset());
             let read = log.read(from, log.log_end_offset(), bytes, true).await;
             stream.reading.set(false);
