@@ -280,7 +280,8 @@ impl Leader {
     pub fn status(&self, now_ms: u64, log_end: Offset) -> impl Iterator<Item = ReplicaStatus> + '_ {
         self.replicas.iter().map(move |replica| {
             let behind = replica.id != self.me && replica.durable_end.is_none_or(|end| end < log_end);
-            let since = replica.caught_up_ms.unwrap_or(0);
+            // One that never was at the leader's end lacks something since that was where it has not come to yet.
+            let since = replica.caught_up_ms.or(replica.mark.map(|(_, at)| at)).unwrap_or(now_ms);
             ReplicaStatus {
                 id: replica.id,
                 in_sync: replica.in_sync,

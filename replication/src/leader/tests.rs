@@ -331,4 +331,11 @@ fn the_status_says_who_is_behind_and_since_when() {
     let expected =
         [status(ME, true, 10, None), status(SECOND, true, 10, Some(300)), status(THIRD, false, 4, Some(400))];
     assert_eq!(leader.status(400, Offset(12)).collect::<Vec<_>>(), expected);
+    // One that is added has never been at the end of the log.
+    let grown = assignment(&[ME, SECOND, BrokerId(4)], &[ME, SECOND], 4);
+    leader.on_assignment(grown);
+    let last = |leader: &Leader| leader.status(900, Offset(12)).last().and_then(|status| status.behind_for_ms);
+    assert_eq!(last(&leader), Some(0), "nothing is known");
+    agree(&mut leader, BrokerId(4), 0, at(500, 12));
+    assert_eq!(last(&leader), Some(400));
 }
