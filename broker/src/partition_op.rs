@@ -13,7 +13,7 @@ use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
 use protocol::{LeaderEpoch, Offset};
 
-use crate::partition::{Partition, PartitionKey};
+use crate::partition::{Partition, PartitionKey, PartitionView};
 use crate::shard::Shard;
 
 /// `timestamp` values of ListOffsets with a meaning of their own.
@@ -39,12 +39,14 @@ pub enum PartitionOpKind {
     EpochEnd { epoch: LeaderEpoch, current_leader_epoch: LeaderEpoch },
     /// DeleteRecords: move the log start, on all replicas until `deadline`; `-1` is the high watermark.
     DeleteRecordsBefore { offset: Offset, deadline: Instant },
+    /// `ringlog partition show`: what the leader knows of the replicas.
+    View,
     /// DescribeLogDirs: bytes on disk; of followers too.
     SizeBytes,
 }
 
 /// What [`PartitionOpKind`] answers, variant by variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionOpOutput {
     /// Timestamp and offset of the record found, -1 and -1 if there is none.
     Offset {
@@ -59,6 +61,7 @@ pub enum PartitionOpOutput {
     LowWatermark {
         offset: Offset,
     },
+    View(PartitionView),
     SizeBytes {
         bytes: u64,
     },
@@ -85,7 +88,7 @@ impl PartitionOps {
     /// Runs all, each on the shard that owns its partition; one result per [`PartitionOps::push`], in order.
     pub async fn run(self, shard: &Rc<Shard>) -> impl Iterator<Item = PartitionOpResult> + use<> {
         let results = shard.run_ops(self.ops).await;
-        self.answers.into_iter().map(move |answer| answer.and_then(|op| results[op]))
+        self.answers.into_iter().map(move |answer| answer.and_then(|op| results[op].clone()))
     }
 }
 
@@ -105,6 +108,9 @@ pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
         PartitionOpKind::DeleteRecordsBefore { offset, deadline } => {
             partition.check_leader(LeaderEpoch::UNKNOWN)?;
             delete_records(&partition, offset, deadline).await
+        }
+        PartitionOpKind::View => {
+            partition.view().map(PartitionOpOutput::View).ok_or(ResponseError::NotLeaderOrFollower)
         }
         PartitionOpKind::SizeBytes => Ok(PartitionOpOutput::SizeBytes { bytes: partition.log.size_bytes() }),
     }

@@ -30,6 +30,8 @@ pub(super) enum Subcommands {
     Serve(SettingArgs),
     /// Look at the cluster and its metadata quorum, and take nodes out of it.
     Cluster(ClusterArgs),
+    /// Look at partitions and their replicas.
+    Partition(PartitionArgs),
     /// Look into logs on disk, reading only; works while the broker runs.
     #[command(subcommand)]
     Wal(WalCommand),
@@ -40,8 +42,9 @@ pub(super) enum Subcommands {
     Check(CheckArgs),
 }
 
+/// Whom subcommands ask.
 #[derive(Debug, Args)]
-pub(super) struct ClusterArgs {
+pub(super) struct BrokerArgs {
     /// The internal address of any broker of the cluster.
     #[arg(
         long,
@@ -51,11 +54,47 @@ pub(super) struct ClusterArgs {
         global = true
     )]
     pub(super) internal_addr: HostPort,
-    /// How long to wait for the controller, in seconds.
+    /// How long to wait for the answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
     pub(super) timeout: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
     #[command(subcommand)]
     pub(super) command: ClusterCommand,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PartitionArgs {
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
+    #[command(subcommand)]
+    pub(super) command: PartitionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PartitionCommand {
+    /// Print partitions with their leaders and replicas: in sync, or eligible as leaders though they are not.
+    List {
+        /// Of this topic only.
+        topic: Option<String>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a partition's leader knows of its log and of each replica: in sync or not, and how far behind.
+    Show {
+        topic: String,
+        /// Its number.
+        #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+        partition: i32,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

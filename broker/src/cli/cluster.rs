@@ -9,7 +9,8 @@ use protocol::BrokerId;
 use serde_json::json;
 
 use super::args::{ClusterArgs, ClusterCommand};
-use super::print;
+use super::table::table;
+use super::{failed, print};
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::controller::{NotDone, Reply};
@@ -26,8 +27,8 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
     };
     let asking = Asking {
         links: Links::new(Caller { cluster_id: None, node: None }, || 0),
-        address: args.internal_addr.to_string(),
-        patience: Duration::from_secs(args.timeout.into()),
+        address: args.broker.internal_addr.to_string(),
+        patience: Duration::from_secs(args.broker.timeout.into()),
     };
     match runtime.block_on(asking.carry_out(args.command)) {
         Ok(text) => {
@@ -36,11 +37,6 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         }
         Err(reason) => failed(&reason),
     }
-}
-
-fn failed(reason: &str) -> ExitCode {
-    eprintln!("error: {reason}");
-    ExitCode::FAILURE
 }
 
 struct Asking {
@@ -129,7 +125,7 @@ fn status_text(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {
         let (kafka, epoch) =
             line.broker.as_ref().map_or(("-", None), |(kafka, epoch, _)| (kafka.as_str(), Some(epoch)));
         let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-        [
+        vec![
             node.to_string(),
             state(line).to_owned(),
             role(quorum, node).to_owned(),
@@ -140,21 +136,7 @@ fn status_text(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {
             line.node.directory_id.to_string(),
         ]
     });
-    table(std::iter::once(columns).chain(rows).collect())
-}
-
-fn table(rows: Vec<[String; 8]>) -> String {
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (at, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[at].len()).max().unwrap_or(0);
-            write!(line, "{cell:width$}  ").expect("writing to a string");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    table(&std::iter::once(columns.to_vec()).chain(rows).collect::<Vec<_>>())
 }
 
 fn status_json(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {

@@ -9,6 +9,8 @@ mod check;
 mod cluster;
 mod limits;
 pub mod logging;
+mod partition;
+mod table;
 mod wal;
 
 use std::io::Write;
@@ -46,6 +48,7 @@ pub fn run() -> Command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
         Some(Subcommands::Cluster(cluster_args)) => Command::Done(cluster::run(&cluster_args)),
+        Some(Subcommands::Partition(partition_args)) => Command::Done(partition::run(&partition_args)),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
         Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),
         Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify)),
@@ -58,6 +61,12 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
         eprintln!("error: {error}");
     }
     ExitCode::from(EXIT_USAGE)
+}
+
+/// Says why a subcommand did not do what was asked.
+fn failed(reason: &str) -> ExitCode {
+    eprintln!("error: {reason}");
+    ExitCode::FAILURE
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is nobody's loss.

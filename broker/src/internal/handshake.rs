@@ -38,13 +38,23 @@ pub enum Purpose {
     Controller,
     /// Replication, by this shard of the node that is called.
     Replication { shard: u32 },
+    /// Questions of operators' tools about the node that is called: of `ringlog partition`.
+    Inspect,
 }
 
 impl Purpose {
+    /// Whether only members of the cluster come for this.
+    fn is_members_own(self) -> bool {
+        match self {
+            Purpose::Raft | Purpose::Replication { .. } => true,
+            Purpose::Controller | Purpose::Inspect => false,
+        }
+    }
+
     /// The longest message that comes on a connection for this, in bytes.
     pub fn message_bytes_max(self) -> usize {
         match self {
-            Purpose::Controller => frame::REQUEST_BYTES_MAX,
+            Purpose::Controller | Purpose::Inspect => frame::REQUEST_BYTES_MAX,
             Purpose::Raft | Purpose::Replication { .. } => frame::MEMBER_MESSAGE_BYTES_MAX,
         }
     }
@@ -155,7 +165,7 @@ pub fn judge(hello: &Hello, me: Me<'_>) -> Result<Welcome, Refused> {
         return Err(Refused::OtherNode { wanted, wanted_directory, found, found_directory });
     }
     // Members are believed more than tools: what they may send is larger, and where they are is remembered.
-    if hello.purpose != Purpose::Controller && (hello.cluster_id.is_none() || hello.from.is_none()) {
+    if hello.purpose.is_members_own() && (hello.cluster_id.is_none() || hello.from.is_none()) {
         return Err(Refused::Anonymous);
     }
     if let Some(from) = &hello.from {
@@ -164,7 +174,7 @@ pub fn judge(hello: &Hello, me: Me<'_>) -> Result<Welcome, Refused> {
         }
         // Only members talk Raft and replicate. A caller that knows more of the cluster than this node is believed: it may
         // have joined since.
-        if hello.purpose != Purpose::Controller && hello.metadata_offset <= me.image.metadata_offset() {
+        if hello.purpose.is_members_own() && hello.metadata_offset <= me.image.metadata_offset() {
             check_member(from, me.image)?;
         }
     }

@@ -18,6 +18,7 @@ use super::frame::{self, Frames};
 use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
 use super::links::{self, Links};
 use crate::acceptor::Claimed;
+use crate::metadata_core::inspect;
 use crate::metadata_core::router::Router;
 use crate::shard::message::ShardMessage;
 
@@ -112,7 +113,7 @@ impl Answering {
             Me { cluster_id: self.cluster_id, node: self.me.node, directory_id: self.me.directory_id, image: &image };
         let welcome = handshake::judge(hello, me)?;
         match hello.purpose {
-            Purpose::Raft | Purpose::Controller => Ok(welcome),
+            Purpose::Raft | Purpose::Controller | Purpose::Inspect => Ok(welcome),
             Purpose::Replication { shard } => match self.shards.get().map(Vec::len) {
                 None => Err(Refused::Starting),
                 Some(shards) if shard as usize >= shards => {
@@ -151,6 +152,10 @@ impl Answering {
                         Purpose::Raft => this.raft.answer(&question.message).await,
                         Purpose::Controller | Purpose::Replication { .. } => {
                             this.router.answer(&question.message).await
+                        }
+                        Purpose::Inspect => {
+                            let image = this.raft.image();
+                            inspect::answer(&question.message, &image, &this.links, &this.shards).await
                         }
                     };
                     match frame::encode(question.id, &message) {

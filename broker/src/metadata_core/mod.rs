@@ -1,6 +1,7 @@
 //! The metadata core: the one thread that takes part in the metadata quorum, and what shards ask of it.
 //!
 //! - [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
+//! - [`inspect`]: what operators' tools ask of this broker alone.
 //! - [`publisher`]: images and deltas to every shard, in order; [`presence`]: this broker's registration and heartbeats.
 //!
 //! A change runs like this: a shard's request goes to the controller, which decides (pure, [`metadata::controller`]) and has
@@ -12,6 +13,7 @@
 
 pub mod controller;
 pub mod http;
+pub mod inspect;
 mod presence;
 mod publisher;
 pub mod refusal;

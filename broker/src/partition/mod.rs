@@ -25,7 +25,7 @@ use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use replication::leader::Settings;
 
 pub use append::{AppendAck, AppendQueue, Appending};
-pub use replica::Extent;
+pub use replica::{Extent, PartitionView, ReplicaView};
 pub use role::Term;
 use role::{LogEnds, Role, RoleChange};
 pub use validate::{Refused, walk_budget};

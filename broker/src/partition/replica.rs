@@ -6,6 +6,7 @@ use protocol::{BrokerId, LeaderEpoch, Offset};
 use replication::divergence::{Cut, LogView};
 use replication::leader::{Effects, Leader, Now, Outcome, Proposal, ReplicaStatus};
 use replication::message::Progress;
+use serde::{Deserialize, Serialize};
 use wal::log::{RestartError, TruncateError};
 
 use super::Partition;
@@ -29,6 +30,30 @@ impl Drop for Cutting<'_> {
         self.0.cutting.set(false);
         self.0.cut_ended.notify();
     }
+}
+
+/// A partition as its leader sees it, for operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionView {
+    pub leader: BrokerId,
+    pub leader_epoch: LeaderEpoch,
+    pub log_start: i64,
+    pub log_end: i64,
+    pub high_watermark: i64,
+    /// The leader's own replica first.
+    pub replicas: Vec<ReplicaView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaView {
+    pub broker: BrokerId,
+    pub in_sync: bool,
+    /// End of what is on its disk; `None` while it has not agreed with the leader in this epoch.
+    pub durable_end: Option<i64>,
+    /// Bytes of the leader's log from there on, roughly.
+    pub behind_bytes: Option<u64>,
+    /// Since when it lacks something; 0 if it lacks nothing.
+    pub behind_ms: u64,
 }
 
 /// A partition's log as both ends of a stream look at it.
@@ -99,6 +124,29 @@ impl Partition {
     pub fn replica_status(&self) -> Option<Vec<ReplicaStatus>> {
         let (now_ms, log_end) = (crate::clock::monotonic_ms(), self.log.log_end_offset());
         self.role.borrow().leader().map(|leader| leader.status(now_ms, log_end).collect())
+    }
+
+    /// What operators are shown; `None` where this broker does not lead.
+    pub fn view(&self) -> Option<PartitionView> {
+        let (log_start, log_end) = (self.log.log_start_offset(), self.log.log_end_offset());
+        let leader = self.leader_id()?;
+        let mut replicas = self.replica_status()?;
+        replicas.sort_by_key(|replica| (replica.id != leader, replica.id));
+        let replica = |status: &ReplicaStatus| ReplicaView {
+            broker: status.id,
+            in_sync: status.in_sync,
+            durable_end: status.durable_end.map(|end| end.0),
+            behind_bytes: status.durable_end.map(|end| self.log.bytes_between(end.max(log_start), log_end)),
+            behind_ms: status.behind_for_ms.unwrap_or(0),
+        };
+        Some(PartitionView {
+            leader,
+            leader_epoch: self.leader_epoch(),
+            log_start: log_start.0,
+            log_end: log_end.0,
+            high_watermark: self.high_watermark().0,
+            replicas: replicas.iter().map(replica).collect(),
+        })
     }
 
     /// The leader has told that what lies before `high_watermark`, which is on this disk, is committed.

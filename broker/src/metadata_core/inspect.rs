@@ -1,0 +1,149 @@
+//! What `ringlog partition` asks a broker about itself: the metadata as it knows it, and what its shards know of the partitions
+//! that they lead. No controller is needed for either.
+
+use futures_channel::oneshot;
+use kafka_protocol::ResponseError;
+use metadata::image::MetadataImage;
+use metadata::record::NodeBinding;
+use protocol::{BrokerId, LeaderEpoch, PartitionId, TopicId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::internal::links::Links;
+use crate::internal::listener::Shards;
+use crate::partition::{PartitionKey, PartitionView};
+use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput};
+use crate::shard::message::ShardMessage;
+use crate::shard::placement;
+
+/// A question of an operator's tool.
+pub trait Inspect: Into<Inspection> {
+    type Answer: Serialize + DeserializeOwned;
+}
+
+/// Any question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Inspection {
+    Partitions(Partitions),
+    LeaderView(LeaderView),
+}
+
+/// Partitions by the metadata: of one topic, or of all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Partitions {
+    pub topic: Option<String>,
+}
+
+/// What the leader knows of a partition's replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeaderView {
+    pub topic_id: TopicId,
+    pub partition: PartitionId,
+}
+
+/// A partition as the metadata has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLine {
+    pub topic: String,
+    pub topic_id: TopicId,
+    pub partition: PartitionId,
+    /// With where it is, if that is known.
+    pub leader: Option<(BrokerId, Option<NodeBinding>)>,
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: Vec<BrokerId>,
+    pub isr: Vec<BrokerId>,
+    pub elr: Vec<BrokerId>,
+}
+
+/// Why a leader's view is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoView {
+    /// The broker does not lead the partition, or not any more.
+    NotLeader,
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<Partitions> for Inspection {
+    fn from(question: Partitions) -> Inspection {
+        Inspection::Partitions(question)
+    }
+}
+
+impl Inspect for Partitions {
+    /// `None` if there is no such topic.
+    type Answer = Option<Vec<PartitionLine>>;
+}
+
+impl From<LeaderView> for Inspection {
+    fn from(question: LeaderView) -> Inspection {
+        Inspection::LeaderView(question)
+    }
+}
+
+impl Inspect for LeaderView {
+    type Answer = Result<PartitionView, NoView>;
+}
+
+/// Answers a question; why it cannot be read otherwise.
+pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards) -> Vec<u8> {
+    let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
+        Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
+        Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
+        Err(error) => Err(format!("the question cannot be read: {error}")),
+    };
+    encoded(&answered)
+}
+
+fn encoded(answer: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(answer).expect("answers hold nothing that postcard cannot write")
+}
+
+/// A question's answer out of what the broker sent.
+pub fn decode<I: Inspect>(message: &[u8]) -> Result<I::Answer, String> {
+    let answered: Result<Vec<u8>, String> = postcard::from_bytes(message).map_err(|error| error.to_string())?;
+    postcard::from_bytes(&answered?).map_err(|error| error.to_string())
+}
+
+fn lines(question: &Partitions, image: &MetadataImage, links: &Links) -> Option<Vec<PartitionLine>> {
+    let topics: Vec<_> = match &question.topic {
+        Some(name) => vec![image.topic(name)?],
+        None => image.topics().collect(),
+    };
+    let place = |leader| {
+        let node = image.node(leader)?.as_ref().clone();
+        Some(NodeBinding { address: links.address_of(leader).unwrap_or(node.address), ..node })
+    };
+    let lines = topics.into_iter().flat_map(|topic| {
+        topic.partitions().map(move |(partition, state)| PartitionLine {
+            topic: topic.name.to_string(),
+            topic_id: topic.id,
+            partition,
+            leader: state.leader.map(|leader| (leader, place(leader))),
+            leader_epoch: state.leader_epoch,
+            replicas: state.replicas.to_vec(),
+            isr: state.isr.to_vec(),
+            elr: state.elr.to_vec(),
+        })
+    });
+    Some(lines.collect())
+}
+
+async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, NoView> {
+    let failed = |why: &str| NoView::Failed(why.to_owned());
+    let inboxes = shards.get().ok_or_else(|| failed("it is starting, and its shards are not there yet"))?;
+    let key = PartitionKey { topic_id: question.topic_id, partition: question.partition };
+    let ops = vec![PartitionOp { key, kind: PartitionOpKind::View }];
+    let (answer, answered) = oneshot::channel();
+    let stopping = || failed("it is stopping");
+    let owner = &inboxes[placement::owner_of(key, inboxes.len())];
+    owner.try_send(ShardMessage::Partitions { ops, answer }).map_err(|_| stopping())?;
+    match answered.await.map_err(|_| stopping())?.pop() {
+        Some(Ok(PartitionOpOutput::View(view))) => Ok(view),
+        Some(Err(ResponseError::NotLeaderOrFollower | ResponseError::UnknownTopicOrPartition)) => {
+            Err(NoView::NotLeader)
+        }
+        Some(Err(ResponseError::KafkaStorageError)) => Err(failed("its log is offline there")),
+        other => Err(NoView::Failed(format!("it answered {other:?}"))),
+    }
+}
