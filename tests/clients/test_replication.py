@@ -340,7 +340,7 @@ def test_leader_returns_with_records_of_its_own(quick, topic_name):
     leader, follower, other = roles(quick)
     topic = replicas.create(
         quick, topic_name, {0: [leader, follower, other]},
-        {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"},
+        {"min.insync.replicas": "1"},
     )  # fmt: skip
     assert produce(quick[leader], topic, [b"a", b"b", b"c"]) == (wire.NONE, 0)
     replicas.wait_same_extent(quick, topic, 0, {leader, follower, other})
@@ -354,6 +354,7 @@ def test_leader_returns_with_records_of_its_own(quick, topic_name):
 
     others = set(quick.nodes) - {leader}
     quick.start_nodes(follower, other, expected=others)
+    replicas.elect_uncleanly(quick, topic, 0, asked=others)
     successor = replicas.leader_of(quick, topic, among={follower, other})
     replicas.wait_in_sync(quick, topic, {0: {follower, other}}, asked=others)
     assert produce(quick[successor], topic, [b"d"]) == (wire.NONE, 3)

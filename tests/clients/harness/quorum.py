@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import wire
 from .wire import Connection, Reader, array, compact_string, int8, int16, int32, string, uvarint
 
-DESCRIBE_CONFIGS, INCREMENTAL_ALTER_CONFIGS, DESCRIBE_QUORUM, DESCRIBE_CLUSTER = 32, 44, 55, 60
+DESCRIBE_CONFIGS, ELECT_LEADERS, INCREMENTAL_ALTER_CONFIGS, DESCRIBE_QUORUM, DESCRIBE_CLUSTER = 32, 43, 44, 55, 60
 TOPIC_RESOURCE = 2
 GROUP_KEY, TRANSACTION_KEY = 0, 1
 TIMEOUT_S = 5.0
@@ -227,3 +227,17 @@ def set_topic_config(address: Address, topic: str, config: str, value: str, time
     r.int32()  # throttle time
     ((error, *_),) = r.array(lambda r: (r.int16(), r.string(), r.int8(), r.string()))
     _check(error, f"change of {topic}")
+
+
+UNCLEAN = 1
+
+
+def elect_leader(address: Address, topic: str, partition: int, election_type: int, timeout_s=TIMEOUT_S) -> int:
+    """ElectLeaders v1 of one partition; returns its error code. (The Python clients' own calls are broken or missing.)"""
+    named = array([string(topic) + array([int32(partition)])])
+    body = int8(election_type) + named + int32(int(timeout_s * 1000))
+    r = _ask(address, ELECT_LEADERS, 1, body, flexible=False, timeout_s=timeout_s)
+    r.int32()  # throttle time
+    error = r.int16()
+    results = r.array(lambda r: (r.string(), r.array(lambda r: (r.int32(), r.int16(), r.string()))))
+    return error or results[0][1][0][1]

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+
 from . import paths, quorum, wire
 from .batch import batch_headers
 from .cluster import Cluster, Node
@@ -213,3 +214,23 @@ def _written_parts(path: Path):
             end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
             yield os.pread(file.fileno(), end - at, at)
             at = end
+
+
+def elect_uncleanly(cluster: Cluster, topic: str, partition: int, asked: set[int]):
+    """Has a replica lead that may lack what was acknowledged, as `kafka-leader-election --election-type unclean` does.
+
+    Asked again until some replica may: those that have just started may be fenced yet.
+    """
+
+    def elected():
+        for node_id in sorted(asked):
+            try:
+                elected.last = quorum.elect_leader(cluster[node_id].address, topic, partition, quorum.UNCLEAN)
+            except Unanswered as e:
+                elected.last = e
+            if elected.last in (wire.NONE, wire.ELECTION_NOT_NEEDED):
+                return True
+        return False
+
+    elected.last = None
+    wait_until(elected, f"an unclean election of {topic}-{partition}")

@@ -81,10 +81,6 @@ impl Link {
         self.key
     }
 
-    pub fn is_connected(&self) -> bool {
-        self.wire.borrow().is_some()
-    }
-
     /// Adds a stream; it is opened as soon as there is a connection.
     pub fn open(&self, stream: &Rc<OutStream>) {
         if stream.id() != 0 {
