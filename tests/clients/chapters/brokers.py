@@ -218,7 +218,6 @@ BROKEN = [
             Tool("kafka-leader-election --election-type preferred --topic back --partition 0"),
             topics("--describe --topic back"),
         ],
-        later="a replica joins the ISR again once it has copied the leader's log, and there is no replication yet",
     ),
     Chapter(
         "broker-unregistered",

@@ -126,7 +126,6 @@ CHAPTERS = [
             verify("fewer.json", until=("Reassignment of partition r-0 is completed",)),
             SHOWN,
         ],
-        later="a replica is in sync once it has copied the leader's log, and there is no replication yet",
     ),
 ]
 
