@@ -260,7 +260,15 @@ impl InStream {
     fn throttled_rate(&self, shard: &Shard, partition: &Partition) -> Option<u64> {
         let rate = shard.broker_config().follower_replication_throttled_rate?;
         let is_listed = partition.config().follower_throttled.contain(self.key.partition, shard.broker_id());
-        (is_listed && !partition.follows_in_sync()).then_some(rate)
+        (is_listed && !self.is_in_sync(partition)).then_some(rate)
+    }
+
+    /// Whether this replica is in sync, for all that it can know. What the metadata says may be old news, as after a pause; but
+    /// nothing is committed that a member of the ISR lacks.
+    fn is_in_sync(&self, partition: &Partition) -> bool {
+        let progress = self.receiver.borrow().as_ref().and_then(Receiver::progress);
+        let lacks_committed = progress.is_some_and(|told| partition.log.log_end_offset() < told.high_watermark);
+        partition.follows_in_sync() && !lacks_committed
     }
 
     /// How long the next batches wait before it is looked again; `None` if they may be appended.
