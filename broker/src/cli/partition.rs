@@ -80,6 +80,7 @@ impl Asking {
     /// Asks the leader, and looks for it again where leadership moves meanwhile.
     async fn view(&self, topic: &str, partition: PartitionId) -> Result<PartitionView, String> {
         let name = format!("{topic}-{partition}");
+        let mut unreachable = None;
         loop {
             let lines = self.lines(Some(topic.to_owned())).await?;
             let count = lines.len();
@@ -101,7 +102,14 @@ impl Asking {
                     return Err(format!("broker {leader}, which leads {name}, cannot say: {why}"));
                 }
                 Ok(Err(NoView::NotLeader)) => format!("broker {leader} was said to lead {name}, and does not"),
-                Err(why) => return Err(format!("broker {leader}, which leads {name}, cannot be reached: {why}")),
+                Err(why) => {
+                    let why = format!("broker {leader}, which leads {name}, cannot be reached: {why}");
+                    // Another may lead by now.
+                    if unreachable.replace(leader) == Some(leader) {
+                        return Err(why);
+                    }
+                    why
+                }
             };
             if Instant::now() + RETRY_PAUSE >= self.deadline {
                 return Err(why);

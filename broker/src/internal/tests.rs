@@ -72,8 +72,10 @@ fn who_is_not_meant_or_does_not_belong_is_told_why() {
     }
     // The controller itself answers who wants to join, and operators' tools are nobody.
     assert_eq!(judged(&hello(Purpose::Controller, Some(node(3, 13)))), Ok(welcome.clone()));
-    let tool = Hello { cluster_id: None, to: None, ..hello(Purpose::Controller, None) };
-    assert_eq!(judged(&tool), Ok(welcome));
+    for purpose in [Purpose::Controller, Purpose::Inspect] {
+        let tool = Hello { cluster_id: None, to: None, ..hello(purpose, None) };
+        assert_eq!(judged(&tool), Ok(welcome.clone()));
+    }
 }
 
 #[test]
