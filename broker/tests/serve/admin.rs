@@ -40,7 +40,7 @@ fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
 }
 
 /// A topic of one partition with these replicas.
-fn create(client: &mut Client, topic: &'static str, replicas: &[i32]) {
+pub fn create(client: &mut Client, topic: &'static str, replicas: &[i32]) {
     let assignment = CreatableReplicaAssignment::default().with_partition_index(0).with_broker_ids(ids(replicas));
     let topic = CreatableTopic::default()
         .with_name(name(topic))
@@ -93,7 +93,7 @@ fn unregister(client: &mut Client, broker: i32) -> i16 {
 }
 
 /// Brokers, and all topics' first partitions by name.
-fn metadata(client: &mut Client, version: i16) -> MetadataResponse {
+pub fn metadata(client: &mut Client, version: i16) -> MetadataResponse {
     // In version 0 an empty list stands for all topics, and null is not allowed.
     let topics = (version == 0).then(Vec::new);
     client.call(ApiKey::Metadata, version, &MetadataRequest::default().with_topics(topics))
@@ -151,7 +151,7 @@ fn held(client: &mut Client, topics: Option<&[&'static str]>) -> Vec<String> {
 }
 
 /// Asks anew until the answer is as it should be: other brokers hear of a change a moment later.
-fn eventually<T: PartialEq + std::fmt::Debug>(address: SocketAddr, expected: &T, ask: impl Fn(&mut Client) -> T) {
+pub fn eventually<T: PartialEq + std::fmt::Debug>(address: SocketAddr, expected: &T, ask: impl Fn(&mut Client) -> T) {
     let since = Instant::now();
     let mut client = Client::connect(address);
     loop {

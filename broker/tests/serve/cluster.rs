@@ -23,13 +23,18 @@ pub struct Node {
     pub broker: Broker,
     pub kafka: SocketAddr,
     /// `HOST:PORT` for other brokers.
-    internal: String,
+    pub internal: String,
 }
 
 impl Node {
     /// Starts a node and waits until it serves.
     fn start(data_dir: &Path, id: i32, join: Option<&str>) -> Node {
         Node::serving(Node::spawn(data_dir, id, join))
+    }
+
+    /// As [`Node::start`], with these of Kafka's settings.
+    fn start_with(data_dir: &Path, id: i32, join: Option<&str>, settings: &[String]) -> Node {
+        Node::serving(Node::spawn_with("127.0.0.1:0", data_dir, id, join, settings))
     }
 
     fn serving(mut broker: Broker) -> Node {
@@ -43,9 +48,14 @@ impl Node {
     }
 
     fn spawn_at(internal_addr: &str, data_dir: &Path, id: i32, join: Option<&str>) -> Broker {
+        Node::spawn_with(internal_addr, data_dir, id, join, &[])
+    }
+
+    fn spawn_with(internal_addr: &str, data_dir: &Path, id: i32, join: Option<&str>, settings: &[String]) -> Broker {
         let id = id.to_string();
         let mut more = vec!["--node-id", &id, "--shards", "1", "--internal-addr", internal_addr];
         more.extend(TIMEOUTS);
+        more.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         more.extend(join.into_iter().flat_map(|join| ["--join", join]));
         Broker::spawn(data_dir, "127.0.0.1:0", &more)
     }
@@ -65,14 +75,24 @@ impl Node {
 pub struct Cluster {
     dirs: Vec<tempfile::TempDir>,
     pub nodes: BTreeMap<i32, Node>,
+    /// Kafka's settings of each broker.
+    settings: fn(i32) -> Vec<String>,
 }
 
 impl Cluster {
     pub fn start() -> Cluster {
-        let mut cluster = Cluster { dirs: (0..3).map(|_| directory()).collect(), nodes: BTreeMap::new() };
+        Cluster::start_with(|_| Vec::new())
+    }
+
+    pub fn start_with(settings: fn(i32) -> Vec<String>) -> Cluster {
+        let mut cluster = Cluster::empty(settings);
         (1..=3).for_each(|id| cluster.start_node(id));
         cluster.wait_until("three vote", |status| count(status, |node| node["quorum"] != "observer") == 3);
         cluster
+    }
+
+    fn empty(settings: fn(i32) -> Vec<String>) -> Cluster {
+        Cluster { dirs: (0..3).map(|_| directory()).collect(), nodes: BTreeMap::new(), settings }
     }
 
     fn dir(&self, id: i32) -> PathBuf {
@@ -81,7 +101,7 @@ impl Cluster {
 
     pub fn start_node(&mut self, id: i32) {
         let join = self.nodes.values().next().map(|node| node.internal.clone());
-        let node = Node::start(&self.dir(id), id, join.as_deref());
+        let node = Node::start_with(&self.dir(id), id, join.as_deref(), &(self.settings)(id));
         self.nodes.insert(id, node);
     }
 
@@ -139,7 +159,7 @@ pub fn node(status: &Value, id: i32) -> Option<&Value> {
 }
 
 /// Runs the binary; whether it succeeded, and what it printed.
-fn ringlog(args: &[&str]) -> (bool, String) {
+pub fn ringlog(args: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_ringlog")).args(args).env_clear().output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
@@ -203,7 +223,7 @@ fn any_broker_changes_metadata_and_all_of_them_know() {
 
 #[test]
 fn names_and_ipv6_addresses_serve_as_well() {
-    let mut cluster = Cluster { dirs: (0..3).map(|_| directory()).collect(), nodes: BTreeMap::new() };
+    let mut cluster = Cluster::empty(|_| Vec::new());
     let mut join = None;
     for (id, addr) in [(1, "[::1]:0"), (2, "localhost:0"), (3, "127.0.0.1:0")] {
         let node = Node::serving(Node::spawn_at(addr, &cluster.dir(id), id, join.as_deref()));
@@ -224,8 +244,8 @@ fn a_stopped_broker_is_known_to_be_gone_and_a_paused_one_is_fenced_until_it_is_b
     let paused = 1 + leader % 3;
     cluster.nodes[&paused].broker.signal("STOP");
     let others: Vec<i32> = (1..=3).filter(|id| *id != paused).collect();
-    let view =
-        Cluster { dirs: Vec::new(), nodes: others.iter().map(|id| (*id, cluster.nodes.remove(id).unwrap())).collect() };
+    let mut view = Cluster::empty(|_| Vec::new());
+    view.nodes = others.iter().map(|id| (*id, cluster.nodes.remove(id).unwrap())).collect();
     view.wait_until("the paused one is fenced", |status| node(status, paused).unwrap()["state"] == "fenced");
     cluster.nodes[&paused].broker.signal("CONT");
     view.wait_until("it is let in again", |status| node(status, paused).unwrap()["state"] == "alive");

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod followers;
 mod harness;
 mod journal;
 mod life;
