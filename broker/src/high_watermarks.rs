@@ -55,20 +55,24 @@ pub fn load(data_dir: &Path) -> HighWatermarks {
     })
 }
 
-/// Writes what shards say, until they have ended.
-pub async fn run(data_dir: PathBuf, mut notes: mpsc::UnboundedReceiver<Note>) {
+/// Writes what shards say, until they have ended. What was `known` at the start stays until a shard has said better: some take
+/// longer than others, and partitions that could not be opened are not spoken of.
+pub async fn run(data_dir: PathBuf, mut known: HighWatermarks, mut notes: mpsc::UnboundedReceiver<Note>) {
     let mut by_shard: HashMap<usize, HighWatermarks> = HashMap::new();
     let mut ended = false;
     while !ended {
         let mut next = notes.recv().await;
         while let Some(note) = next {
             match note {
-                Note::OfShard { shard, high_watermarks } => drop(by_shard.insert(shard, high_watermarks)),
+                Note::OfShard { shard, high_watermarks } => {
+                    known.retain(|key, _| !high_watermarks.contains_key(key));
+                    by_shard.insert(shard, high_watermarks);
+                }
                 Note::End => ended = true,
             }
             next = notes.try_recv().ok();
         }
-        let (text, data_dir) = (render(by_shard.values().flatten()), data_dir.clone());
+        let (text, data_dir) = (render(known.iter().chain(by_shard.values().flatten())), data_dir.clone());
         let stored =
             tokio::task::spawn_blocking(move || store(&data_dir, &text)).await.expect("a panic ends the process");
         if let Err(error) = stored {

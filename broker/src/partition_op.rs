@@ -45,6 +45,13 @@ pub enum PartitionOpKind {
     SizeBytes,
 }
 
+impl PartitionOpKind {
+    /// Whether it may wait for other brokers.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self, PartitionOpKind::DeleteRecordsBefore { .. })
+    }
+}
+
 /// What [`PartitionOpKind`] answers, variant by variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionOpOutput {

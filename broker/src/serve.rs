@@ -168,9 +168,11 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let channels: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let inboxes: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let (events, mut shard_events) = mpsc::unbounded_channel();
-    let known_high_watermarks = Arc::new(high_watermarks::load(&data_dir));
+    let mut known_high_watermarks = high_watermarks::load(&data_dir);
+    known_high_watermarks.retain(|key, _| publishing.image.topic_by_id(key.topic_id).is_some());
+    let known_high_watermarks = Arc::new(known_high_watermarks);
     let (notes, noted) = mpsc::unbounded_channel();
-    let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), noted));
+    let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
     let mut threads = Vec::with_capacity(config.shards);
     let cpus = pinning(&config);
     for (index, ((_, inbox), (_, commands))) in channels.into_iter().zip(commands).enumerate() {

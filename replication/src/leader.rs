@@ -346,6 +346,13 @@ impl Leader {
     pub fn on_tick(&mut self, now: Now<'_>) -> Effects {
         let lag_time_max_ms = self.settings.lag_time_max_ms;
         for replica in &mut self.replicas {
+            // Where nobody writes nothing is acknowledged either: it is at the end now, and not since it last said so.
+            if let Some(end) = replica.durable_end
+                && replica.agreed
+                && end >= now.log_end
+            {
+                replica.note_end(end, now);
+            }
             replica.note_joining(now, lag_time_max_ms);
         }
         let high_watermark = self.advance();

@@ -189,6 +189,12 @@ impl Sender {
         sending.told = told;
     }
 
+    /// Whether anything that was sent is not on the follower's disk, for all that is known.
+    #[must_use]
+    pub fn has_in_flight(&self) -> bool {
+        matches!(&self.state, State::Sending(sending) if !sending.in_flight.is_empty())
+    }
+
     /// Whether the follower is to be told how far the leader is, and notes that it is.
     pub fn tell(&mut self, progress: Progress) -> bool {
         let State::Sending(sending) = &mut self.state else { return false };

@@ -85,6 +85,7 @@ pub struct Partition {
     cut_ended: LocalEvent,
     /// The log start offset is being raised to the leader's.
     raising_start: Cell<bool>,
+    wanted_start: Cell<Offset>,
     /// The broker's `replica.lag.time.max.ms`.
     lag_time_max_ms: Cell<u64>,
     /// What is told to those who come too late: the replica is no longer here.
@@ -127,6 +128,7 @@ impl Partition {
             cutting: Cell::new(false),
             cut_ended: LocalEvent::default(),
             raising_start: Cell::new(false),
+            wanted_start: Cell::new(Offset::ZERO),
             lag_time_max_ms: Cell::new(lag_time_max_ms),
             removed: Cell::new(None),
         });

@@ -158,17 +158,25 @@ impl Partition {
 
     /// Raises the log start offset to the leader's, as far as the log is on this disk.
     pub fn follow_log_start(self: &Rc<Self>, log_start: Offset) {
-        let to = log_start.min(self.log.durable_end_offset());
-        if to <= self.log.log_start_offset() || self.raising_start.replace(true) {
+        self.wanted_start.set(log_start);
+        let to = |partition: &Partition| {
+            let to = partition.wanted_start.get().min(partition.log.durable_end_offset());
+            (to > partition.log.log_start_offset()).then_some(to)
+        };
+        if to(self).is_none() || self.raising_start.replace(true) {
             return;
         }
         let partition = self.clone();
         glommio::spawn_local(async move {
-            if let Err(error) = partition.log.advance_log_start(to).await
-                && !partition.is_removed()
-            {
-                tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
-                    "the log start offset could not follow the leader's");
+            // The leader may have told of a higher one meanwhile.
+            while let Some(to) = to(&partition) {
+                if let Err(error) = partition.log.advance_log_start(to).await {
+                    if !partition.is_removed() {
+                        tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
+                            "the log start offset could not follow the leader's");
+                    }
+                    break;
+                }
             }
             partition.raising_start.set(false);
             partition.streams.log_start_moved();
@@ -181,17 +189,22 @@ impl Partition {
         self.cutting.set(true);
         let _cutting = Cutting(self);
         let end = match cut {
-            Cut::TruncateTo(end) => self.log.truncate_to(end).await?,
-            Cut::RestartAt(at) => {
-                self.log.restart_at(at).await?;
-                at
-            }
+            Cut::TruncateTo(end) => match self.log.truncate_to(end).await {
+                // The log begins within a batch that has to go: nothing is left.
+                Err(TruncateError::BelowStart { end, .. }) => self.restart_at(end).await?,
+                cut => cut?,
+            },
+            Cut::RestartAt(at) => self.restart_at(at).await?,
         };
         if let Some(high_watermark) = self.role.borrow_mut().on_cut(end) {
             tracing::error!(topic = %self.topic, partition = %self.key.partition, %end, %high_watermark,
                 "the leader lacks records that were committed: they are gone from here too, as after an unclean election");
         }
         Ok(end)
+    }
+
+    async fn restart_at(&self, offset: Offset) -> Result<Offset, RestartError> {
+        self.log.restart_at(offset).await.map(|()| offset)
     }
 
     /// Waits for a cut that is under way.

@@ -31,6 +31,7 @@ use crate::shard::placement;
 use inbound::Parked;
 use inbound::session::Session;
 use inbound::stream::InStream;
+use outbound::catch_up::CatchUp;
 use outbound::link::{Link, LinkKey};
 use outbound::stream::OutStream;
 use proposals::Proposals;
@@ -47,6 +48,7 @@ pub struct Replicator {
     led: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
     pub parked: Parked,
     proposals: Proposals,
+    pub catch_up: CatchUp,
 }
 
 /// The streams of one partition: to its followers, or from its leader.
@@ -191,7 +193,8 @@ impl Replicator {
         let epoch = partition.leader_epoch();
         let before = partition.streams.outbound.take();
         let (kept, ended): (Vec<_>, Vec<_>) = before.into_iter().partition(|stream| {
-            stream.leader_epoch() == epoch && wanted.contains(&(stream.follower, stream.link().key()))
+            let is_wanted = wanted.contains(&(stream.follower, stream.link().key()));
+            is_wanted && stream.leader_epoch() == epoch && !stream.link().is_over()
         });
         ended.iter().for_each(|stream| stream.end());
         // Their followers may be in sync now.
@@ -210,12 +213,13 @@ impl Replicator {
         partition.streams.low_watermark_moved();
     }
 
-    /// A broker has started anew, was let in or fenced, or is gone: streams go to where it is now.
-    pub fn broker_changed(&self, shard: &Rc<Shard>, broker: BrokerId, state: Option<&BrokerState>) {
+    /// A broker has started anew, was let in or fenced, or is gone: streams go to where it is by now.
+    pub fn broker_changed(&self, shard: &Rc<Shard>, broker: BrokerId) {
+        let state = shard.broker_state(broker);
         let gone: Vec<Rc<Link>> = {
             let links = self.links.borrow();
             let of_another = |link: &&Rc<Link>| {
-                link.key().broker == broker && state.is_none_or(|state| state.epoch != link.key().broker_epoch)
+                link.key().broker == broker && state.as_ref().is_none_or(|state| state.epoch != link.key().broker_epoch)
             };
             links.values().filter(of_another).cloned().collect()
         };
@@ -257,9 +261,9 @@ impl Replicator {
                 let proposal = partition.lead(shard, |leader, now| leader.on_tick(now));
                 self.propose(shard, &partition, proposal);
             }
-            let unused = |link: &Rc<Link>| link.is_unused();
+            self.catch_up.admit();
             let unused: Vec<LinkKey> =
-                self.links.borrow().values().filter(|link| unused(link)).map(|link| link.key()).collect();
+                self.links.borrow().values().filter(|link| link.is_unused()).map(|link| link.key()).collect();
             for key in unused {
                 if let Some(link) = self.links.borrow_mut().remove(&key) {
                     link.end("no partition needs it");

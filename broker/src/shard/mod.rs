@@ -258,10 +258,16 @@ impl Shard {
     fn spawn_ops(self: &Rc<Self>, ops: Vec<PartitionOp>, answer: oneshot::Sender<Vec<PartitionOpResult>>) {
         let shard = self.clone();
         self.queues.spawn_control(async move {
-            let mut results = Vec::with_capacity(ops.len());
-            for op in ops {
-                results.push(partition_op::run(&shard, op).await);
-            }
+            let results = if ops.iter().all(|op| op.kind.waits_for_others()) {
+                // All begin at once: the slowest follower is waited for, not one after the other.
+                join_all(ops.into_iter().map(|op| partition_op::run(&shard, op))).await
+            } else {
+                let mut results = Vec::with_capacity(ops.len());
+                for op in ops {
+                    results.push(partition_op::run(&shard, op).await);
+                }
+                results
+            };
             let _ = answer.send(results);
         });
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream;
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
-use protocol::TopicId;
+use protocol::{BrokerId, TopicId};
 use wal::OpenError;
 use wal::log::{Log, LogIdentity};
 
@@ -104,6 +104,18 @@ impl Shard {
                 self.delete_topic(*topic_id, topic).await;
             }
         }
+        // Settings first: a leader whose ISR shrinks in the same change is to know how small it may be.
+        for delta in deltas {
+            match delta {
+                MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure_topic(image, *topic_id),
+                MetadataDelta::BrokerConfigChanged { .. } => {
+                    let config = image.broker_config(self.broker, self.settings.static_config());
+                    *self.broker_config.borrow_mut() = Rc::new(config);
+                    image.topics().for_each(|topic| self.reconfigure_topic(image, topic.id));
+                }
+                _ => {}
+            }
+        }
         // Partitions are opened before requests can name them, and closed after.
         let touched: BTreeSet<PartitionKey> =
             touched(deltas).into_iter().filter(|key| self.owner_of(*key) == self.index).collect();
@@ -112,32 +124,19 @@ impl Shard {
         self.open_partitions(image, new).await;
         *self.image.borrow_mut() = image.clone();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
-        for key in &touched {
-            self.assign_role(image, *key).await;
-        }
+        join_all(touched.iter().map(|key| self.assign_role(image, *key))).await;
+        let brokers: BTreeSet<BrokerId> = deltas.iter().filter_map(changed_broker).collect();
+        brokers.into_iter().for_each(|broker| self.replicator.broker_changed(self, broker));
         for key in touched {
             if wanted(image, self.broker, key) == Wanted::Elsewhere {
                 self.let_go(image, key).await;
             }
         }
         for delta in deltas {
-            match delta {
-                MetadataDelta::TopicDeleted { topic_id, topic, .. } if !replaced.contains(topic_id) => {
-                    self.delete_topic(*topic_id, topic).await;
-                }
-                MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure_topic(image, *topic_id),
-                MetadataDelta::BrokerConfigChanged { .. } => {
-                    let config = image.broker_config(self.broker, self.settings.static_config());
-                    *self.broker_config.borrow_mut() = Rc::new(config);
-                    image.topics().for_each(|topic| self.reconfigure_topic(image, topic.id));
-                }
-                MetadataDelta::TopicCreated { .. }
-                | MetadataDelta::PartitionChanged { .. }
-                | MetadataDelta::TopicDeleted { .. } => {}
-                MetadataDelta::BrokerChanged(state) => {
-                    self.replicator.broker_changed(self, state.broker, Some(state));
-                }
-                MetadataDelta::BrokerRemoved(broker) => self.replicator.broker_changed(self, *broker, None),
+            if let MetadataDelta::TopicDeleted { topic_id, topic, .. } = delta
+                && !replaced.contains(topic_id)
+            {
+                self.delete_topic(*topic_id, topic).await;
             }
         }
     }
@@ -147,8 +146,10 @@ impl Shard {
         let Wanted::Here(assignment) = wanted(image, self.broker, key) else { return };
         let partition = self.partitions.borrow().get(&key).cloned();
         if let Some(partition) = partition {
-            // Whoever leads next must know where its log ends.
-            partition.cut_ended().await;
+            // Whoever leads must know where its log ends.
+            if assignment.leader == Some(self.broker) {
+                partition.cut_ended().await;
+            }
             partition.apply_assignment(assignment);
             self.follow_leadership(&partition);
             self.replicator.follow_role(self, &partition);
@@ -278,5 +279,14 @@ impl Shard {
                 open.set_config(config.clone(), self.lag_time_max_ms());
             }
         }
+    }
+}
+
+/// The broker that a change is about.
+fn changed_broker(delta: &MetadataDelta) -> Option<BrokerId> {
+    match delta {
+        MetadataDelta::BrokerChanged(state) => Some(state.broker),
+        MetadataDelta::BrokerRemoved(broker) => Some(*broker),
+        _ => None,
     }
 }

@@ -327,8 +327,12 @@ impl Shard {
                 let now_ms = crate::clock::now_ms();
                 let expiration_ms = i64::from(self.broker_config().producer_id_expiration_ms);
                 partition.log.producer_state().expire(now_ms, expiration_ms);
+                let log_start = partition.log.log_start_offset();
                 if let Err(error) = partition.log.enforce_retention(now_ms, partition.high_watermark()).await {
                     tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "retention failed");
+                }
+                if partition.log.log_start_offset() != log_start {
+                    partition.streams.log_start_moved();
                 }
             }
         }

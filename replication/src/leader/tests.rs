@@ -339,3 +339,15 @@ fn the_status_says_who_is_behind_and_since_when() {
     agree(&mut leader, BrokerId(4), 0, at(500, 12));
     assert_eq!(last(&leader), Some(400));
 }
+
+#[test]
+fn who_has_all_of_an_idle_log_is_in_sync_when_something_is_written_again() {
+    let mut leader = leader(&[ME, SECOND, THIRD], 1, 10);
+    let _ = agree(&mut leader, SECOND, 10, at(0, 10));
+    let _ = agree(&mut leader, THIRD, 10, at(0, 10));
+    // Nobody writes for many times the lag time: nobody has anything to acknowledge.
+    for ms in (0..10 * LAG_MS).step_by(100) {
+        assert_eq!(leader.on_tick(at(ms, 10)), Effects::default());
+    }
+    assert_eq!(leader.on_tick(at(10 * LAG_MS, 12)), Effects::default(), "written a moment ago");
+}

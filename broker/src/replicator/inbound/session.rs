@@ -84,7 +84,8 @@ impl Owner for Session {
             }
             let stream = InStream::new(self.this.clone(), id, key, leader_epoch);
             let before = self.streams.borrow_mut().insert(id, stream.clone());
-            if before.is_some() {
+            if let Some(before) = before {
+                before.lost();
                 return Err(format!("stream {id} was opened twice"));
             }
             stream.begin();

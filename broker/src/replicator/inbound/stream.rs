@@ -194,6 +194,10 @@ impl InStream {
         let Some(session) = self.session.upgrade() else { return };
         let stream = self.me();
         session.shard.queues().spawn_produce(async move {
+            // Another broker may lead by now, or this one.
+            if stream.closed.get() {
+                return;
+            }
             match partition.cut(cut).await {
                 Ok(_) if stream.closed.get() => {}
                 Ok(_) => stream.position(partition).await,

@@ -43,6 +43,8 @@ pub struct Link {
     /// By their numbers on the present connection; those that are not opened on it are in `waiting`.
     streams: RefCell<HashMap<StreamId, Rc<OutStream>, RandomState>>,
     waiting: RefCell<Vec<Rc<OutStream>>>,
+    /// Streams that partitions have on it, opened or not.
+    attached: Cell<usize>,
     next_id: Cell<StreamId>,
     turns: RefCell<Turns>,
     untold: RefCell<Vec<Rc<OutStream>>>,
@@ -63,6 +65,7 @@ impl Link {
             shard: shard.clone(),
             streams: RefCell::default(),
             waiting: RefCell::default(),
+            attached: Cell::new(0),
             next_id: Cell::new(1),
             turns: RefCell::default(),
             untold: RefCell::default(),
@@ -104,13 +107,15 @@ impl Link {
     /// The stream is opened on the next connection.
     fn wait(&self, stream: Rc<OutStream>) {
         let mut waiting = self.waiting.borrow_mut();
-        if !stream.waits.replace(true) {
+        // An ended one would keep it, and be kept by it, for ever.
+        if !self.over.get() && !stream.waits.replace(true) {
             waiting.push(stream);
         }
     }
 
     /// Takes a stream away that its partition has no use for.
     pub fn detach(&self, stream: &OutStream) {
+        self.attached.set(self.attached.get() - 1);
         let id = stream.id();
         if id != 0 {
             self.wire_say(|out| ToFollower::Close(Reason::Over).encode(id, out));
@@ -126,9 +131,19 @@ impl Link {
         self.streams.borrow_mut().remove(&id);
     }
 
-    /// Whether any partition needs it.
+    /// A partition needs it for a stream, until that is detached.
+    pub fn attached(&self) {
+        self.attached.set(self.attached.get() + 1);
+    }
+
+    /// Whether no partition needs it. Streams that pause count: they are opened on it again.
     pub fn is_unused(&self) -> bool {
-        self.streams.borrow().is_empty() && self.waiting.borrow().is_empty()
+        self.attached.get() == 0
+    }
+
+    /// It was ended, and connects no more.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// Ends it for good.

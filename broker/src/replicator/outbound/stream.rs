@@ -18,6 +18,7 @@ use replication::turns::{Class, TURN_BYTES};
 use wal::ReadError;
 use wal::log::ReadBatches;
 
+use super::catch_up::PIECE_BYTES;
 use super::link::Link;
 use crate::connection::gathered::Gathered;
 use crate::partition::{Extent, Partition};
@@ -48,6 +49,13 @@ pub struct OutStream {
     throttled: Cell<bool>,
     /// What was read from disk.
     read: RefCell<Option<ReadBatches>>,
+    /// Among those that catch up at the moment, and what was read for it since.
+    catches_up: Cell<bool>,
+    caught_up_bytes: Cell<u64>,
+    /// Waits to be among those.
+    waits_to_catch_up: Cell<bool>,
+    /// Where the two logs agreed.
+    agreed_end: Cell<Offset>,
     /// Among those that its link opens when it is connected.
     pub waits: Cell<bool>,
     /// Waits to tell the follower how far the leader is.
@@ -62,6 +70,7 @@ pub struct OutStream {
 impl OutStream {
     /// Of a partition that this broker leads; opened when the link is connected.
     pub fn new(shard: &Rc<Shard>, partition: &Rc<Partition>, follower: BrokerId, link: &Rc<Link>) -> Rc<OutStream> {
+        link.attached();
         Rc::new(OutStream {
             sender: RefCell::new(Sender::new(partition.leader_epoch())),
             partition: partition.clone(),
@@ -73,6 +82,10 @@ impl OutStream {
             reading: Cell::new(false),
             throttled: Cell::new(false),
             read: RefCell::default(),
+            catches_up: Cell::new(false),
+            caught_up_bytes: Cell::new(0),
+            waits_to_catch_up: Cell::new(false),
+            agreed_end: Cell::new(Offset(-1)),
             waits: Cell::new(false),
             untold: Cell::new(false),
             log_start: Cell::new(Offset(-1)),
@@ -120,6 +133,8 @@ impl OutStream {
     pub fn lost(&self) {
         self.id.set(0);
         self.sender.borrow_mut().on_closed();
+        *self.read.borrow_mut() = None;
+        self.stop_catching_up();
         if !self.over.get() {
             self.partition.on_follower_lost(self.follower);
         }
@@ -127,8 +142,39 @@ impl OutStream {
 
     /// The partition has no use for it any more.
     pub fn end(&self) {
-        self.over.set(true);
-        self.link.detach(self);
+        if !self.over.replace(true) {
+            self.link.detach(self);
+        }
+    }
+
+    /// Its turn among those that catch up has come.
+    pub fn admitted(&self) {
+        self.waits_to_catch_up.set(false);
+        self.ready();
+    }
+
+    fn stop_catching_up(&self) {
+        if self.catches_up.replace(false) {
+            self.shard.replicator().catch_up.leave();
+        }
+    }
+
+    /// Whether the disk may be read for it now; if not, it is made ready when it may.
+    fn may_read(self: &Rc<Self>) -> bool {
+        let catch_up = &self.shard.replicator().catch_up;
+        if self.catches_up.get() {
+            // It goes on behind the others when what it has sent is on the follower's disk.
+            let had_its_piece = self.caught_up_bytes.get() >= PIECE_BYTES && catch_up.others_wait();
+            return !(had_its_piece && self.sender.borrow().has_in_flight());
+        }
+        if self.waits_to_catch_up.get() {
+            return false;
+        }
+        let entered = catch_up.enter(self);
+        self.catches_up.set(entered);
+        self.waits_to_catch_up.set(!entered);
+        self.caught_up_bytes.set(0);
+        entered
     }
 
     fn say(&self, message: &ToFollower) {
@@ -267,6 +313,9 @@ impl OutStream {
     }
 
     fn read_from_disk(self: &Rc<Self>, window: Window) {
+        if !self.may_read() {
+            return;
+        }
         self.reading.set(true);
         let (stream, id) = (self.clone(), self.id.get());
         self.shard.queues().spawn_fetch(async move {
@@ -285,6 +334,8 @@ impl OutStream {
             match read {
                 Ok(batches) if batches.bytes > 0 => {
                     if let Some(batches) = stream.continuing(window, batches) {
+                        let bytes = batches.bytes as u64;
+                        stream.caught_up_bytes.set(stream.caught_up_bytes.get() + bytes);
                         *stream.read.borrow_mut() = Some(batches);
                         stream.ready();
                     }
@@ -311,7 +362,14 @@ impl OutStream {
                 if let Err(reason) = counted {
                     return self.close(reason, true);
                 }
-                self.backoff.borrow_mut().succeeded();
+                if end > self.agreed_end.get() {
+                    self.backoff.borrow_mut().succeeded();
+                }
+                let is_through =
+                    !self.reading.get() && self.read.borrow().is_none() && !self.sender.borrow().has_in_flight();
+                if is_through {
+                    self.stop_catching_up();
+                }
                 if self.log_start.replace(log_start) != log_start {
                     self.partition.streams.low_watermark_moved();
                 }
@@ -351,6 +409,7 @@ impl OutStream {
                 });
             }
             Step::Agreed { end } => {
+                self.agreed_end.set(end);
                 self.say(&ToFollower::Agreed(self.partition.progress()));
                 tracing::debug!(topic = %self.partition.topic, partition = %self.partition.key.partition,
                     follower = %self.follower, %end, "the follower's log is a begin of the leader's");
