@@ -4,6 +4,8 @@
 //! read from disk in the background, one read at a time, and gets its turn when that is done. Where a throttle holds for it
 //! (KIP-73) it waits for the rate between its turns.
 
+mod throttled;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -186,34 +188,6 @@ impl OutStream {
 
     fn class(&self) -> Class {
         if self.partition.is_in_sync(self.follower) { Class::Tail } else { Class::CatchUp }
-    }
-
-    /// `leader.replication.throttled.rate`, where it holds for this stream.
-    fn throttled_rate(&self) -> Option<u64> {
-        let rate = self.shard.broker_config().leader_replication_throttled_rate?;
-        let (partition, leader) = (self.partition.key.partition, self.shard.broker_id());
-        let is_listed = self.partition.config().leader_throttled.contain(partition, leader);
-        (is_listed && self.class() == Class::CatchUp).then_some(rate)
-    }
-
-    /// Waits for the rate, and comes back for its turn then.
-    fn wait_for_rate(self: &Rc<Self>, wait: Duration) {
-        self.throttled.set(true);
-        let (stream, id) = (self.clone(), self.id.get());
-        self.shard.queues().spawn_background(async move {
-            Timer::new(wait).await;
-            // Opened anew meanwhile, it waits for nothing.
-            if stream.id.get() == id {
-                stream.look_at_throttle();
-            }
-        });
-    }
-
-    /// The throttle may not hold any more.
-    pub fn look_at_throttle(&self) {
-        if self.throttled.replace(false) {
-            self.ready();
-        }
     }
 
     /// There may be something to send.
