@@ -239,6 +239,8 @@ fn operators_are_shown_partitions_and_what_each_replica_lacks() {
     let mut leader = Client::connect(cluster.nodes[&1].kafka);
     assert_eq!(leader.produce(TOPIC, b"one"), (NONE, 0));
     cluster.nodes[&3].broker.signal("STOP");
+    // The last of its threads stops a moment later.
+    thread::sleep(Duration::from_millis(500));
     // It is still in sync, and nothing is committed without it.
     let acks_leader = 1;
     assert_eq!(leader.produce_with(TOPIC, &[7; 5000], acks_leader).0, NONE);
