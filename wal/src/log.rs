@@ -272,12 +272,7 @@ impl<S: Storage> Log<S> {
     }
 
     pub fn set_config(&self, config: LogConfig) {
-        let before = self.inner.config.replace(config);
-        if before.durability == Durability::Async && config.durability == Durability::Sync {
-            // What could be acknowledged at once may have been: it is not taken back.
-            let mut state = self.inner.state.borrow_mut();
-            state.acked_unsynced = state.log_end;
-        }
+        self.inner.config.set(config);
         // Sync to async makes more ackable at once.
         self.inner.progress.notify_all();
     }
@@ -457,7 +452,7 @@ impl<S: Storage> LogInner<S> {
     pub(crate) fn ackable_end(&self) -> Offset {
         let state = self.state.borrow();
         match self.config.get().durability {
-            Durability::Sync => state.durable_end().max(state.acked_unsynced),
+            Durability::Sync => state.durable_end(),
             Durability::Async => state.log_end,
         }
     }

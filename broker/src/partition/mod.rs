@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
-use metadata::config::TopicConfig;
+use metadata::config::{Durability, TopicConfig};
 use metadata::image::PartitionImage;
 use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use replication::leader::Settings;
@@ -90,6 +90,8 @@ pub struct Partition {
     lag_time_max_ms: Cell<u64>,
     /// What is told to those who come too late: the replica is no longer here.
     removed: Cell<Option<ResponseError>>,
+    /// What was promised to be kept in memory only, until `ringlog.durability` was made stricter.
+    promised_unsynced: Cell<Offset>,
 }
 
 /// What a partition is opened with, besides its log.
@@ -131,6 +133,7 @@ impl Partition {
             wanted_start: Cell::new(Offset::ZERO),
             lag_time_max_ms: Cell::new(lag_time_max_ms),
             removed: Cell::new(None),
+            promised_unsynced: Cell::new(Offset::ZERO),
         });
         let weak = Rc::downgrade(&partition);
         partition.log.set_durable_listener(Rc::new(move |end| {
@@ -188,12 +191,12 @@ impl Partition {
     fn on_committed(&self, risen: Option<Offset>) {
         let Some(high_watermark) = risen else { return };
         // The promise of the whole broker, checked always: nothing is called committed that this disk does not hold.
+        let durable = self.promised_end();
         assert!(
-            high_watermark <= self.log.ackable_end_offset(),
-            "high watermark {high_watermark} of {}-{} passes the durable end {}",
+            high_watermark <= durable,
+            "high watermark {high_watermark} of {}-{} passes the durable end {durable}",
             self.topic,
             self.key.partition,
-            self.log.ackable_end_offset()
         );
         self.committed.borrow_mut().reached(high_watermark);
         self.watchers.borrow_mut().fire_all();
@@ -272,6 +275,9 @@ impl Partition {
     /// Takes a changed topic configuration; it holds from the next request on.
     pub fn set_config(&self, config: Rc<TopicConfig>, lag_time_max_ms: u64) {
         self.lag_time_max_ms.set(lag_time_max_ms);
+        if self.config.borrow().durability == Durability::Async {
+            self.promised_unsynced.set(self.log.log_end_offset());
+        }
         self.log.set_config(crate::storage::log_config(&config));
         let risen = self.role.borrow_mut().on_settings(settings(&config, self.lag_time_max_ms.get()));
         *self.config.borrow_mut() = config;
@@ -315,10 +321,15 @@ impl Partition {
         (reached < end).then(|| waiters.borrow_mut().wait_for(end))
     }
 
+    /// What may be acknowledged here: what is on disk, or was promised to be kept in memory only.
+    fn promised_end(&self) -> Offset {
+        self.log.ackable_end_offset().max(self.promised_unsynced.get())
+    }
+
     /// The check before every acknowledgement, always on: what is promised is on this disk (or was promised to be kept
     /// in memory only, by `ringlog.durability=async`).
     pub fn assert_may_acknowledge(&self, end: Offset) {
-        let durable = self.log.ackable_end_offset();
+        let durable = self.promised_end();
         assert!(
             end <= durable,
             "about to acknowledge {}-{} up to {end}, but only {durable} is durable",

@@ -102,8 +102,6 @@ pub(crate) struct LogState<S: Storage> {
     /// Everything below is in the segments' files or in the journal.
     journaled_end: Offset,
     durable_end: Offset,
-    /// What lies below may have been acknowledged without a sync, before the topic's durability was made stricter.
-    pub(crate) acked_unsynced: Offset,
     pub(crate) last_epoch: LeaderEpoch,
     pub(crate) incarnation: Incarnation,
     /// Rises when readers must look at the segments anew: truncation, deletion.
@@ -172,7 +170,6 @@ impl<S: Storage> LogState<S> {
             written_end: log_end,
             journaled_end: log_end,
             durable_end: log_end,
-            acked_unsynced: Offset::ZERO,
             last_epoch,
             incarnation,
             generation: 0,
@@ -228,7 +225,6 @@ impl<S: Storage> LogState<S> {
     /// After a truncation that is durable itself.
     pub(crate) fn cut_ends(&mut self, end: Offset) {
         assert!(end <= self.durable_end, "only what is durable is cut: {end} above {}", self.durable_end);
-        self.acked_unsynced = self.acked_unsynced.min(end);
         self.log_end = end;
         self.written_end = end;
         self.journaled_end = end;
