@@ -111,6 +111,8 @@ mkdir -p "$cache"
   install_kafka
   install_franz
   command -v kcat >/dev/null 2>&1 || apt_install kcat
+  # For tests that cut links; without it, or without root, they are skipped.
+  if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi
 ) 9>"$cache/.lock"
 $install_only && exit 0
 
