@@ -34,7 +34,7 @@ use crate::shard::budget::Held;
 use crate::shard::message::ShardMessage;
 pub use answer::encode;
 use answer::{group_by_topic, name_leaders};
-use preferred_replica::Consumer;
+pub use preferred_replica::Consumer;
 pub use read::read_here;
 
 /// First version that names topics by id (KIP-516).

@@ -10,6 +10,8 @@
 pub mod inbound;
 pub mod outbound;
 mod proposals;
+#[cfg(test)]
+mod tests;
 pub mod throttle;
 mod wire;
 
