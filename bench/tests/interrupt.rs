@@ -61,7 +61,18 @@ fn an_interrupted_start_of_a_cluster_leaves_no_broker_behind() {
     fs::write(&broker, DEAF_FOLLOWERS).unwrap();
     fs::set_permissions(&broker, fs::Permissions::from_mode(0o755)).unwrap();
     let mut bench = Command::new(env!("CARGO_BIN_EXE_ringlog-bench"))
-        .args(["compare", "--brokers", "3", "--sides", "ringlog", "--cases", "lone-request", "--seconds", "1", "--ringlog"])
+        .args([
+            "compare",
+            "--brokers",
+            "3",
+            "--sides",
+            "ringlog",
+            "--cases",
+            "lone-request",
+            "--seconds",
+            "1",
+            "--ringlog",
+        ])
         .arg(&broker)
         .arg("--dir")
         .arg(&data)

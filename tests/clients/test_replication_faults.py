@@ -344,7 +344,13 @@ def test_fault_under_load(kind, cluster, network, topic_name, report):
         fault.wait_effect(f"{topic_name}-touched")
         wait_progress(beside, "beside the fault")
         if fault.touched_go_on:
-            wait_progress(hit, "in spite of the fault")
+            try:
+                wait_progress(hit, "in spite of the fault")
+            except AssertionError:
+                # On a machine that is too busy the lead of the metadata may move to an end of the cut. The other end cannot
+                # change the ISR of what it leads then, in Kafka neither, and this is a leader cut off.
+                if cluster.controller() == fault.controller:
+                    raise
         lasted = time.monotonic() - struck
         rates["during"] = {name: rate(n - during[name], lasted) for name, n in counted(loaders).items()}
         fault.end()
