@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use protocol::frame::FrameDecoder;
@@ -100,7 +100,10 @@ impl<H: Heard> Peer<H> {
     /// What comes next; `None` if the other end has closed the connection.
     fn hear_any(&mut self) -> Option<(StreamId, H)> {
         let decoder = FrameDecoder::new(64 << 20);
+        // A connection on which there are beats alone says nothing either.
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing is heard but beats");
             while let Some(frame) = decoder.next_frame(&mut self.arrived).unwrap() {
                 let (stream, message) = H::decode(frame);
                 if !message.is_beat() {
