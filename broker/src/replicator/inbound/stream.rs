@@ -354,8 +354,9 @@ impl InStream {
         }
         let partition = self.partition.borrow();
         let Some(partition) = &*partition else { return };
-        let log_start = partition.log.log_start_offset();
-        ToLeader::Durable { end: self.acknowledged.get(), log_start }.encode(self.id, out);
+        let (end, log_start) = (self.acknowledged.get(), partition.log.log_start_offset());
+        partition.assert_may_acknowledge(end);
+        ToLeader::Durable { end, log_start }.encode(self.id, out);
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
