@@ -103,9 +103,17 @@ def verify(cluster: Cluster, loader: Loader):
 
 
 def produce(node, topic, some: list[bytes], acks=-1, **options) -> tuple[int, int]:
-    """One batch over a plain socket, which shows the error code as it is and tries nothing again."""
-    with wire.Connection(node.address, timeout_s=2 * PATIENCE_S) as c:
-        return wire.produce(c, topic, 0, batch(some), acks=acks, **options)
+    """One batch over a plain socket, which shows the error code as it is; only a topic that this broker has not heard of yet,
+    as clients do, is tried again: another of its threads may have, and may have told of it."""
+    answered = []
+
+    def known():
+        with wire.Connection(node.address, timeout_s=2 * PATIENCE_S) as c:
+            answered[:] = wire.produce(c, topic, 0, batch(some), acks=acks, **options)
+        return answered[0] != wire.UNKNOWN_TOPIC_OR_PARTITION
+
+    wait_until(known, f"broker {node.id} to know {topic}", poll_s=0.02)
+    return tuple(answered)
 
 
 def error_for_client(cluster: Cluster, topic: str) -> str | None:
