@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::args::{ClusterArgs, ClusterCommand};
 use super::table::table;
-use super::{failed, print};
+use super::tell;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::controller::{NotDone, Reply};
@@ -21,22 +21,12 @@ use crate::metadata_core::router;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &ClusterArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot set up a runtime: {error}")),
-    };
     let asking = Asking {
         links: Links::new(Caller { cluster_id: None, node: None }, || 0),
         address: args.broker.internal_addr.to_string(),
         patience: Duration::from_secs(args.broker.timeout.into()),
     };
-    match runtime.block_on(asking.carry_out(args.command)) {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(reason) => failed(&reason),
-    }
+    tell(asking.carry_out(args.command))
 }
 
 struct Asking {

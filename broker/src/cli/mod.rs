@@ -74,6 +74,21 @@ fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Carries out what asks other processes, and writes what came of it.
+fn tell(asking: impl Future<Output = Result<String, String>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot set up a runtime: {error}")),
+    };
+    match runtime.block_on(asking) {
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(reason) => failed(&reason),
+    }
+}
+
 fn serve(flags: config::Flags) -> Command {
     let config = match config::load(flags, std::env::vars_os(), Machine::detect()) {
         Ok(config) => config,

@@ -86,8 +86,6 @@ pub struct Partition {
     /// The log start offset is being raised to the leader's.
     raising_start: Cell<bool>,
     wanted_start: Cell<Offset>,
-    /// The broker's `replica.lag.time.max.ms`.
-    lag_time_max_ms: Cell<u64>,
     /// What is told to those who come too late: the replica is no longer here.
     removed: Cell<Option<ResponseError>>,
     /// What was promised to be kept in memory only, until `ringlog.durability` was made stricter.
@@ -131,7 +129,6 @@ impl Partition {
             cut_ended: LocalEvent::default(),
             raising_start: Cell::new(false),
             wanted_start: Cell::new(Offset::ZERO),
-            lag_time_max_ms: Cell::new(lag_time_max_ms),
             removed: Cell::new(None),
             promised_unsynced: Cell::new(Offset::ZERO),
         });
@@ -274,12 +271,11 @@ impl Partition {
 
     /// Takes a changed topic configuration; it holds from the next request on.
     pub fn set_config(&self, config: Rc<TopicConfig>, lag_time_max_ms: u64) {
-        self.lag_time_max_ms.set(lag_time_max_ms);
         if self.config.borrow().durability == Durability::Async {
             self.promised_unsynced.set(self.log.log_end_offset());
         }
         self.log.set_config(crate::storage::log_config(&config));
-        let risen = self.role.borrow_mut().on_settings(settings(&config, self.lag_time_max_ms.get()));
+        let risen = self.role.borrow_mut().on_settings(settings(&config, lag_time_max_ms));
         *self.config.borrow_mut() = config;
         self.on_committed(risen);
         if self.is_under_min_isr() {
