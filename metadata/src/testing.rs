@@ -3,10 +3,10 @@
 use crate::cluster_id::ClusterId;
 use crate::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use crate::controller::{
-    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, IsrChange, NewPartitions, NewTopic,
-    TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition, alter_partition_reassignments,
-    bootstrap_records, create_partitions, create_topics, delete_topics, elect_leaders, fence, heartbeat,
-    incremental_alter_configs, join, register_broker, remove_node,
+    AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, IsrChange, LogEnds, NewPartitions,
+    NewTopic, TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition,
+    alter_partition_reassignments, bootstrap_records, create_partitions, create_topics, delete_topics, elect_leaders,
+    fence, heartbeat, incremental_alter_configs, join, register_broker, remove_node,
 };
 use crate::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, NodeBinding};
@@ -121,13 +121,13 @@ impl Request {
                     Some(bound) => BrokerStart { node: bound.as_ref().clone(), ..start(*broker, *incarnation) },
                     None => start(*broker, *incarnation),
                 };
-                register_broker(image, &start).map(|(records, _)| records).unwrap_or_default()
+                register_broker(image, &start, &LogEnds::default()).map(|(records, _)| records).unwrap_or_default()
             }
             Request::Heartbeat { broker, unfenced } => {
                 let wish = if *unfenced { Wish::Unfenced } else { Wish::Fenced };
                 beat(image, *broker, wish)
             }
-            Request::Fence { broker } => fence(image, BrokerId(*broker)),
+            Request::Fence { broker } => fence(image, BrokerId(*broker), &LogEnds::default()),
             Request::Remove { node } => remove_node(image, BrokerId(*node)).unwrap_or_default(),
             Request::CreateTopic { name, partitions, replication_factor, retention } => {
                 let topic = NewTopic {
@@ -185,7 +185,7 @@ impl Request {
             Request::CatchUp { replica } => catch_up(image, BrokerId(*replica)),
             Request::Elect { unclean } => {
                 let election = if *unclean { ElectionType::Unclean } else { ElectionType::Preferred };
-                elect_leaders(image, election, None).0
+                elect_leaders(image, election, None, &LogEnds::default()).0
             }
         }
     }
@@ -223,7 +223,7 @@ pub fn beat(image: &MetadataImage, broker: i32, wish: Wish) -> Vec<MetadataRecor
     let broker = BrokerId(broker);
     let Some(known) = image.broker(broker) else { return Vec::new() };
     let beat = Heartbeat { broker, epoch: known.epoch, applied: image.metadata_offset(), wish };
-    heartbeat(image, &beat).expect("the epoch is the current one").0
+    heartbeat(image, &beat, &LogEnds::default()).expect("the epoch is the current one").0
 }
 
 /// What leaders say when a replica that is let in has caught up, of every topic's first partition.
@@ -276,7 +276,7 @@ fn arrival(image: &MetadataImage, broker: i32) -> Vec<Vec<MetadataRecord>> {
     };
     let joined = join(&image, &binding(broker, 0)).expect("the id is free");
     take(&mut image, joined);
-    let registered = register_broker(&image, &start(broker, 0)).expect("it has joined").0;
+    let registered = register_broker(&image, &start(broker, 0), &LogEnds::default()).expect("it has joined").0;
     take(&mut image, registered);
     let unfenced = beat(&image, broker, Wish::Unfenced);
     take(&mut image, unfenced);

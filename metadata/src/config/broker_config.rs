@@ -18,6 +18,8 @@ pub struct BrokerConfig {
     pub topic_defaults: TopicConfig,
 
     pub auto_create_topics_enable: bool,
+    pub auto_leader_rebalance_enable: bool,
+    pub leader_imbalance_check_interval_seconds: i64,
     pub delete_topic_enable: bool,
     pub num_partitions: i32,
     pub default_replication_factor: i16,
@@ -72,6 +74,8 @@ impl BrokerConfig {
         BrokerConfig {
             topic_defaults: TopicConfig::defaults(layers),
             auto_create_topics_enable: read.boolean("auto.create.topics.enable"),
+            auto_leader_rebalance_enable: read.boolean("auto.leader.rebalance.enable"),
+            leader_imbalance_check_interval_seconds: read.long("leader.imbalance.check.interval.seconds"),
             delete_topic_enable: read.boolean("delete.topic.enable"),
             num_partitions: read.int("num.partitions"),
             default_replication_factor: read.short("default.replication.factor"),

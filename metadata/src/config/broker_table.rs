@@ -29,7 +29,6 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
     broker("auto.create.topics.enable", Boolean, "true")
         .doc("Whether a topic that a client asks for is created with num.partitions and default.replication.factor."),
     broker("auto.leader.rebalance.enable", Boolean, "true")
-        .kept_only()
         .doc("Whether leadership returns to a partition's first replica by itself."),
     broker("broker.heartbeat.interval.ms", Int, "2000")
         .check(AtLeast(1))
@@ -84,6 +83,9 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
     broker("group.max.size", Int, MAX_INT).check(AtLeast(1)).doc("Most members that a consumer group may have."),
     broker("group.min.session.timeout.ms", Int, "6000")
         .doc("Shortest session timeout a group member may ask for, in milliseconds."),
+    broker("leader.imbalance.check.interval.seconds", Long, "300")
+        .check(AtLeast(1))
+        .doc("Seconds after which leadership is given back to first replicas, if auto.leader.rebalance.enable says so."),
     unset("leader.replication.throttled.rate", Long)
         .check(AtLeast(0))
         .dynamic()
@@ -319,7 +321,6 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
         .doc("Milliseconds after which an idle transactional id is forgotten."),
     broker("unclean.leader.election.enable", Boolean, "false")
         .dynamic()
-        .kept_only()
         .doc("Default of the topic config of this name."),
 ];
 

@@ -16,6 +16,7 @@ const CHECKED_ELSEWHERE: &[&str] = &[
     "broker.session.timeout.ms",
     "default.replication.factor",
     "group.initial.rebalance.delay.ms",
+    "leader.imbalance.check.interval.seconds",
     "log.retention.hours",
     "log.retention.minutes",
     "log.retention.ms",

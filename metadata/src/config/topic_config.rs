@@ -96,6 +96,8 @@ pub struct TopicConfig {
     pub segment_ms: i64,
     /// Most milliseconds to take off [`TopicConfig::segment_ms`] at random.
     pub segment_jitter_ms: i64,
+    /// A replica that may lack acknowledged records leads when nothing better is left.
+    pub unclean_leader_election_enable: bool,
 }
 
 impl TopicConfig {
@@ -174,6 +176,7 @@ impl TopicConfig {
             "segment.bytes" | INTERNAL_SEGMENT_BYTES => self.segment_bytes = as_i32(),
             "segment.ms" => self.segment_ms = value.as_integer(),
             "segment.jitter.ms" => self.segment_jitter_ms = value.as_integer(),
+            "unclean.leader.election.enable" => self.unclean_leader_election_enable = value.as_bool(),
             _ => return false,
         }
         true
@@ -198,6 +201,7 @@ impl TopicConfig {
             segment_bytes: 0,
             segment_ms: 0,
             segment_jitter_ms: 0,
+            unclean_leader_election_enable: false,
         }
     }
 }

@@ -172,6 +172,5 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
         .doc("Milliseconds after which a new segment is started though the old one is not full."),
     topic("unclean.leader.election.enable", Boolean, "false")
         .falls_back_to(&[same("unclean.leader.election.enable")])
-        .kept_only()
         .doc("Whether a replica that may lack acknowledged records can become leader when nothing better is left."),
 ];

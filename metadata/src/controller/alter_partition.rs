@@ -118,7 +118,7 @@ fn alter(made: &mut PartitionChanges<'_>, broker: BrokerId, change: &IsrChange) 
         return Err(AlterPartitionError::TooManyRecords);
     }
     let isr: Vec<BrokerId> = change.new_isr.iter().map(|(member, _)| *member).collect();
-    let next = with_isr(image, topic, state, &isr);
+    let next = with_isr(image, topic, partition, state, &isr);
     let partition_epoch = next.partition_epoch;
     made.set(topic, partition, next);
     Ok(partition_epoch)

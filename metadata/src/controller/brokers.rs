@@ -4,6 +4,7 @@
 //! it is let in when it says that it serves and has applied what the controller knew when it was fenced (KIP-631).
 
 use super::leadership;
+use super::log_ends::LogEnds;
 use crate::cluster_id::ClusterId;
 use crate::config::MIN_INSYNC_REPLICAS;
 use crate::image::MetadataImage;
@@ -122,8 +123,12 @@ pub fn join(image: &MetadataImage, node: &NodeBinding) -> Result<Vec<MetadataRec
 ///
 /// Whatever an earlier process of it led is led by others now, or by nobody until it is let in. So a process never leads at
 /// an epoch at which another incarnation of it led: what that one had handed out and lost with its memory would otherwise
-/// come back under the same epoch with other records.
-pub fn register_broker(image: &MetadataImage, start: &BrokerStart) -> Result<(Vec<MetadataRecord>, u64), NodeRefused> {
+/// come back under the same epoch with other records. `ends` is what the others have told of their logs.
+pub fn register_broker(
+    image: &MetadataImage,
+    start: &BrokerStart,
+    ends: &LogEnds,
+) -> Result<(Vec<MetadataRecord>, u64), NodeRefused> {
     let broker = start.node.node;
     let mut records = match image.node(broker) {
         // A cluster of the time when there was one broker only.
@@ -147,12 +152,17 @@ pub fn register_broker(image: &MetadataImage, start: &BrokerStart) -> Result<(Ve
         shards: start.shards,
         fenced_at: Some(epoch),
     }));
-    records.extend(leadership::without(image, broker));
+    records.extend(leadership::without(image, broker, ends));
     Ok((records, epoch))
 }
 
-/// Decides on a heartbeat: records, and whether the broker is fenced then.
-pub fn heartbeat(image: &MetadataImage, beat: &Heartbeat) -> Result<(Vec<MetadataRecord>, bool), StaleBroker> {
+/// Decides on a heartbeat: records, and whether the broker is fenced then. `ends` is what the others have told of their logs,
+/// for whoever is to lead what it leads.
+pub fn heartbeat(
+    image: &MetadataImage,
+    beat: &Heartbeat,
+    ends: &LogEnds,
+) -> Result<(Vec<MetadataRecord>, bool), StaleBroker> {
     let Heartbeat { broker, epoch, applied, wish } = *beat;
     let known = image.broker(broker).filter(|known| known.epoch == epoch);
     let Some(known) = known else {
@@ -160,18 +170,19 @@ pub fn heartbeat(image: &MetadataImage, beat: &Heartbeat) -> Result<(Vec<Metadat
     };
     Ok(match (wish, known.fenced_at) {
         (Wish::Unfenced, Some(fenced_at)) if applied > fenced_at => (unfence(image, known), false),
-        (Wish::Fenced, None) => (fence(image, broker), true),
+        (Wish::Fenced, None) => (fence(image, broker, ends), true),
         (Wish::Unfenced | Wish::Fenced, fenced_at) => (Vec::new(), fenced_at.is_some()),
     })
 }
 
-/// Fences a broker: it leads nothing, and clients are not sent to it. Nothing where it is fenced or gone.
+/// Fences a broker: it leads nothing, and clients are not sent to it. Nothing where it is fenced or gone. `ends` is what the
+/// others have told of their logs.
 #[must_use]
-pub fn fence(image: &MetadataImage, broker: BrokerId) -> Vec<MetadataRecord> {
+pub fn fence(image: &MetadataImage, broker: BrokerId, ends: &LogEnds) -> Vec<MetadataRecord> {
     let Some(known) = image.broker(broker).filter(|known| !known.is_fenced()) else { return Vec::new() };
     let state = BrokerState { fenced_at: Some(image.metadata_offset()), ..known.as_ref().clone() };
     let mut records = vec![MetadataRecord::BrokerChanged(state)];
-    records.extend(leadership::without(image, broker));
+    records.extend(leadership::without(image, broker, ends));
     records
 }
 

@@ -1,13 +1,14 @@
 //! ElectLeaders (KIP-460): the preferred replica back in the lead, or, where nobody in sync is left, any replica that is alive.
 
+use super::leadership::led_uncleanly;
+use super::log_ends::LogEnds;
 use super::partition_changes::PartitionChanges;
-use super::reassignments::with_isr;
+use super::settle::Electorate;
 use super::{Decision, PartitionName};
-use crate::image::{MetadataImage, PartitionImage};
+use crate::image::MetadataImage;
 use crate::shown::shown;
 use protocol::newtypes::PartitionId;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Who is to lead; the numbers are ElectLeaders' `ElectionType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,8 @@ use std::sync::Arc;
 pub enum ElectionType {
     /// The first replica, if it is in sync.
     Preferred = 0,
-    /// Where there is no leader: the first replica that is alive, in sync or not. What only others had is lost.
+    /// Where there is no leader: of the replicas that are alive, in sync or not, the one with the longest log. What only others
+    /// had is lost.
     Unclean = 1,
 }
 
@@ -64,25 +66,26 @@ pub enum ElectLeadersError {
 }
 
 /// Decides on an ElectLeaders request, for these partitions or (`None`) for all. Of all, those that need no election are
-/// left out of the answers, as in Kafka.
+/// left out of the answers, as in Kafka. `ends` is what replicas have told of their logs, for unclean elections.
 pub fn elect_leaders(
     image: &MetadataImage,
     election: ElectionType,
     partitions: Option<&[PartitionName]>,
+    ends: &LogEnds,
 ) -> Decision<PartitionName, (), ElectLeadersError> {
     let mut changes = PartitionChanges::new(image);
     let mut answers = Vec::new();
     match partitions {
         Some(partitions) => {
             for (topic, partition) in partitions {
-                let answer = elect(&mut changes, election, topic, *partition);
+                let answer = elect(&mut changes, election, ends, topic, *partition);
                 answers.push(((topic.clone(), *partition), answer));
             }
         }
         None => {
             for topic in image.topics() {
                 for (partition, _) in topic.partitions() {
-                    let answer = elect(&mut changes, election, &topic.name, partition);
+                    let answer = elect(&mut changes, election, ends, &topic.name, partition);
                     if answer != Err(ElectLeadersError::NotNeeded) {
                         answers.push(((topic.name.to_string(), partition), answer));
                     }
@@ -96,6 +99,7 @@ pub fn elect_leaders(
 fn elect(
     changes: &mut PartitionChanges<'_>,
     election: ElectionType,
+    ends: &LogEnds,
     topic: &str,
     partition: PartitionId,
 ) -> Result<(), ElectLeadersError> {
@@ -121,10 +125,8 @@ fn elect(
                 return Err(ElectLeadersError::NotNeeded);
             }
             // In sync or eligible there is nobody alive, or it would lead.
-            let alive = state.replicas.iter().copied().find(|replica| image.is_unfenced(*replica));
-            let elected = with_isr(image, found, state, &[alive.ok_or(ElectLeadersError::NoneEligible)?]);
-            // What they have all of is given up: it may be committed no more.
-            PartitionImage { elr: Arc::default(), ..elected }
+            let leader = Electorate::of(image).knowing(ends).choose(found, partition, &state.replicas);
+            led_uncleanly(image, found, partition, state, leader.ok_or(ElectLeadersError::NoneEligible)?)
         }
     };
     if !changes.has_room() {

@@ -8,7 +8,7 @@
 
 use super::assignment::{AssignmentError, check_manual};
 use super::partition_changes::PartitionChanges;
-use super::settle::{settle, target_of};
+use super::settle::{Electorate, settle, target_of};
 use super::{Decision, PartitionName};
 use crate::image::{MetadataImage, PartitionImage, Reassignment, TopicImage};
 use crate::shown::shown;
@@ -83,14 +83,14 @@ fn reassign(
     };
     let next = match &wanted.target {
         None if state.reassignment.is_none() => return Err(ReassignmentError::NoneInProgress),
-        None => towards(image, topic, state, &original(state)),
+        None => towards(image, topic, partition, state, &original(state)),
         Some(target) => {
             check_manual(image, target, None)?;
             let (current, wanted) = (target_of(state).len(), target.len());
             if current != wanted && !may_change_replication_factor {
                 return Err(ReassignmentError::OtherReplicationFactor { current, wanted });
             }
-            towards(image, topic, state, target)
+            towards(image, topic, partition, state, target)
         }
     };
     let next = next.ok_or_else(|| ReassignmentError::OnlyDroppedInSync { topic: wanted.topic.clone(), partition })?;
@@ -108,12 +108,13 @@ fn reassign(
 pub(super) fn with_isr(
     image: &MetadataImage,
     topic: &TopicImage,
+    partition: PartitionId,
     state: &PartitionImage,
     isr: &[BrokerId],
 ) -> PartitionImage {
     state.changed(|changed| {
         changed.isr = isr.into();
-        settle(image, topic, state, changed, |replica| image.is_unfenced(replica));
+        settle(Electorate::of(image), topic, partition, state, changed);
     })
 }
 
@@ -122,6 +123,7 @@ pub(super) fn with_isr(
 fn towards(
     image: &MetadataImage,
     topic: &TopicImage,
+    partition: PartitionId,
     state: &PartitionImage,
     target: &[BrokerId],
 ) -> Option<PartitionImage> {
@@ -138,7 +140,7 @@ fn towards(
         changed.replicas = replicas.into();
         changed.isr = isr.into();
         changed.reassignment = moves.then(|| Arc::new(Reassignment { adding, removing }));
-        settle(image, topic, state, changed, |replica| image.is_unfenced(replica));
+        settle(Electorate::of(image), topic, partition, state, changed);
     }))
 }
 

@@ -1,6 +1,6 @@
 //! What every change of a partition brings with it, in Kafka's order (`PartitionChangeBuilder`): a reassignment whose target
 //! is in sync is complete, replicas that left an ISR which is too small now are eligible to lead (KIP-966), and somebody
-//! leads if anybody may.
+//! leads if anybody may ([`candidates`]).
 //!
 //! **Why an eligible leader has all that is committed.** Nothing is committed while the ISR is below `min.insync.replicas`.
 //! Whoever leaves the ISR then has all that was committed before, and whatever it misses later is not committed until the ISR
@@ -8,24 +8,76 @@
 //! these lists, since what they acknowledged may not have been on their disks; here the high watermark counts what is on
 //! disk alone, so they stay.
 
+use super::log_ends::LogEnds;
 use crate::image::{MetadataImage, PartitionImage, TopicImage, shared};
-use protocol::newtypes::BrokerId;
+use protocol::newtypes::{BrokerId, PartitionId};
 
-/// The partition of that topic after a change that `changed` begins, where `may_lead` are the brokers that are let in.
+/// Who may be elected in an image, and what is known of their logs.
+#[derive(Clone, Copy)]
+pub(super) struct Electorate<'a> {
+    image: &'a MetadataImage,
+    ends: Option<&'a LogEnds>,
+    come: Option<BrokerId>,
+    gone: Option<BrokerId>,
+    lost: bool,
+}
+
+impl<'a> Electorate<'a> {
+    /// The brokers that are let in, whose logs nobody has asked for.
+    pub fn of(image: &'a MetadataImage) -> Electorate<'a> {
+        Electorate { image, ends: None, come: None, gone: None, lost: false }
+    }
+
+    /// What is known of brokers' logs.
+    pub fn knowing(self, ends: &'a LogEnds) -> Electorate<'a> {
+        Electorate { ends: Some(ends), ..self }
+    }
+
+    /// Without a broker that may not lead now.
+    pub fn without(image: &'a MetadataImage, gone: BrokerId) -> Electorate<'a> {
+        Electorate { gone: Some(gone), ..Electorate::of(image) }
+    }
+
+    /// Without a broker that may not lead, also when it comes back: it has lost something.
+    pub fn without_for_good(image: &'a MetadataImage, gone: BrokerId) -> Electorate<'a> {
+        Electorate { lost: true, ..Electorate::without(image, gone) }
+    }
+
+    /// With a broker that is just being let in.
+    pub fn with(image: &'a MetadataImage, come: BrokerId) -> Electorate<'a> {
+        Electorate { come: Some(come), ..Electorate::of(image) }
+    }
+
+    pub fn admits(&self, replica: BrokerId) -> bool {
+        self.gone != Some(replica) && (self.come == Some(replica) || self.image.is_unfenced(replica))
+    }
+
+    /// Of these, in order of preference, the one that is let in and has the longest log: one that has told of none comes after
+    /// all that have, and of equals the first.
+    pub fn choose(&self, topic: &TopicImage, partition: PartitionId, pool: &[BrokerId]) -> Option<BrokerId> {
+        let end = |replica: &BrokerId| self.ends.and_then(|ends| ends.of(topic.id, partition, *replica));
+        let admitted = pool.iter().copied().filter(|replica| self.admits(*replica));
+        // Of equal maxima the last is taken.
+        admitted.rev().max_by_key(end)
+    }
+}
+
+/// The partition of that topic after a change that `changed` begins.
 pub(super) fn settle(
-    image: &MetadataImage,
+    electorate: Electorate<'_>,
     topic: &TopicImage,
+    partition: PartitionId,
     before: &PartitionImage,
     changed: &mut PartitionImage,
-    may_lead: impl Fn(BrokerId) -> bool,
 ) {
-    let left = before.isr.iter().chain(before.elr.iter()).copied().collect();
+    let left = before.isr.iter().chain(before.elr.iter()).copied();
+    let left = left.filter(|member| !electorate.lost || electorate.gone != Some(*member)).collect();
     let has_led = before.leader.filter(|_| !before.isr.is_empty());
     complete_reassignment(changed);
     changed.elr = eligible(changed, left);
     let leader = match changed.leader {
-        Some(leader) if changed.isr.contains(&leader) && may_lead(leader) => Some(leader),
-        _ => candidate(changed, may_lead),
+        Some(leader) if changed.isr.contains(&leader) && electorate.admits(leader) => Some(leader),
+        _ => electorate.choose(topic, partition, &candidates(changed, None)),
     };
     if let Some(leader) = leader.filter(|leader| !changed.isr.contains(leader)) {
         changed.isr = [leader].into();
@@ -33,7 +85,8 @@ pub(super) fn settle(
         changed.elr = eligible(changed, changed.elr.to_vec());
     }
     // With fewer replicas than that, all of them are enough, and then nobody is left to be eligible.
-    if !changed.elr.is_empty() && is_at_least(changed.isr.len(), image.min_insync_replicas(&topic.name)) {
+    let min_insync_replicas = electorate.image.min_insync_replicas(&topic.name);
+    if !changed.elr.is_empty() && is_at_least(changed.isr.len(), min_insync_replicas) {
         changed.elr = shared(&[]);
     }
     let last_known = match leader {
@@ -49,10 +102,21 @@ pub(super) fn settle(
     }
 }
 
-/// The first replica in order of preference that is in sync and may lead; where nobody is in sync, that is eligible and may.
-pub(super) fn candidate(state: &PartitionImage, may_lead: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
-    let pool = if state.isr.is_empty() { &state.elr } else { &state.isr };
-    state.replicas.iter().copied().find(|replica| pool.contains(replica) && may_lead(*replica))
+/// Who may lead if they are let in, in order of preference: replicas in sync, but for the one that is gone; where there is none,
+/// those that are eligible; where there is none either, whoever led last, who has all that anybody has (KIP-966).
+pub(super) fn candidates(state: &PartitionImage, gone: Option<BrokerId>) -> Vec<BrokerId> {
+    let among = |pool: &[BrokerId]| {
+        let is_in = |replica: &BrokerId| pool.contains(replica) && gone != Some(*replica);
+        state.replicas.iter().copied().filter(is_in).collect::<Vec<_>>()
+    };
+    let in_sync = among(&state.isr);
+    if !in_sync.is_empty() {
+        return in_sync;
+    }
+    match &*state.last_known_elr {
+        [last] if state.isr.is_empty() && state.elr.is_empty() => among(&[*last]),
+        _ => among(&state.elr),
+    }
 }
 
 /// The replicas that the partition will have, or has if they stay.

@@ -5,7 +5,7 @@ use crate::config::{BrokerConfig, ConfigLayers, ConfigOverrides, StaticConfig};
 use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
 use crate::testing::{image_with_broker, with_broker};
-use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
+use protocol::newtypes::{BrokerId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicId};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -13,7 +13,9 @@ mod cluster;
 mod committed;
 mod elections;
 mod elr;
+mod impaired;
 mod isr;
+mod log_ends;
 mod reassignments;
 
 fn config(settings: &[(&'static str, &'static str)]) -> BrokerConfig {

@@ -44,10 +44,10 @@ fn a_node_id_keeps_its_directory_until_it_is_removed() {
     assert_eq!(refused, NodeRefused::OtherDirectory { node: id(2), bound, found });
     assert_eq!(join(&image, &binding(2, 0)), Ok(Vec::new()), "asked again it is told the same");
     assert_eq!(remove_node(&image, id(2)), Err(RemoveError::Alive { node: id(2) }));
-    let image = applied(&image, &fence(&image, id(2)));
+    let image = applied(&image, &fence(&image, id(2), &LogEnds::default()));
     let image = applied(&image, &remove_node(&image, id(2)).unwrap());
     assert_eq!(image.broker(id(2)), None);
-    assert_eq!(register_broker(&image, &start(2, 0)), Err(NodeRefused::Removed { node: id(2) }));
+    assert_eq!(register_broker(&image, &start(2, 0), &LogEnds::default()), Err(NodeRefused::Removed { node: id(2) }));
     assert_eq!(remove_node(&image, id(2)), Err(RemoveError::Unknown { node: id(2) }));
     let image = applied(&image, &join(&image, &binding(2, 7)).unwrap());
     assert_eq!(image.node(id(2)).unwrap().directory_id, found);
@@ -58,7 +58,8 @@ fn a_node_id_keeps_its_directory_until_it_is_removed() {
 fn a_node_that_alone_is_in_sync_is_not_forgotten() {
     // `t0` has no other replica that could lead; of `t1` broker 1 is the last in sync.
     let image = with_topics(&image_with_brokers(2), &[&[1], &[1, 2]]);
-    let image = [2, 1].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker))));
+    let image =
+        [2, 1].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker), &LogEnds::default())));
     assert_eq!((led(&image, 1), eligible(&image, 1)), ((None, 1, vec![]), (vec![1], vec![1])));
     let error = remove_node(&image, id(1)).unwrap_err();
     assert_eq!(error, RemoveError::LastInSync { node: id(1), partitions: 1, example: "t1-0".to_owned() });
@@ -74,38 +75,42 @@ fn a_node_that_alone_is_in_sync_is_not_forgotten() {
 fn a_process_is_let_in_when_it_has_applied_its_own_registration() {
     let image = image_with_broker();
     let image = applied(&image, &join(&image, &binding(2, 0)).unwrap());
-    let (records, epoch) = register_broker(&image, &start(2, 1)).unwrap();
+    let (records, epoch) = register_broker(&image, &start(2, 1), &LogEnds::default()).unwrap();
     let registered = applied(&image, &records);
     assert_eq!(epoch, image.metadata_offset(), "the offset of the record that registers it");
-    assert_eq!(register_broker(&registered, &start(2, 1)), Ok((Vec::new(), epoch)), "the same process asks again");
+    assert_eq!(
+        register_broker(&registered, &start(2, 1), &LogEnds::default()),
+        Ok((Vec::new(), epoch)),
+        "the same process asks again"
+    );
     let beat = |applied, wish| Heartbeat { broker: id(2), epoch, applied, wish };
-    assert_eq!(heartbeat(&registered, &beat(epoch, Wish::Unfenced)), Ok((Vec::new(), true)));
-    assert_eq!(heartbeat(&registered, &beat(epoch + 1, Wish::Fenced)), Ok((Vec::new(), true)));
-    let (records, fenced) = heartbeat(&registered, &beat(epoch + 1, Wish::Unfenced)).unwrap();
+    assert_eq!(heartbeat(&registered, &beat(epoch, Wish::Unfenced), &LogEnds::default()), Ok((Vec::new(), true)));
+    assert_eq!(heartbeat(&registered, &beat(epoch + 1, Wish::Fenced), &LogEnds::default()), Ok((Vec::new(), true)));
+    let (records, fenced) = heartbeat(&registered, &beat(epoch + 1, Wish::Unfenced), &LogEnds::default()).unwrap();
     assert!(!fenced);
     let serving = applied(&registered, &records);
     assert!(serving.is_unfenced(id(2)));
-    assert_eq!(heartbeat(&serving, &beat(0, Wish::Unfenced)), Ok((Vec::new(), false)));
-    let stopping = applied(&serving, &heartbeat(&serving, &beat(0, Wish::Fenced)).unwrap().0);
+    assert_eq!(heartbeat(&serving, &beat(0, Wish::Unfenced), &LogEnds::default()), Ok((Vec::new(), false)));
+    let stopping = applied(&serving, &heartbeat(&serving, &beat(0, Wish::Fenced), &LogEnds::default()).unwrap().0);
     assert!(!stopping.is_unfenced(id(2)));
     // The next process: what the one before says counts no more.
-    let (records, next) = register_broker(&stopping, &start(2, 2)).unwrap();
+    let (records, next) = register_broker(&stopping, &start(2, 2), &LogEnds::default()).unwrap();
     let image = applied(&stopping, &records);
     let stale = StaleBroker { broker: id(2), epoch, current: Some(next) };
-    assert_eq!(heartbeat(&image, &beat(u64::MAX, Wish::Unfenced)), Err(stale));
+    assert_eq!(heartbeat(&image, &beat(u64::MAX, Wish::Unfenced), &LogEnds::default()), Err(stale));
 }
 
 #[test]
 fn a_fenced_broker_leads_nothing_and_the_last_one_in_sync_leads_again() {
     let image = with_topics(&image_with_brokers(3), &[&[1, 2, 3], &[2, 1, 3], &[1]]);
     assert_eq!(led(&image, 0), (Some(1), 0, vec![1, 2, 3]));
-    let image = applied(&image, &fence(&image, id(1)));
+    let image = applied(&image, &fence(&image, id(1), &LogEnds::default()));
     assert_eq!(led(&image, 0), (Some(2), 1, vec![2, 3]));
     assert_eq!(led(&image, 1), (Some(2), 0, vec![2, 3]), "a leader keeps its epoch when a follower goes");
     assert_eq!((led(&image, 2), eligible(&image, 2)), ((None, 1, vec![]), (vec![1], vec![1])));
-    assert_eq!(fence(&image, id(1)), []);
-    let image = applied(&image, &fence(&image, id(2)));
-    let image = applied(&image, &fence(&image, id(3)));
+    assert_eq!(fence(&image, id(1), &LogEnds::default()), []);
+    let image = applied(&image, &fence(&image, id(2), &LogEnds::default()));
+    let image = applied(&image, &fence(&image, id(3), &LogEnds::default()));
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 3, vec![]), (vec![3], vec![3])));
     // Broker 1 may lead what nobody else had, and nothing that others went on with.
     let image = applied(&image, &beat(&image, 1, Wish::Unfenced));
@@ -118,7 +123,7 @@ fn a_fenced_broker_leads_nothing_and_the_last_one_in_sync_leads_again() {
 #[test]
 fn a_new_process_leads_at_new_epochs() {
     let image = with_topics(&image_with_brokers(2), &[&[1], &[2], &[1, 2]]);
-    let registered = applied(&image, &register_broker(&image, &start(1, 9)).unwrap().0);
+    let registered = applied(&image, &register_broker(&image, &start(1, 9), &LogEnds::default()).unwrap().0);
     assert_eq!((led(&registered, 0), eligible(&registered, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
     assert_eq!(led(&registered, 1), (Some(2), 0, vec![2]));
     assert_eq!(led(&registered, 2), (Some(2), 1, vec![2]));
@@ -133,14 +138,14 @@ fn a_cluster_of_one_broker_from_before_is_taken_over() {
     let image = with_topics(&applied(&MetadataImage::default(), &records), &[&[1]]);
     let image = with_broker(&image, 1);
     assert_eq!(led(&image, 0), (Some(1), 0, vec![1]), "the same incarnation");
-    let image = applied(&image, &register_broker(&image, &start(1, 4)).unwrap().0);
+    let image = applied(&image, &register_broker(&image, &start(1, 4), &LogEnds::default()).unwrap().0);
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
 }
 
 #[test]
 fn replicas_go_to_brokers_that_serve() {
     let image = image_with_brokers(3);
-    let image = applied(&image, &fence(&image, id(1)));
+    let image = applied(&image, &fence(&image, id(1), &LogEnds::default()));
     let (records, answers) = create(&image, &[topic("t", 4, 2)]);
     answers[0].1.as_ref().unwrap();
     let placed = applied(&image, &records);
@@ -158,7 +163,8 @@ fn replicas_go_to_brokers_that_serve() {
         error,
         "All brokers specified in the manual partition assignment for partition 0 are fenced or in controlled shutdown."
     );
-    let none = [2, 3].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker))));
+    let none =
+        [2, 3].iter().fold(image, |image, broker| applied(&image, &fence(&image, id(*broker), &LogEnds::default())));
     let (_, answers) = create(&none, &[topic("t", 1, 1)]);
     assert!(answers[0].1.as_ref().unwrap_err().to_string().contains("All brokers are currently fenced"));
 }
@@ -275,14 +281,14 @@ fn a_learner_that_is_behind_or_fenced_does_not_vote() {
     group.quorum.caught_up.remove(&id(3));
     assert_eq!(group.settle().0, [1]);
     group.quorum.caught_up.insert(id(3));
-    let fenced = fence(&group.image, id(3));
+    let fenced = fence(&group.image, id(3), &LogEnds::default());
     group.apply(&fenced);
     assert_eq!(group.settle().0, [1]);
     let unfenced = beat(&group.image, 3, Wish::Unfenced);
     group.apply(&unfenced);
     assert_eq!(group.settle().0, [1, 2, 3]);
     // A voter that is away for a while stays one: its vote counts, and it comes back.
-    let fenced = fence(&group.image, id(3));
+    let fenced = fence(&group.image, id(3), &LogEnds::default());
     group.apply(&fenced);
     group.quorum.caught_up.remove(&id(3));
     assert_eq!(group.settle().0, [1, 2, 3]);
@@ -293,7 +299,7 @@ fn a_removed_voter_is_replaced_in_one_change_and_its_id_returns_last() {
     let mut group = Group::new(3);
     (2..=4).for_each(|broker| group.arrive(broker));
     assert_eq!(group.settle().0, [1, 2, 3]);
-    let fenced = fence(&group.image, id(3));
+    let fenced = fence(&group.image, id(3), &LogEnds::default());
     group.apply(&fenced);
     let removed = remove_node(&group.image, id(3)).unwrap();
     group.apply(&removed);
@@ -305,7 +311,7 @@ fn a_removed_voter_is_replaced_in_one_change_and_its_id_returns_last() {
     assert_eq!(group.step(), Some(MembershipChange::AddLearner(binding(3, 9))));
     assert_eq!(group.step(), None);
     // Without another to take over, one goes on alone rather than two.
-    let fenced = fence(&group.image, id(4));
+    let fenced = fence(&group.image, id(4), &LogEnds::default());
     group.apply(&fenced);
     let removed = remove_node(&group.image, id(4)).unwrap();
     group.apply(&removed);

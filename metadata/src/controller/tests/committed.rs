@@ -26,6 +26,8 @@ enum Step {
     /// Of the topic, or of the cluster.
     MinIsr(bool, Option<i32>),
     Elect(ElectionType),
+    /// A replica that serves cannot be opened any more; one that does not yet has lost all.
+    Impair(i32),
 }
 
 fn some_brokers() -> impl Strategy<Value = Vec<i32>> {
@@ -39,7 +41,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => broker.clone().prop_map(Step::Fence),
         4 => broker.clone().prop_map(Step::Unfence),
         1 => broker.clone().prop_map(Step::Register),
-        1 => broker.prop_map(Step::Replace),
+        1 => broker.clone().prop_map(Step::Replace),
+        2 => broker.prop_map(Step::Impair),
         6 => prop_oneof![Just(vec![]), some_brokers()].prop_map(Step::Isr),
         1 => prop::option::of(some_brokers()).prop_map(Step::Reassign),
         1 => (any::<bool>(), prop::option::of(1..=4_i32)).prop_map(|(of_topic, value)| Step::MinIsr(of_topic, value)),
@@ -70,19 +73,33 @@ impl Model {
     }
 
     fn take(&mut self, records: &[MetadataRecord]) {
+        let before = self.state().clone();
         self.image = applied(&self.image, records);
+        // Nobody had all that was committed, and whoever was the last to lead does again.
+        if let (None, Some(leader)) = (before.leader, self.state().leader)
+            && !before.elr.contains(&leader)
+            && *before.last_known_elr == [leader]
+        {
+            self.give_up_to(leader);
+        }
+    }
+
+    /// What this broker does not have is given up, and nobody has any of it any more.
+    fn give_up_to(&mut self, leader: BrokerId) {
+        self.committed = self.has[&leader];
+        self.has.values_mut().for_each(|has| *has = (*has).min(self.committed));
     }
 
     fn step(&mut self, step: &Step) {
         let image = self.image.clone();
         match step {
-            Step::Fence(broker) => self.take(&fence(&image, id(*broker))),
+            Step::Fence(broker) => self.take(&fence(&image, id(*broker), &LogEnds::default())),
             Step::Unfence(broker) => self.take(&beat(&image, *broker, Wish::Unfenced)),
             Step::Register(broker) => {
                 self.incarnations += 1;
                 let start = start(*broker, self.incarnations);
                 let start = BrokerStart { node: image.node(id(*broker)).unwrap().as_ref().clone(), ..start };
-                self.take(&register_broker(&image, &start).unwrap().0);
+                self.take(&register_broker(&image, &start, &LogEnds::default()).unwrap().0);
             }
             Step::Replace(broker) => {
                 let Ok(records) = remove_node(&image, id(*broker)) else { return };
@@ -95,7 +112,7 @@ impl Model {
                 let node = binding(*broker, self.incarnations);
                 self.take(&join(&self.image, &node).unwrap());
                 let start = BrokerStart { node, ..start(*broker, self.incarnations) };
-                self.take(&register_broker(&self.image, &start).unwrap().0);
+                self.take(&register_broker(&self.image, &start, &LogEnds::default()).unwrap().0);
             }
             Step::Isr(others) => {
                 let Some(leader) = self.state().leader else { return };
@@ -127,13 +144,24 @@ impl Model {
                 self.take(&incremental_alter_configs(&image, &StaticConfig::default(), &[alteration]).0);
             }
             Step::Elect(election) => {
-                self.take(&elect_leaders(&image, *election, None).0);
+                self.take(&elect_leaders(&image, *election, None, &LogEnds::default()).0);
                 let is_new = image.partition("t0", PartitionId(0)).unwrap().leader != self.state().leader;
                 if let (ElectionType::Unclean, true, Some(leader)) = (election, is_new, self.state().leader) {
-                    // What it does not have is given up, and nobody has any of it any more.
-                    self.committed = self.has[&leader];
-                    self.has.values_mut().for_each(|has| *has = (*has).min(self.committed));
+                    self.give_up_to(leader);
                 }
+            }
+            Step::Impair(broker) => {
+                let epoch = image.broker(id(*broker)).unwrap().epoch;
+                let impairment = match image.is_unfenced(id(*broker)) {
+                    true => Impairment::Offline,
+                    false => Impairment::Lost,
+                };
+                if impairment == Impairment::Lost {
+                    self.has.insert(id(*broker), 0);
+                }
+                let topic_id = image.topic("t0").unwrap().id;
+                let replica = ImpairedReplica { topic_id, partition: PartitionId(0), impairment };
+                self.take(&report_impaired(&image, id(*broker), epoch, &[replica]).unwrap());
             }
         }
     }
@@ -179,7 +207,9 @@ proptest! {
             for member in isr.iter().filter(|member| !before.isr.contains(member)) {
                 let is_said = matches!(&step, Step::Isr(others) if others.contains(&member.0));
                 let is_elected = *leader == Some(*member) && isr.len() == 1;
-                let may = before.elr.contains(member) || matches!(step, Step::Elect(ElectionType::Unclean));
+                let was_last = before.isr.is_empty() && elr.is_empty() && *before.last_known_elr == [*member];
+                let is_unclean = matches!(step, Step::Elect(ElectionType::Unclean));
+                let may = before.elr.contains(member) || was_last || is_unclean;
                 prop_assert!(is_said || is_elected && may, "{} came in: {}", member, shown);
             }
             let were = || before.isr.iter().chain(before.elr.iter());

@@ -9,7 +9,9 @@ fn name(topic: &str, partition: i32) -> PartitionName {
 }
 
 fn fenced(image: &MetadataImage, brokers: &[i32]) -> MetadataImage {
-    brokers.iter().fold(image.clone(), |image, broker| applied(&image, &fence(&image, id(*broker))))
+    brokers
+        .iter()
+        .fold(image.clone(), |image, broker| applied(&image, &fence(&image, id(*broker), &LogEnds::default())))
 }
 
 fn back(image: &MetadataImage, broker: i32) -> MetadataImage {
@@ -22,7 +24,7 @@ fn the_preferred_replica_leads_again_once_it_is_in_sync() {
     let image = back(&fenced(&image, &[1]), 1);
     assert_eq!(led(&image, 0), (Some(2), 1, vec![2]));
     let asked = [name("t0", 0), name("t1", 0), name("t0", 1), name("none", 0)];
-    let (records, answers) = elect_leaders(&image, ElectionType::Preferred, Some(&asked));
+    let (records, answers) = elect_leaders(&image, ElectionType::Preferred, Some(&asked), &LogEnds::default());
     assert_eq!(records, []);
     let errors: Vec<String> = answers.iter().map(|(_, answer)| answer.as_ref().unwrap_err().to_string()).collect();
     assert_eq!(
@@ -35,7 +37,7 @@ fn the_preferred_replica_leads_again_once_it_is_in_sync() {
         ]
     );
     let image = applied(&image, &catch_up(&image, id(1)));
-    let (records, answers) = elect_leaders(&image, ElectionType::Preferred, None);
+    let (records, answers) = elect_leaders(&image, ElectionType::Preferred, None, &LogEnds::default());
     assert_eq!(answers, [(name("t0", 0), Ok(()))], "of all, those that need none are not named");
     let image = applied(&image, &records);
     assert_eq!(led(&image, 0), (Some(1), 2, vec![2, 1]));
@@ -43,7 +45,7 @@ fn the_preferred_replica_leads_again_once_it_is_in_sync() {
     // Eligible, and fenced: the last of an ISR.
     let alone = with_topics(&image_with_brokers(2), &[&[1, 2]]);
     let alone = back(&fenced(&alone, &[2, 1]), 2);
-    let (_, answers) = elect_leaders(&alone, ElectionType::Preferred, Some(&[name("t0", 0)]));
+    let (_, answers) = elect_leaders(&alone, ElectionType::Preferred, Some(&[name("t0", 0)]), &LogEnds::default());
     assert_eq!(answers[0].1, Err(ElectLeadersError::PreferredNotAvailable));
 }
 
@@ -54,14 +56,15 @@ fn whoever_is_alive_leads_uncleanly_and_only_where_nobody_does() {
     let image = back(&fenced(&image, &[2, 1]), 2);
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
     let asked = [name("t0", 0), name("t1", 0), name("t0", 0), name("t2", 0)];
-    let (records, answers) = elect_leaders(&image, ElectionType::Unclean, Some(&asked));
+    let (records, answers) = elect_leaders(&image, ElectionType::Unclean, Some(&asked), &LogEnds::default());
     let answers: Vec<_> = answers.into_iter().map(|(_, answer)| answer).collect();
     let not_needed = Err(ElectLeadersError::NotNeeded);
     assert_eq!(answers, [Ok(()), not_needed.clone(), not_needed.clone(), not_needed]);
     let elected = applied(&image, &records);
     assert_eq!(led(&elected, 0), (Some(2), 2, vec![2]), "what only 1 had is given up");
     assert_eq!(eligible(&elected, 0), (vec![], vec![]));
-    let (records, answers) = elect_leaders(&fenced(&image, &[2, 3]), ElectionType::Unclean, Some(&asked));
+    let (records, answers) =
+        elect_leaders(&fenced(&image, &[2, 3]), ElectionType::Unclean, Some(&asked), &LogEnds::default());
     assert_eq!((records, &answers[0].1), (vec![], &Err(ElectLeadersError::NoneEligible)));
     // Broker 1 comes back after all, as one that has to catch up.
     assert_eq!(led(&back(&elected, 1), 0), (Some(2), 2, vec![2]));
@@ -74,7 +77,7 @@ fn an_unclean_leader_that_is_all_of_the_target_completes_the_move() {
     let wanted = WantedReassignment { topic: "t0".to_owned(), partition: PartitionId(0), target };
     let image = applied(&image, &alter_partition_reassignments(&image, true, &[wanted]).0);
     let image = fenced(&image, &[1]);
-    let image = applied(&image, &elect_leaders(&image, ElectionType::Unclean, None).0);
+    let image = applied(&image, &elect_leaders(&image, ElectionType::Unclean, None, &LogEnds::default()).0);
     let state = image.partition("t0", PartitionId(0)).unwrap();
     assert_eq!((&state.replicas[..], state.reassignment.is_none()), (&[id(2)][..], true));
     assert_eq!(led(&image, 0), (Some(2), 2, vec![2]));

@@ -25,7 +25,9 @@ fn of_topic(image: &MetadataImage, value: Option<i32>) -> MetadataImage {
 }
 
 fn fenced(image: &MetadataImage, brokers: &[i32]) -> MetadataImage {
-    brokers.iter().fold(image.clone(), |image, broker| applied(&image, &fence(&image, id(*broker))))
+    brokers
+        .iter()
+        .fold(image.clone(), |image, broker| applied(&image, &fence(&image, id(*broker), &LogEnds::default())))
 }
 
 fn back(image: &MetadataImage, broker: i32) -> MetadataImage {
@@ -82,9 +84,9 @@ fn a_replica_out_of_sync_before_is_never_eligible() {
         ((None, 2, vec![]), (vec![1, 2], vec![2])),
         "3 serves, and waits"
     );
-    let (_, answers) = elect_leaders(&image, ElectionType::Preferred, None);
+    let (_, answers) = elect_leaders(&image, ElectionType::Preferred, None, &LogEnds::default());
     assert_eq!(answers[0].1, Err(ElectLeadersError::PreferredNotAvailable));
-    let (records, answers) = elect_leaders(&image, ElectionType::Unclean, None);
+    let (records, answers) = elect_leaders(&image, ElectionType::Unclean, None, &LogEnds::default());
     assert_eq!(answers[0].1, Ok(()));
     let image = applied(&image, &records);
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((Some(3), 3, vec![3]), (vec![], vec![])));

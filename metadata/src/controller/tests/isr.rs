@@ -123,13 +123,13 @@ fn only_processes_that_serve_are_in_sync() {
     };
     // Broker 2 has started anew since the leader knew it as in sync.
     let known = epoch_of(&image, 2);
-    let restarted = applied(&image, &register_broker(&image, &start(2, 9)).unwrap().0);
+    let restarted = applied(&image, &register_broker(&image, &start(2, 9), &LogEnds::default()).unwrap().0);
     assert_eq!(refused(&restarted, change(&restarted, &[1, 2, 3])), (2, Ineligible::Fenced));
     let restarted = applied(&restarted, &beat(&restarted, 2, Wish::Unfenced));
     let (other, current) =
         (IsrChange { new_isr: change(&image, &[1, 2, 3]).new_isr, ..change(&restarted, &[]) }, epoch_of(&restarted, 2));
     assert_eq!(refused(&restarted, other), (2, Ineligible::OtherBrokerEpoch { found: known, current }));
-    let gone = applied(&image, &fence(&image, id(3)));
+    let gone = applied(&image, &fence(&image, id(3), &LogEnds::default()));
     let gone = applied(&gone, &remove_node(&gone, id(3)).unwrap());
     assert_eq!(refused(&gone, change(&gone, &[1, 2, 3])), (3, Ineligible::NotRegistered));
     let (image, answer) = ask(&restarted, 1, change(&restarted, &[1, 2, 3]));

@@ -78,7 +78,7 @@ fn what_needs_no_copy_is_done_at_once() {
     assert_eq!(led(&without_leader, 0), (Some(3), 1, vec![2, 3]));
     assert_eq!(alter_partition_reassignments(&image, true, &[wanted("t0", 0, Some(&[1, 2, 3]))]).0, []);
     // One that is kept and not in sync is waited for: nothing is thrown away before.
-    let fenced = applied(&image, &fence(&image, id(3)));
+    let fenced = applied(&image, &fence(&image, id(3), &LogEnds::default()));
     let shrinking = reassigned(&fenced, &[3]);
     assert_eq!(moving(&shrinking), (vec![3, 1, 2], vec![], vec![1, 2]));
     assert_eq!(led(&shrinking, 0), (Some(1), 0, vec![1, 2]));
@@ -109,7 +109,7 @@ fn cancelling_and_replacing_start_from_what_there_was() {
 fn what_was_acknowledged_is_not_dropped() {
     let image = with_topics(&image_with_brokers(4), &[&[1]]);
     let moved = caught_up(&reassigned(&image, &[2, 3]), 2);
-    let lost = applied(&moved, &fence(&moved, id(1)));
+    let lost = applied(&moved, &fence(&moved, id(1), &LogEnds::default()));
     assert_eq!(led(&lost, 0), (Some(2), 1, vec![2]));
     let refused = "Unable to revert partition assignment for t0:0 because it would require an unclean leader election.";
     assert_eq!(ask(&lost, None), (lost.clone(), Err(refused.to_owned())));
@@ -233,7 +233,7 @@ proptest! {
                         image = applied(&image, &records);
                     }
                 }
-                Step::Fence(broker) => image = applied(&image, &fence(&image, id(*broker))),
+                Step::Fence(broker) => image = applied(&image, &fence(&image, id(*broker), &LogEnds::default())),
                 Step::Unfence(broker) => {
                     image = applied(&image, &crate::testing::beat(&image, *broker, Wish::Unfenced));
                 }

@@ -5,8 +5,8 @@
 use super::bug::Bug;
 use metadata::cluster_id::ClusterId;
 use metadata::controller::{
-    AlterPartitionError, BrokerStart, ElectionType, Heartbeat, IsrChange, Wish, alter_partition, bootstrap_records,
-    elect_leaders, fence, heartbeat, join, register_broker,
+    AlterPartitionError, BrokerStart, ElectionType, Heartbeat, IsrChange, LogEnds, Wish, alter_partition,
+    bootstrap_records, elect_leaders, fence, heartbeat, join, register_broker,
 };
 use metadata::image::{MetadataImage, PartitionImage};
 use metadata::record::{MetadataRecord, NodeBinding, PartitionRecord};
@@ -108,7 +108,8 @@ impl Controller {
                 if newest > Some(u128::from(*life) + 1) {
                     return None;
                 }
-                let (mut records, epoch) = register_broker(self.image(), &start).expect("it has joined");
+                let (mut records, epoch) =
+                    register_broker(self.image(), &start, &LogEnds::default()).expect("it has joined");
                 if self.bug == Some(Bug::LeadAtOldEpoch) && self.image().is_unfenced(id) {
                     records.retain(|record| matches!(record, MetadataRecord::BrokerChanged(_)));
                     for record in &mut records {
@@ -122,7 +123,7 @@ impl Controller {
             }
             Request::Beat { epoch, applied } => {
                 let beat = Heartbeat { broker: id, epoch: *epoch, applied: *applied, wish: Wish::Unfenced };
-                if let Ok((records, _)) = heartbeat(self.image(), &beat) {
+                if let Ok((records, _)) = heartbeat(self.image(), &beat, &LogEnds::default()) {
                     self.commit(&records);
                     self.heard_us.insert(id, now_us);
                 }
@@ -179,7 +180,7 @@ impl Controller {
             .map(|(id, _)| *id)
             .collect();
         for id in silent {
-            let records = fence(self.image(), id);
+            let records = fence(self.image(), id, &LogEnds::default());
             self.commit(&records);
         }
         if self.bug == Some(Bug::ElectOutsideIsr) {
@@ -188,13 +189,13 @@ impl Controller {
     }
 
     fn elect_anybody(&mut self) {
-        let (records, _) = elect_leaders(self.image(), ElectionType::Unclean, None);
+        let (records, _) = elect_leaders(self.image(), ElectionType::Unclean, None, &LogEnds::default());
         self.commit(&records);
     }
 
     /// Somebody wants every partition led by its first replica.
     pub fn elect_preferred(&mut self) {
-        let (records, _) = elect_leaders(self.image(), ElectionType::Preferred, None);
+        let (records, _) = elect_leaders(self.image(), ElectionType::Preferred, None, &LogEnds::default());
         self.commit(&records);
     }
 

@@ -145,7 +145,7 @@ impl Group {
             let lost = *self.lost.lock().unwrap() == Some(id);
             if lost {
                 let forgotten = |image: &MetadataImage| match image.is_unfenced(broker) {
-                    true => controller::fence(image, broker),
+                    true => controller::fence(image, broker, &controller::LogEnds::default()),
                     false => controller::remove_node(image, broker).unwrap_or_default(),
                 };
                 self.decide(forgotten).await;
@@ -164,7 +164,9 @@ impl Group {
                 Some(bound) if bound.directory_id != node.directory_id => Vec::new(),
                 Some(_) if image.broker(broker).is_none() => {
                     let start = controller::BrokerStart { node: node.clone(), ..start(broker.0, directory) };
-                    controller::register_broker(image, &start).map(|(records, _)| records).unwrap_or_default()
+                    controller::register_broker(image, &start, &controller::LogEnds::default())
+                        .map(|(records, _)| records)
+                        .unwrap_or_default()
                 }
                 Some(_) => beat(image, broker.0, Wish::Unfenced),
             })

@@ -1,0 +1,77 @@
+//! How replicas' logs end, as brokers tell when somebody is to be elected.
+//!
+//! Whoever is in sync or eligible has all that is committed, so any of them may lead. The one with the longest log is chosen
+//! so that the least is cut elsewhere: what was appended and not yet acknowledged. An answer that is late or never comes
+//! changes who is chosen and nothing else.
+
+use super::PartitionKey;
+use super::settle::candidates;
+use crate::config::BrokerConfig;
+use crate::image::{MetadataImage, PartitionImage, TopicImage};
+use protocol::newtypes::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a log ends. The greater one has more of what may be committed: the epoch counts before the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogEnd {
+    /// Of the last record; [`LeaderEpoch::UNKNOWN`] of a log that never had one.
+    #[serde(with = "crate::record::newtype_serde::leader_epoch")]
+    pub epoch: LeaderEpoch,
+    /// The offset after it.
+    #[serde(with = "crate::record::newtype_serde::offset")]
+    pub end: Offset,
+}
+
+/// What brokers have told of their logs.
+#[derive(Clone, Debug, Default)]
+pub struct LogEnds(BTreeMap<(PartitionKey, BrokerId), LogEnd>);
+
+impl LogEnds {
+    /// A broker has told how its log of a partition ends.
+    pub fn insert(&mut self, partition: PartitionKey, broker: BrokerId, end: LogEnd) {
+        self.0.insert((partition, broker), end);
+    }
+
+    /// `None` where the broker has told nothing.
+    #[must_use]
+    pub fn of(&self, topic: TopicId, partition: PartitionId, broker: BrokerId) -> Option<LogEnd> {
+        self.0.get(&((topic, partition), broker)).copied()
+    }
+}
+
+/// Whom to ask about which partitions before somebody is elected. Where one candidate is left there is nothing to ask.
+pub type Questions = BTreeMap<BrokerId, Vec<PartitionKey>>;
+
+/// Before a broker is fenced: the candidates for what it leads.
+#[must_use]
+pub fn questions_without(image: &MetadataImage, gone: BrokerId) -> Questions {
+    ask_about(image, |_, state| {
+        let pool = if state.leader == Some(gone) { candidates(state, Some(gone)) } else { Vec::new() };
+        pool.into_iter().filter(|candidate| image.is_unfenced(*candidate)).collect()
+    })
+}
+
+/// Before unclean elections: all replicas of partitions that nobody leads, where it is allowed. `config` is the controller's.
+#[must_use]
+pub fn questions_unclean(image: &MetadataImage, config: &BrokerConfig) -> Questions {
+    ask_about(image, |topic, state| match state.leader {
+        None if image.topic_config(&topic.name, config).unclean_leader_election_enable => {
+            state.replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn ask_about(image: &MetadataImage, whom: impl Fn(&TopicImage, &PartitionImage) -> Vec<BrokerId>) -> Questions {
+    let mut questions = Questions::new();
+    for topic in image.topics() {
+        for (partition, state) in topic.partitions() {
+            let asked = whom(topic, state);
+            if asked.len() > 1 {
+                asked.into_iter().for_each(|broker| questions.entry(broker).or_default().push((topic.id, partition)));
+            }
+        }
+    }
+    questions
+}
