@@ -14,6 +14,7 @@ mod handlers;
 mod high_watermarks;
 mod internal;
 mod journal_dir;
+mod lease;
 mod metadata_core;
 mod metrics;
 mod orphans;

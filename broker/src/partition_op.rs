@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
+use metadata::controller::LogEnd;
 use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
 use protocol::{LeaderEpoch, Offset};
@@ -43,6 +44,8 @@ pub enum PartitionOpKind {
     View,
     /// DescribeLogDirs: bytes on disk; of followers too.
     SizeBytes,
+    /// How the log ends, for an election; of followers.
+    LogEnd,
 }
 
 impl PartitionOpKind {
@@ -72,6 +75,7 @@ pub enum PartitionOpOutput {
     SizeBytes {
         bytes: u64,
     },
+    LogEnd(LogEnd),
 }
 
 pub type PartitionOpResult = Result<PartitionOpOutput, ResponseError>;
@@ -120,6 +124,10 @@ pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
             partition.view().map(PartitionOpOutput::View).ok_or(ResponseError::NotLeaderOrFollower)
         }
         PartitionOpKind::SizeBytes => Ok(PartitionOpOutput::SizeBytes { bytes: partition.log.size_bytes() }),
+        PartitionOpKind::LogEnd => {
+            let epoch = partition.log.latest_epoch().unwrap_or(LeaderEpoch::UNKNOWN);
+            Ok(PartitionOpOutput::LogEnd(LogEnd { epoch, end: partition.log.log_end_offset() }))
+        }
     }
 }
 

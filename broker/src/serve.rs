@@ -31,6 +31,7 @@ use crate::connection::ConnectionLimits;
 use crate::high_watermarks::{self, Note};
 use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
+use crate::lease::Lease;
 use crate::metadata_core::http::{self, Health, Readiness};
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
@@ -150,7 +151,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
-    let publishing = core.publish(epoch, command_senders, requests);
+    let lease = Arc::new(Lease::default());
+    let publishing = core.publish(epoch, lease.clone(), command_senders, requests);
     let (dir, image) = (data_dir.clone(), publishing.image.clone());
     // Elsewhere: this node takes part in the quorum meanwhile.
     tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image))
@@ -181,6 +183,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             cpu: cpus.as_ref().map(|cpus| cpus[index]),
             broker: config.node_id,
             broker_epoch: epoch,
+            lease: lease.clone(),
             settings: settings.clone(),
             data_dir: data_dir.clone(),
             journal_dir: journal.clone(),
@@ -198,13 +201,14 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     }
     drop(events);
 
-    let (mut ready, mut partitions_offline) = (0, 0);
+    let (mut ready, mut partitions_offline, mut impaired) = (0, 0, Vec::new());
     while ready < threads.len() {
         tokio::select! {
             event = shard_events.recv() => match event {
-                Some(ShardEvent::Ready { shard, partitions, offline }) => {
+                Some(ShardEvent::Ready { shard, partitions, offline, impaired: found }) => {
                     tracing::debug!(shard, partitions, "shard ready");
                     partitions_offline += offline;
+                    impaired.extend(found);
                     ready += 1;
                 }
                 Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
@@ -229,8 +233,12 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let limits = connection_limits(&publishing.image, &settings);
     publishing.begin();
     core.shards_started(inboxes.clone());
+    let serving = async {
+        core.report_impaired(epoch, &impaired).await?;
+        core.serve(applied).await
+    };
     tokio::select! {
-        let_in = core.serve(applied) => let_in?,
+        let_in = serving => let_in?,
         event = shard_events.recv() => {
             let error = format!("unexpected end of a shard: {event:?}");
             return Err(ServeError::Shard { shard: 0, error });

@@ -40,10 +40,12 @@ pub use brokers::{
 pub use create_partitions::{CreatePartitionsError, NewPartitions, create_partitions};
 pub use create_topics::{CreateTopicsError, CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_topics};
-pub use elect_leaders::{ElectLeadersError, ElectionType, UnknownElectionType, elect_leaders};
+pub use elect_leaders::{
+    BALANCED_AT_ONCE_MAX, ElectLeadersError, ElectionType, UnknownElectionType, balance_leaders, elect_leaders,
+};
 pub use impaired::{ImpairedReplica, Impairment, report_impaired};
 pub use leadership::elect_unclean;
-pub use log_ends::{LogEnd, LogEnds, Questions, questions_unclean, questions_without};
+pub use log_ends::{LogEnd, LogEnds, Questions, questions_leaderless, questions_unclean, questions_without};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use quorum::{MembershipChange, Quorum, next_membership_change};
 pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments};

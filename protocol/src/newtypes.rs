@@ -9,7 +9,7 @@ use std::fmt;
 /// Position of a record in a partition's log, counted in records from 0 (Kafka: `INT64` offsets).
 ///
 /// "End" offsets (log end offset, high watermark, durable end offset) are exclusive: the offset *after* the last record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Offset(pub i64);
 
 impl Offset {

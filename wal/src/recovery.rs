@@ -103,7 +103,7 @@ pub struct TailCut {
 }
 
 /// What an open found and did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The log did not exist.
     pub created: bool,

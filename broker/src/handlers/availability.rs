@@ -5,12 +5,17 @@ use kafka_protocol::ResponseError;
 use metadata::image::{MetadataImage, PartitionImage};
 use protocol::BrokerId;
 
-/// The leader, if clients may be sent to it.
+/// The leader, if clients may be sent to it. `cut_off` is this broker where it has no lease: others may lead by now what it led.
 ///
 /// # Errors
 /// As Kafka: LEADER_NOT_AVAILABLE where nobody leads or the leader is not known, LISTENER_NOT_FOUND where it is fenced.
-pub fn leader(image: &MetadataImage, partition: &PartitionImage) -> Result<BrokerId, ResponseError> {
-    match partition.leader.and_then(|leader| image.broker(leader)) {
+pub fn leader(
+    image: &MetadataImage,
+    partition: &PartitionImage,
+    cut_off: Option<BrokerId>,
+) -> Result<BrokerId, ResponseError> {
+    let leader = partition.leader.filter(|leader| cut_off != Some(*leader) || partition.replicas.len() == 1);
+    match leader.and_then(|leader| image.broker(leader)) {
         None => Err(ResponseError::LeaderNotAvailable),
         Some(broker) if broker.is_fenced() => Err(ResponseError::ListenerNotFound),
         Some(broker) => Ok(broker.broker),
@@ -75,10 +80,10 @@ mod tests {
     #[test]
     fn clients_are_sent_to_brokers_that_are_let_in() {
         let image = image();
-        assert_eq!(leader(&image, &led_by(Some(1))), Ok(BrokerId(1)));
-        assert_eq!(leader(&image, &led_by(Some(2))), Err(ResponseError::ListenerNotFound));
-        assert_eq!(leader(&image, &led_by(Some(3))), Err(ResponseError::LeaderNotAvailable));
-        assert_eq!(leader(&image, &led_by(None)), Err(ResponseError::LeaderNotAvailable));
+        assert_eq!(leader(&image, &led_by(Some(1)), None), Ok(BrokerId(1)));
+        assert_eq!(leader(&image, &led_by(Some(2)), None), Err(ResponseError::ListenerNotFound));
+        assert_eq!(leader(&image, &led_by(Some(3)), None), Err(ResponseError::LeaderNotAvailable));
+        assert_eq!(leader(&image, &led_by(None), None), Err(ResponseError::LeaderNotAvailable));
         assert_eq!(offline_replicas(&image, &led_by(None)), [BrokerId(3), BrokerId(2)]);
         assert_eq!([1, 2, 9].map(|me| controller_id(&image, BrokerId(me)).0), [1, 1, 1]);
         assert_eq!(controller_id(&MetadataImage::default(), BrokerId(1)), BrokerId(-1));

@@ -55,7 +55,7 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
                 break;
             }
             room -= 1;
-            partitions.push(partition_response(&image, partition, state));
+            partitions.push(partition_response(&image, partition, state, shard.cut_off()));
         }
         topics.push(
             response
@@ -79,11 +79,12 @@ fn partition_response(
     image: &MetadataImage,
     partition: PartitionId,
     state: &PartitionImage,
+    cut_off: Option<protocol::BrokerId>,
 ) -> DescribeTopicPartitionsResponsePartition {
     let brokers = |ids: &[protocol::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(partition.0)
-        .with_leader_id(BrokerId(availability::leader(image, state).map_or(-1, |id| id.0)))
+        .with_leader_id(BrokerId(availability::leader(image, state, cut_off).map_or(-1, |id| id.0)))
         .with_leader_epoch(state.leader_epoch.0)
         .with_replica_nodes(brokers(&state.replicas))
         .with_isr_nodes(brokers(&state.isr))

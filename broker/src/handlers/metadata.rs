@@ -73,9 +73,13 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
             topics.map(|topic| find(&image, topic, version, &missing_errors)).collect()
         }
     };
+    let cut_off = shard.cut_off();
     let topics = asked
         .into_iter()
-        .map(|asked| topic_response(&image, asked, version, request.include_topic_authorized_operations))
+        .map(|asked| {
+            let with_operations = request.include_topic_authorized_operations;
+            topic_response(&image, asked, version, with_operations, cut_off)
+        })
         .collect();
     response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
 }
@@ -112,7 +116,13 @@ fn find(
     }
 }
 
-fn topic_response(image: &MetadataImage, asked: Asked, version: i16, with_operations: bool) -> MetadataResponseTopic {
+fn topic_response(
+    image: &MetadataImage,
+    asked: Asked,
+    version: i16,
+    with_operations: bool,
+    cut_off: Option<protocol::BrokerId>,
+) -> MetadataResponseTopic {
     let response = MetadataResponseTopic::default();
     let topic = match asked {
         Asked::Known(topic) => topic,
@@ -127,8 +137,9 @@ fn topic_response(image: &MetadataImage, asked: Asked, version: i16, with_operat
             return if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic_id.0) } else { response };
         }
     };
+    let partitions = topic.partitions();
     let partitions =
-        topic.partitions().map(|(partition, state)| partition_response(image, partition, state, version)).collect();
+        partitions.map(|(partition, state)| partition_response(image, partition, state, version, cut_off)).collect();
     let response = response.with_name(Some(TopicName(topic.name.to_string().into()))).with_partitions(partitions);
     let response = if version >= 1 { response.with_is_internal(is_internal(&topic.name)) } else { response };
     let response = if version >= VERSION_TOPIC_IDS { response.with_topic_id(topic.id.0) } else { response };
@@ -140,6 +151,7 @@ fn partition_response(
     partition: PartitionId,
     state: &PartitionImage,
     version: i16,
+    cut_off: Option<protocol::BrokerId>,
 ) -> MetadataResponsePartition {
     // Clients of version 0 cannot do with brokers that the answer does not list.
     let is_named = |id: &protocol::BrokerId| version > 0 || image.is_unfenced(*id);
@@ -147,7 +159,7 @@ fn partition_response(
         ids.iter().filter(|id| is_named(id)).map(|id| BrokerId(id.0)).collect()
     };
     let (replicas, isr) = (brokers(&state.replicas), brokers(&state.isr));
-    let (leader, error) = match availability::leader(image, state) {
+    let (leader, error) = match availability::leader(image, state, cut_off) {
         Ok(leader) if replicas.len() < state.replicas.len() || isr.len() < state.isr.len() => {
             (leader.0, ResponseError::ReplicaNotAvailable.code())
         }

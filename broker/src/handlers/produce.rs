@@ -262,7 +262,7 @@ async fn acknowledge(
 
 /// Why a wait ended before the batch was as durable as asked.
 fn abandoned(partition: &Partition, ack: &AppendAck) -> Refused {
-    if partition.term() != Some(ack.term) || !partition.is_under_min_isr() {
+    if partition.serving_term() != Some(ack.term) || !partition.is_under_min_isr() {
         return partition.not_leading();
     }
     let message =

@@ -1,14 +1,18 @@
 //! The controller: the leader of the metadata quorum decides, one decision after the other.
 //!
 //! Every broker runs this; where another leads it only says so. A decision is made on the current image (pure,
-//! [`metadata::controller`]) and proposed to the quorum; if the image has moved on it is made anew. Beside requests it fences
-//! brokers that fell silent or died, and brings the quorum's membership to what the image says.
+//! [`metadata::controller`]) and proposed to the quorum; if the image has moved on it is made anew. What it does beside requests
+//! is in [`upkeep`].
+
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
-use metadata::controller::{self, Sessions, next_membership_change};
+use metadata::config::BrokerConfig;
+use metadata::controller::{self, ElectionType, LogEnds, Questions, Wish};
+use metadata::image::MetadataImage;
 use metadata::raft::{Command, Handle, NodeStopped, Outcome, ProposeError};
 use metadata::record::{MetadataRecord, NodeBinding};
 use metadata::store::DataDirectory;
@@ -17,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::elections::Polling;
 use super::refusal::Refusal;
 use super::request::{Ask, Beat, BrokerLine, Decide, Deciding, DescribeBrokers, DescribeQuorum, Request};
-use crate::internal::links;
 use crate::settings::Settings;
+use upkeep::Term;
 
 /// How often sessions and membership are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -67,8 +72,9 @@ pub struct Controller {
     /// Processes that are known to have ended.
     dead: (mpsc::UnboundedSender<BrokerLife>, mpsc::UnboundedReceiver<BrokerLife>),
     began: Instant,
+    polling: Polling,
     /// Of the term in which this node leads.
-    sessions: Option<(u64, Sessions)>,
+    term: Option<Term>,
     changing: Option<JoinHandle<()>>,
 }
 
@@ -80,9 +86,10 @@ impl Controller {
         jobs: mpsc::Receiver<Job>,
         heard: mpsc::UnboundedReceiver<BrokerLife>,
         gone: mpsc::UnboundedReceiver<NodeBinding>,
+        polling: Polling,
     ) -> Controller {
         let (dead, began) = (mpsc::unbounded_channel(), Instant::now());
-        Controller { raft, directory, settings, jobs, heard, gone, dead, began, sessions: None, changing: None }
+        Controller { raft, directory, settings, jobs, heard, gone, dead, began, polling, term: None, changing: None }
     }
 
     /// Serves until nobody can ask any more, or Raft cannot go on.
@@ -125,13 +132,26 @@ impl Controller {
             Request::IncrementalAlterConfigs(request) => self.decide(&request).await,
             Request::AlterConfigs(request) => self.decide(&request).await,
             Request::AlterPartitionReassignments(request) => self.decide(&request).await,
-            Request::ElectLeaders(request) => self.decide(&request).await,
+            Request::ElectLeaders(request) => {
+                let ends = match request.election {
+                    ElectionType::Preferred => LogEnds::default(),
+                    ElectionType::Unclean => {
+                        let image = self.raft.image();
+                        self.poll(controller::questions_leaderless(&image)).await
+                    }
+                };
+                self.decide_knowing(&request, &ends).await
+            }
             Request::AllocateProducerIds(request) => self.decide(&request).await,
             Request::Join(request) => self.decide(&request).await,
-            Request::Register(request) => self.decide(&request).await,
+            Request::Register(request) => {
+                let ends = self.poll_without(request.0.node.node).await;
+                self.decide_knowing(&request, &ends).await
+            }
             Request::Beat(request) => self.beat(&request).await,
             Request::RemoveNode(request) => self.decide(&request).await,
             Request::AlterPartition(request) => self.decide(&request).await,
+            Request::ReportImpaired(request) => self.decide(&request).await,
             Request::DescribeQuorum(DescribeQuorum) => {
                 Ok(self.current().await?.map(|()| self.done::<DescribeQuorum>(&self.raft.status())))
             }
@@ -142,21 +162,40 @@ impl Controller {
     }
 
     async fn beat(&mut self, request: &Beat) -> Result<Reply, NodeStopped> {
-        let image = self.raft.image();
-        // Nothing is promised by an answer that changes nothing, so it needs no quorum.
-        match controller::heartbeat(&image, &request.0) {
-            Ok((records, fenced)) if records.is_empty() => Ok(Ok(self.done::<Beat>(&Ok(fenced)))),
-            Ok(_) | Err(_) => self.decide(request).await,
-        }
+        // An answer that changes nothing extends a lease, so it needs to be certain, too, that nobody else leads.
+        let leads_something = request.0.wish == Wish::Fenced && self.raft.image().is_unfenced(request.0.broker);
+        let ends = match leads_something {
+            true => self.poll_without(request.0.broker).await,
+            false => LogEnds::default(),
+        };
+        self.decide_knowing(request, &ends).await
+    }
+
+    /// Asks brokers how their logs end.
+    async fn poll(&self, questions: Questions) -> LogEnds {
+        self.polling.ask(&self.raft.image(), questions).await
+    }
+
+    /// Asks those who may lead what a broker leads that is about to be fenced.
+    async fn poll_without(&self, broker: BrokerId) -> LogEnds {
+        self.poll(controller::questions_without(&self.raft.image(), broker)).await
+    }
+
+    fn config(&self, image: &MetadataImage) -> BrokerConfig {
+        image.broker_config(self.settings.broker, self.settings.static_config())
+    }
+
+    async fn decide<R: Decide>(&self, request: &R) -> Result<Reply, NodeStopped> {
+        self.decide_knowing(request, &LogEnds::default()).await
     }
 
     /// Decides, has the quorum agree, and answers.
-    async fn decide<R: Decide>(&self, request: &R) -> Result<Reply, NodeStopped> {
+    async fn decide_knowing<R: Decide>(&self, request: &R, ends: &LogEnds) -> Result<Reply, NodeStopped> {
         loop {
             let image = self.raft.image();
             let static_config = self.settings.static_config();
-            let config = image.broker_config(self.settings.broker, static_config);
-            let (records, answer) = request.decide(Deciding { image: &image, config: &config, static_config });
+            let config = self.config(&image);
+            let (records, answer) = request.decide(Deciding { image: &image, config: &config, static_config, ends });
             if records.is_empty() {
                 if let Err(not_done) = self.current().await? {
                     return Ok(Err(not_done));
@@ -231,106 +270,5 @@ impl Controller {
             Some((format!("{}:{}", broker.host, broker.port), broker.epoch, broker.is_fenced()))
         };
         image.nodes().map(|node| BrokerLine { node: node.as_ref().clone(), broker: broker(node.node) }).collect()
-    }
-
-    /// The sessions as this leader has counted them since it leads.
-    fn sessions(&mut self, now: Duration) -> &mut Sessions {
-        let term = self.raft.leads_in_term().unwrap_or_default();
-        if self.sessions.as_ref().is_none_or(|(of_term, _)| *of_term != term) {
-            self.sessions = Some((term, Sessions::begin(now)));
-            // The controller before this one may have died, and others whose end it would have seen.
-            let image = self.raft.image();
-            let serving = image.unfenced_brokers().filter_map(|broker| image.node(broker.broker));
-            serving.for_each(|node| self.look_for(node.as_ref().clone()));
-        }
-        &mut self.sessions.as_mut().expect("set above").1
-    }
-
-    async fn look(&mut self) -> Result<(), NodeStopped> {
-        let leads = self.raft.leads_in_term().is_some();
-        let (image, now) = (self.raft.image(), self.began.elapsed());
-        while let Ok((broker, epoch)) = self.heard.try_recv() {
-            if leads {
-                self.sessions(now).heard(broker, epoch, now);
-            }
-        }
-        if !leads {
-            return Ok(());
-        }
-        let config = image.broker_config(self.settings.broker, self.settings.static_config());
-        let timeout = Duration::from_millis(u64::try_from(config.broker_session_timeout_ms).unwrap_or(0));
-        for broker in self.sessions(now).silent(&image, timeout, now) {
-            // It fences itself no more than it lets itself in: a controller is heard by itself.
-            tracing::warn!(%broker, ?timeout, "no heartbeat within the session timeout");
-            self.fence(broker).await?;
-        }
-        self.change_membership();
-        Ok(())
-    }
-
-    async fn fence(&mut self, broker: BrokerId) -> Result<(), NodeStopped> {
-        loop {
-            let image = self.raft.image();
-            let records = controller::fence(&image, broker);
-            if records.is_empty() || self.raft.leads_in_term().is_none() {
-                return Ok(());
-            }
-            match self.propose(image.metadata_offset(), records).await? {
-                Ok(Outcome::Stale { .. }) => {}
-                Ok(_) => {
-                    tracing::warn!(%broker, "broker fenced");
-                    return Ok(());
-                }
-                // The next controller counts anew.
-                Err(_) => return Ok(()),
-            }
-        }
-    }
-
-    /// Finds out whether a node whose connection ended has ended itself. Anything but a refused connection is left to the
-    /// session timeout.
-    ///
-    /// Whoever called may have claimed to be any node: only the one that belongs, where it belongs, is looked for.
-    fn look_for(&self, node: NodeBinding) {
-        let image = self.raft.image();
-        let is_it = image.node(node.node).is_some_and(|bound| **bound == node);
-        let Some(serving) = image.broker(node.node).filter(|broker| is_it && !broker.is_fenced()) else { return };
-        if self.raft.leads_in_term().is_none() || node.node == self.settings.broker {
-            return;
-        }
-        let (dead, life) = (self.dead.0.clone(), (node.node, serving.epoch));
-        tokio::spawn(async move {
-            if links::is_refused(&node.address).await {
-                let _ = dead.send(life);
-            }
-        });
-    }
-
-    /// Makes the next change of the membership, one at a time and beside everything else.
-    fn change_membership(&mut self) {
-        if self.changing.as_ref().is_some_and(|changing| !changing.is_finished()) {
-            return;
-        }
-        let voters_max = self.settings.quorum_voters_max;
-        let next = move |raft: &Handle| next_membership_change(&raft.image(), &raft.quorum()?, voters_max);
-        let (raft, watched) = (self.raft.clone(), self.raft.clone());
-        if next(&raft).is_none() {
-            return;
-        }
-        let change = async move {
-            // A new leader's image may be behind what it has taken over.
-            let Ok(()) = raft.ensure_current().await else { return };
-            let Some(change) = next(&raft) else { return };
-            match raft.change_membership(change.clone()).await {
-                Ok(()) => tracing::info!(?change, "membership of the metadata quorum changed"),
-                Err(error) => tracing::debug!(?change, %error, "membership of the metadata quorum not changed"),
-            }
-        };
-        self.changing = Some(tokio::spawn(async move {
-            tokio::select! {
-                () = change => {}
-                () = watched.deposed() => {}
-            }
-        }));
     }
 }

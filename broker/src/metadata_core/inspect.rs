@@ -1,8 +1,10 @@
-//! What `ringlog partition` asks a broker about itself: the metadata as it knows it, and what its shards know of the partitions
-//! that they lead. No controller is needed for either.
+//! What a broker is asked about itself: by `ringlog partition` the metadata as it knows it, and what its shards know of the
+//! partitions that they lead; by the controller how its logs end, when somebody is to be elected.
 
 use futures_channel::oneshot;
+use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
+use metadata::controller::LogEnd;
 use metadata::image::MetadataImage;
 use metadata::record::NodeBinding;
 use protocol::{BrokerId, LeaderEpoch, PartitionId, TopicId};
@@ -16,7 +18,7 @@ use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput};
 use crate::shard::message::ShardMessage;
 use crate::shard::placement;
 
-/// A question of an operator's tool.
+/// A question to this broker alone.
 pub trait Inspect: Into<Inspection> {
     type Answer: Serialize + DeserializeOwned;
 }
@@ -26,6 +28,7 @@ pub trait Inspect: Into<Inspection> {
 pub enum Inspection {
     Partitions(Partitions),
     LeaderView(LeaderView),
+    LogEnds(LogEndsOf),
 }
 
 /// Partitions by the metadata: of one topic, or of all.
@@ -39,6 +42,12 @@ pub struct Partitions {
 pub struct LeaderView {
     pub topic_id: TopicId,
     pub partition: PartitionId,
+}
+
+/// How logs end, of these partitions, by topic id and their own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogEndsOf {
+    pub partitions: Vec<(TopicId, PartitionId)>,
 }
 
 /// A partition as the metadata has it.
@@ -85,11 +94,23 @@ impl Inspect for LeaderView {
     type Answer = Result<PartitionView, NoView>;
 }
 
+impl From<LogEndsOf> for Inspection {
+    fn from(question: LogEndsOf) -> Inspection {
+        Inspection::LogEnds(question)
+    }
+}
+
+impl Inspect for LogEndsOf {
+    /// In the order of the question; `None` of a log that is not open here.
+    type Answer = Vec<Option<LogEnd>>;
+}
+
 /// Answers a question; why it cannot be read otherwise.
 pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards) -> Vec<u8> {
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
         Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
         Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
+        Ok(Inspection::LogEnds(question)) => Ok(encoded(&log_ends(&question, shards).await)),
         Err(error) => Err(format!("the question cannot be read: {error}")),
     };
     encoded(&answered)
@@ -127,6 +148,34 @@ fn lines(question: &Partitions, image: &MetadataImage, links: &Links) -> Option<
         })
     });
     Some(lines.collect())
+}
+
+/// How logs of this broker end; see [`LogEndsOf`].
+pub async fn log_ends(question: &LogEndsOf, shards: &Shards) -> Vec<Option<LogEnd>> {
+    let mut ends = vec![None; question.partitions.len()];
+    let Some(inboxes) = shards.get() else { return ends };
+    let mut by_shard: Vec<(Vec<usize>, Vec<PartitionOp>)> = (0..inboxes.len()).map(|_| Default::default()).collect();
+    for (slot, (topic_id, partition)) in question.partitions.iter().enumerate() {
+        let key = PartitionKey { topic_id: *topic_id, partition: *partition };
+        let (slots, ops) = &mut by_shard[placement::owner_of(key, inboxes.len())];
+        slots.push(slot);
+        ops.push(PartitionOp { key, kind: PartitionOpKind::LogEnd });
+    }
+    let asked = by_shard.into_iter().zip(inboxes).filter(|((slots, _), _)| !slots.is_empty());
+    let asked = asked.map(|((slots, ops), inbox)| {
+        let (answer, answered) = oneshot::channel();
+        // A shard that has ended answers nothing.
+        let _ = inbox.try_send(ShardMessage::Partitions { ops, answer });
+        async move { (slots, answered.await.unwrap_or_default()) }
+    });
+    for (slots, answers) in join_all(asked).await {
+        for (slot, answer) in slots.into_iter().zip(answers) {
+            if let Ok(PartitionOpOutput::LogEnd(end)) = answer {
+                ends[slot] = Some(end);
+            }
+        }
+    }
+    ends
 }
 
 async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, NoView> {

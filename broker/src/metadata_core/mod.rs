@@ -1,7 +1,7 @@
 //! The metadata core: the one thread that takes part in the metadata quorum, and what shards ask of it.
 //!
 //! - [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
-//! - [`inspect`]: what operators' tools ask of this broker alone.
+//! - [`inspect`]: what this broker alone is asked; [`elections`]: what the controller asks before somebody is elected.
 //! - [`publisher`]: images and deltas to every shard, in order; [`presence`]: this broker's registration and heartbeats.
 //!
 //! A change runs like this: a shard's request goes to the controller, which decides (pure, [`metadata::controller`]) and has
@@ -12,6 +12,7 @@
 //! Record data never comes here, and shards never see the quorum.
 
 pub mod controller;
+mod elections;
 pub mod http;
 pub mod inspect;
 mod presence;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use async_channel::Sender;
 use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
-use metadata::controller::{BrokerStart, Wish};
+use metadata::controller::{BrokerStart, ImpairedReplica, Wish};
 use metadata::image::MetadataImage;
 use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
 use metadata::record::NodeBinding;
@@ -41,9 +42,11 @@ use uuid::Uuid;
 use crate::acceptor::Claimed;
 use crate::internal::links::{Caller, Links};
 use crate::internal::listener::{self, Answering, Shards};
+use crate::lease::Lease;
 use crate::settings::Settings;
 use crate::shard::message::{ShardCommand, ShardMessage};
 use controller::{Controller, Done};
+use elections::Polling;
 use presence::Reporting;
 use publisher::Publisher;
 use refusal::Refusal;
@@ -209,6 +212,7 @@ impl MetadataCore {
             controller_jobs,
             controller_heard,
             controller_gone,
+            Polling { me: settings.broker, links: links.clone(), shards: shards.clone() },
         );
         let report = failed.0.clone();
         tokio::spawn(async move {
@@ -286,10 +290,11 @@ impl MetadataCore {
         }
     }
 
-    /// Begins to tell shards of changes, and to send heartbeats; gives what shards start with.
+    /// Begins to tell shards of changes, and to send heartbeats, whose answers extend the lease; gives what shards start with.
     pub fn publish(
         &mut self,
         epoch: u64,
+        lease: Arc<Lease>,
         shards: Vec<Sender<ShardCommand>>,
         requests: mpsc::UnboundedReceiver<ShardRequest>,
     ) -> Publishing {
@@ -301,6 +306,7 @@ impl MetadataCore {
             router: self.router.clone(),
             settings: self.settings.clone(),
             epoch,
+            lease,
             applied: applied.clone(),
             wish: self.wish.subscribe(),
         };
@@ -322,6 +328,16 @@ impl MetadataCore {
     pub fn shards_started(&self, inboxes: Vec<Sender<ShardMessage>>) {
         // Once in the life of a process.
         let _ = self.shards.set(inboxes);
+    }
+
+    /// Has the controller know what this broker's process, with its epoch, has found of its replicas.
+    pub async fn report_impaired(&mut self, epoch: u64, replicas: &[ImpairedReplica]) -> Result<(), CoreError> {
+        let router = self.router.clone();
+        let life = (self.settings.broker, epoch);
+        tokio::select! {
+            reported = presence::report_impaired(&router, life, replicas) => reported,
+            failed = self.failed() => Err(failed),
+        }
     }
 
     /// Has this broker let in, and resolves when it and its shards know that it is: clients may come then.

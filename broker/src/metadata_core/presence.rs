@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::cluster_id::ClusterId;
-use metadata::controller::{BrokerStart, Heartbeat, Wish};
+use metadata::controller::{BrokerStart, Heartbeat, ImpairedReplica, RECORDS_PER_REQUEST_MAX, Wish};
 use metadata::raft::Handle;
 use metadata::record::NodeBinding;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::request::{Beat, Join, Register};
+use super::controller::BrokerLife;
+use super::request::{Beat, Beaten, Join, Register, ReportImpaired};
 use super::router::Router;
 use super::{CoreError, RequestFailed};
 use crate::internal::links::{self, Links};
+use crate::lease::Lease;
 use crate::settings::Settings;
 
 /// How long one attempt to reach the controller takes before it is said that there is none.
@@ -30,6 +32,20 @@ pub async fn arrive(router: &Router, start: &BrokerStart) -> Result<(u64, u64), 
     let epoch = registered.map_err(CoreError::Refused)?;
     tracing::info!(broker = %node.node, epoch, "broker registered");
     Ok((epoch, metadata_offset))
+}
+
+/// Tells the controller of replicas that are not what it takes them for, before this broker asks to be let in.
+pub async fn report_impaired(
+    router: &Router,
+    (broker, broker_epoch): BrokerLife,
+    replicas: &[ImpairedReplica],
+) -> Result<(), CoreError> {
+    for replicas in replicas.chunks(RECORDS_PER_REQUEST_MAX) {
+        let report = ReportImpaired { broker, broker_epoch, replicas: replicas.to_vec() };
+        let (reported, _) = insist(|| router.ask(report.clone(), ATTEMPT_PATIENCE)).await?;
+        reported.map_err(|refusal| CoreError::Refused(refusal.message))?;
+    }
+    Ok(())
 }
 
 /// Calls at the addresses that were given to join at, until this node has arrived: each end learns where the other is, also
@@ -75,6 +91,7 @@ pub struct Reporting {
     pub router: Router,
     pub settings: Arc<Settings>,
     pub epoch: u64,
+    pub lease: Arc<Lease>,
     /// Metadata offset that all shards have applied.
     pub applied: watch::Receiver<u64>,
     pub wish: watch::Receiver<Wish>,
@@ -85,7 +102,7 @@ impl Reporting {
     /// place in the cluster any more.
     pub async fn run(mut self) -> CoreError {
         loop {
-            let began = Instant::now();
+            let (began, sent_ms) = (Instant::now(), crate::clock::boot_ms());
             let beat = Heartbeat {
                 broker: self.settings.broker,
                 epoch: self.epoch,
@@ -97,7 +114,8 @@ impl Reporting {
             let patience = millis(config.broker_session_timeout_ms);
             let wants_in = beat.wish == Wish::Unfenced;
             match self.router.ask(Beat(beat), patience).await {
-                Ok((Ok(fenced), _)) => {
+                Ok((Ok(Beaten { fenced, session_timeout_ms }), _)) => {
+                    self.lease.extend(sent_ms, session_timeout_ms);
                     let next = began + millis(config.broker_heartbeat_interval_ms);
                     self.wait(next, fenced && wants_in).await;
                 }

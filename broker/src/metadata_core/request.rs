@@ -6,8 +6,8 @@
 use metadata::config::{BrokerConfig, StaticConfig};
 use metadata::controller::{
     self, BrokerStart, ConfigAlteration, ConfigReplacement, CreatedTopic, DeletedTopic, ElectionType, Heartbeat,
-    IsrChange, NewPartitions, NewTopic, PartitionKey, PartitionName, ProducerIdBlock, TopicToDelete,
-    WantedReassignment,
+    ImpairedReplica, IsrChange, LogEnds, NewPartitions, NewTopic, PartitionKey, PartitionName, ProducerIdBlock,
+    TopicToDelete, WantedReassignment,
 };
 use metadata::image::MetadataImage;
 use metadata::raft::QuorumStatus;
@@ -34,6 +34,8 @@ pub struct Deciding<'a> {
     /// Of the broker that the controller is.
     pub config: &'a BrokerConfig,
     pub static_config: &'a StaticConfig,
+    /// What brokers have told of their logs, where somebody may be elected.
+    pub ends: &'a LogEnds,
 }
 
 /// A request that changes metadata.
@@ -67,13 +69,14 @@ requests!(
     AllocateProducerIds => Result<ProducerIdBlock, Refusal>,
     Join => Result<(), String>,
     Register => Result<u64, String>,
-    Beat => Result<bool, String>,
+    Beat => Result<Beaten, String>,
     RemoveNode => Result<(), Refusal>,
     DescribeQuorum => QuorumStatus,
     DescribeBrokers => Vec<BrokerLine>,
     AlterPartitionReassignments => Answers<PartitionName, ()>,
     ElectLeaders => Answers<PartitionName, ()>,
     AlterPartition => Result<Answers<PartitionKey, i32>, Refusal>,
+    ReportImpaired => Result<(), Refusal>,
 );
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,9 +132,27 @@ pub struct Join(pub NodeBinding);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Register(pub BrokerStart);
 
-/// A broker's heartbeat. Answered with whether it is fenced, or why it must stop.
+/// A broker's heartbeat. Answered by a controller that is certain to lead, or it says why the broker must stop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Beat(pub Heartbeat);
+
+/// How a broker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beaten {
+    pub fenced: bool,
+    /// The controller's `broker.session.timeout.ms`: so long after it has heard the broker it does not fence it, unless the
+    /// broker's process has ended.
+    pub session_timeout_ms: u64,
+}
+
+/// A broker's process tells of replicas that are not what the metadata takes them for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReportImpaired {
+    pub broker: BrokerId,
+    pub broker_epoch: u64,
+    /// At most [`controller::RECORDS_PER_REQUEST_MAX`].
+    pub replicas: Vec<ImpairedReplica>,
+}
 
 /// A broker's process says who is in sync, of partitions that it leads. Answered with each partition's new epoch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -218,7 +239,8 @@ impl Decide for AlterPartitionReassignments {
 
 impl Decide for ElectLeaders {
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
-        let (records, answers) = controller::elect_leaders(on.image, self.election, self.partitions.as_deref());
+        let (records, answers) =
+            controller::elect_leaders(on.image, self.election, self.partitions.as_deref(), on.ends);
         (records, told(answers))
     }
 }
@@ -247,7 +269,7 @@ impl Decide for Register {
     const ON_FULL_DISK: bool = true;
 
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
-        match controller::register_broker(on.image, &self.0) {
+        match controller::register_broker(on.image, &self.0, on.ends) {
             Ok((records, epoch)) => (records, Ok(epoch)),
             Err(refused) => (Vec::new(), Err(refused.to_string())),
         }
@@ -258,8 +280,11 @@ impl Decide for Beat {
     const ON_FULL_DISK: bool = true;
 
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
-        match controller::heartbeat(on.image, &self.0) {
-            Ok((records, fenced)) => (records, Ok(fenced)),
+        match controller::heartbeat(on.image, &self.0, on.ends) {
+            Ok((records, fenced)) => {
+                let session_timeout_ms = u64::try_from(on.config.broker_session_timeout_ms).unwrap_or(0);
+                (records, Ok(Beaten { fenced, session_timeout_ms }))
+            }
             Err(stale) => (Vec::new(), Err(stale.to_string())),
         }
     }
@@ -272,6 +297,17 @@ impl Decide for AlterPartition {
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
         match controller::alter_partition(on.image, self.broker, self.broker_epoch, &self.changes) {
             Ok((records, answers)) => (records, Ok(told(answers))),
+            Err(stale) => (Vec::new(), Err(stale.into())),
+        }
+    }
+}
+
+impl Decide for ReportImpaired {
+    const ON_FULL_DISK: bool = true;
+
+    fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
+        match controller::report_impaired(on.image, self.broker, self.broker_epoch, &self.replicas) {
+            Ok(records) => (records, Ok(())),
             Err(stale) => (Vec::new(), Err(stale.into())),
         }
     }

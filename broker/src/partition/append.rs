@@ -84,7 +84,7 @@ impl Partition {
         now_ms: i64,
         walk_budget: &mut u64,
     ) -> Appending {
-        let Some(term) = self.term() else { return Appending::Done(Err(self.not_leading())) };
+        let Some(term) = self.serving_term() else { return Appending::Done(Err(self.not_leading())) };
         let config = self.config();
         let ProduceBatch { header, bytes: records } = match validate(&records, version, &config, now_ms, walk_budget) {
             Ok(batch) => batch,

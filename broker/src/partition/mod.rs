@@ -16,6 +16,7 @@ mod validate;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
@@ -30,6 +31,7 @@ pub use role::Term;
 use role::{LogEnds, Role, RoleChange};
 pub use validate::{Refused, walk_budget};
 
+use crate::lease::Lease;
 use crate::purgatory::{OffsetWaiters, Watchers};
 use crate::replicator::Streams;
 use crate::shard::event::LocalEvent;
@@ -70,6 +72,7 @@ pub struct Partition {
     pub topic: Rc<str>,
     pub log: PartitionLog,
     role: RefCell<Role>,
+    lease: Arc<Lease>,
     config: RefCell<Rc<TopicConfig>>,
     /// Fetches that wait for the high watermark to rise.
     watchers: RefCell<Watchers>,
@@ -103,12 +106,14 @@ pub struct Opening<'a> {
     pub high_watermark: Option<Offset>,
     /// The broker's `replica.lag.time.max.ms`.
     pub lag_time_max_ms: u64,
+    /// The broker's.
+    pub lease: Arc<Lease>,
 }
 
 impl Partition {
     /// A replica whose log was opened, in the role that the metadata gives it.
     pub fn new(log: PartitionLog, opening: Opening<'_>) -> Rc<Partition> {
-        let Opening { key, topic, config, broker, assignment, high_watermark, lag_time_max_ms } = opening;
+        let Opening { key, topic, config, broker, assignment, high_watermark, lag_time_max_ms, lease } = opening;
         // What recovery found is committed where there is no other replica to ask; else followers tell.
         let alone = assignment.replicas.iter().all(|replica| *replica == broker);
         let (log_start, durable_end) = (log.log_start_offset(), log.ackable_end_offset());
@@ -116,6 +121,7 @@ impl Partition {
         let settings = settings(&config, lag_time_max_ms);
         let partition = Rc::new(Partition {
             role: RefCell::new(Role::new(broker, settings, if alone { durable_end } else { noted })),
+            lease,
             key,
             topic,
             log,
@@ -218,7 +224,7 @@ impl Partition {
             newer if newer > ours => return Err(ResponseError::UnknownLeaderEpoch),
             _ => {}
         }
-        if self.term().is_some() { Ok(()) } else { Err(ResponseError::NotLeaderOrFollower) }
+        if self.serving_term().is_some() { Ok(()) } else { Err(ResponseError::NotLeaderOrFollower) }
     }
 
     /// As [`Partition::check_leader`], of a replica that consumers read: `from_follower` says whether one that follows in sync
@@ -226,7 +232,7 @@ impl Partition {
     pub fn check_reader(&self, believed: LeaderEpoch, from_follower: bool) -> Result<(), ResponseError> {
         match self.check_leader(believed) {
             Err(ResponseError::NotLeaderOrFollower)
-                if from_follower && !self.is_removed() && self.follows_in_sync() =>
+                if from_follower && !self.is_removed() && self.follows_in_sync() && self.has_lease() =>
             {
                 Ok(())
             }
@@ -234,7 +240,26 @@ impl Partition {
         }
     }
 
-    /// The term in which this broker leads; `None` while it does not.
+    /// Whether others may count on this broker for what it is here, leader or follower: it has been heard of, or has the only
+    /// replica.
+    fn has_lease(&self) -> bool {
+        !self.is_replicated() || self.lease.holds(crate::clock::boot_ms())
+    }
+
+    /// As [`Partition::term`], while this broker may act on it: what it appends is acknowledged, and read here, in this alone.
+    pub fn serving_term(&self) -> Option<Term> {
+        self.term().filter(|_| self.has_lease())
+    }
+
+    /// The broker's lease has ended, and others may lead: whoever waits is sent to look for them.
+    pub fn lease_ended(&self) {
+        if self.is_replicated() {
+            self.cancel_writes();
+            self.watchers.borrow_mut().fire_all();
+        }
+    }
+
+    /// The term in which this broker leads by the metadata; `None` while it does not.
     pub fn term(&self) -> Option<Term> {
         if self.removed.get().is_some() { None } else { self.role.borrow().term() }
     }
@@ -310,8 +335,8 @@ impl Partition {
         term: Term,
         waiters: &RefCell<OffsetWaiters>,
     ) -> Option<oneshot::Receiver<()>> {
-        if self.term() != Some(term) {
-            // Other records may stand there now: a wait that is over at once, unreached.
+        if self.serving_term() != Some(term) {
+            // Other records may stand there now, or will: a wait that is over at once, unreached.
             return Some(oneshot::channel().1);
         }
         (reached < end).then(|| waiters.borrow_mut().wait_for(end))

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -15,7 +16,8 @@ use wal::log::{Log, LogIdentity};
 use wal::shard::{ShardWal, ShardWalConfig};
 
 use super::{Acks, AppendAck, Appending, Opening, Partition, PartitionKey, Refused, walk_budget};
-use crate::clock::now_ms;
+use crate::clock::{boot_ms, now_ms};
+use crate::lease::Lease;
 use crate::purgatory::Watch;
 
 const HERE: i32 = 1;
@@ -42,6 +44,16 @@ pub fn leading(isr: &[i32]) -> PartitionImage {
 
 /// Runs `test` with an empty partition in a directory of its own.
 pub fn with_partition<F: Future<Output = ()>>(assignment: PartitionImage, test: impl FnOnce(Rc<Partition>) -> F) {
+    with_leased_partition(Lease::endless(), assignment, |partition, _| test(partition));
+}
+
+/// As [`with_partition`], on a broker with this lease.
+fn with_leased_partition<F: Future<Output = ()>>(
+    lease: Lease,
+    assignment: PartitionImage,
+    test: impl FnOnce(Rc<Partition>, Arc<Lease>) -> F,
+) {
+    let lease = Arc::new(lease);
     // Beside the test's program, because the files are opened with O_DIRECT and a temporary directory may be in memory.
     let program = std::env::current_exe().unwrap();
     let root = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
@@ -64,9 +76,10 @@ pub fn with_partition<F: Future<Output = ()>>(assignment: PartitionImage, test: 
             assignment: &assignment,
             high_watermark: None,
             lag_time_max_ms: 30_000,
+            lease: lease.clone(),
         };
         let partition = Partition::new(opened.unwrap().0, opening);
-        test(partition).await;
+        test(partition, lease).await;
         wal.stop();
         commits.await.unwrap().unwrap();
         background.await.unwrap().unwrap();
@@ -120,6 +133,86 @@ fn who_waits_is_answered_when_the_leadership_goes() {
         partition.watchers().borrow_mut().add(&fetch);
         assert!((&mut produce).now_or_never().is_none());
         partition.apply_assignment(&assignment(Some(OTHER), 2, &[HERE, OTHER]));
+        assert!(produce.now_or_never().is_some_and(|wait| wait.is_err()));
+        assert!(fetch.fired().now_or_never().is_some());
+    });
+}
+
+/// A lease that has just ended, as that of a broker that slept over its end.
+fn over() -> Lease {
+    let lease = Lease::default();
+    lease.extend(boot_ms(), 0);
+    lease
+}
+
+#[test]
+fn without_a_lease_a_leader_of_several_replicas_takes_acknowledges_and_serves_nothing() {
+    with_leased_partition(over(), leading(&[HERE]), |partition, lease| async move {
+        let not_leader = ResponseError::NotLeaderOrFollower;
+        assert_eq!(error(append(&partition).await), Some(not_leader));
+        assert_eq!(partition.check_leader(LeaderEpoch::UNKNOWN), Err(not_leader));
+        assert_eq!(partition.check_reader(LeaderEpoch(1), true), Err(not_leader));
+        assert_eq!(partition.log.log_end_offset(), Offset(0));
+        lease.extend(boot_ms(), 60_000);
+        let ack = append(&partition).await.unwrap();
+        partition.log.wait_ackable(ack.end).await.unwrap();
+        assert!(partition.wait_for(Acks::Leader, &ack).is_none(), "the controller has been heard of");
+        assert_eq!(partition.check_reader(LeaderEpoch(1), true), Ok(()));
+    });
+}
+
+#[test]
+fn nothing_is_acknowledged_after_the_lease_although_it_was_appended_before() {
+    with_leased_partition(Lease::default(), leading(&[HERE]), |partition, lease| async move {
+        // However long an append takes on this machine.
+        let mut for_ms = 1;
+        let ack = loop {
+            lease.extend(boot_ms(), for_ms);
+            match append(&partition).await {
+                Ok(ack) => break ack,
+                Err(_) => for_ms *= 2,
+            }
+        };
+        while lease.holds(boot_ms()) {
+            glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        partition.log.wait_ackable(ack.end).await.unwrap();
+        for acks in [Acks::Leader, Acks::All] {
+            let wait = partition.wait_for(acks, &ack).expect("refused");
+            assert!(wait.now_or_never().is_some_and(|wait| wait.is_err()), "{acks:?}");
+        }
+    });
+}
+
+#[test]
+fn a_follower_without_a_lease_is_read_no_more() {
+    with_leased_partition(over(), assignment(Some(OTHER), 4, &[HERE, OTHER]), |partition, lease| async move {
+        assert_eq!(partition.check_reader(LeaderEpoch(4), true), Err(ResponseError::NotLeaderOrFollower));
+        lease.extend(boot_ms(), 60_000);
+        assert_eq!(partition.check_reader(LeaderEpoch(4), true), Ok(()));
+    });
+}
+
+#[test]
+fn the_only_replica_needs_no_lease() {
+    let alone = PartitionImage { replicas: [BrokerId(HERE)].into(), ..leading(&[HERE]) };
+    with_leased_partition(over(), alone, |partition, _| async move {
+        let ack = append(&partition).await.unwrap();
+        partition.log.wait_ackable(ack.end).await.unwrap();
+        assert!(partition.wait_for(Acks::All, &ack).is_none());
+        partition.lease_ended();
+        assert_eq!(partition.check_leader(LeaderEpoch(1)), Ok(()));
+    });
+}
+
+#[test]
+fn who_waits_is_answered_when_the_lease_ends() {
+    with_partition(leading(&[HERE, OTHER]), |partition| async move {
+        let ack = append(&partition).await.unwrap();
+        let produce = partition.wait_for(Acks::All, &ack).expect("not committed");
+        let fetch = Watch::new();
+        partition.watchers().borrow_mut().add(&fetch);
+        partition.lease_ended();
         assert!(produce.now_or_never().is_some_and(|wait| wait.is_err()));
         assert!(fetch.fired().now_or_never().is_some());
     });

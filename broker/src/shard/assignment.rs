@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use kafka_protocol::ResponseError;
+use metadata::config::Durability;
 use metadata::delta::MetadataDelta;
 use metadata::image::{MetadataImage, PartitionImage};
-use protocol::{BrokerId, TopicId};
+use protocol::{BrokerId, Offset, TopicId};
+use wal::recovery::RecoveryReport;
 
 use crate::partition::PartitionKey;
 
@@ -45,6 +47,13 @@ pub fn not_open(image: &MetadataImage, broker: BrokerId, key: PartitionKey) -> R
         Wanted::Elsewhere => ResponseError::NotLeaderOrFollower,
         Wanted::Nowhere => ResponseError::UnknownTopicOrPartition,
     }
+}
+
+/// Whether a log as recovery found it may lack what this replica had acknowledged: it ends below what was noted as committed,
+/// or was not closed in order and need not have been on disk.
+pub fn has_lost(report: &RecoveryReport, durability: Durability, noted_high_watermark: Option<Offset>) -> bool {
+    let was_cut = noted_high_watermark.is_some_and(|noted| noted > report.log_end);
+    was_cut || !report.clean && !report.created && durability == Durability::Async
 }
 
 /// The partitions that a change touches, each once.
@@ -161,6 +170,18 @@ mod tests {
         assert_eq!(not_open(&image, HERE, key(2)), ResponseError::UnknownTopicOrPartition);
         let other = PartitionKey { topic_id: TopicId::ZERO, ..key(0) };
         assert_eq!(not_open(&image, HERE, other), ResponseError::UnknownTopicOrPartition);
+    }
+
+    #[test]
+    fn a_log_has_lost_something_if_it_ends_early_or_was_not_kept_on_disk() {
+        let found = |clean, created, end| RecoveryReport { clean, created, log_end: Offset(end), ..Default::default() };
+        let (sync, unsynced) = (Durability::Sync, Durability::Async);
+        assert!(!has_lost(&found(false, false, 10), sync, Some(Offset(10))), "cut above what was committed");
+        assert!(has_lost(&found(false, false, 9), sync, Some(Offset(10))));
+        assert!(has_lost(&found(true, true, 0), sync, Some(Offset(10))), "its files are gone");
+        assert!(!has_lost(&found(true, true, 0), unsynced, None), "it is new");
+        assert!(!has_lost(&found(true, false, 10), unsynced, Some(Offset(10))));
+        assert!(has_lost(&found(false, false, 10), unsynced, Some(Offset(10))), "more may have been promised");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use futures_channel::oneshot;
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use metadata::config::BrokerConfig;
+use metadata::controller::ImpairedReplica;
 use metadata::image::MetadataImage;
 use metadata::record::BrokerState;
 use protocol::BrokerId;
@@ -35,6 +36,7 @@ use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::high_watermarks::{HighWatermarks, Note};
+use crate::lease::Lease;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::partition::{Partition, PartitionKey};
@@ -66,6 +68,8 @@ pub struct Shard {
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
     /// Partitions that should be here and whose log could not be opened.
     offline: RefCell<HashMap<PartitionKey, Offline>>,
+    /// Replicas that the controller is to be told of.
+    impaired: RefCell<Vec<ImpairedReplica>>,
     fetch_sessions: RefCell<SessionCache>,
     /// Fetches that sleep; fired at shutdown.
     parked_fetches: RefCell<Watchers>,
@@ -73,6 +77,7 @@ pub struct Shard {
     replicator: Replicator,
     /// Of this process.
     broker_epoch: u64,
+    lease: Arc<Lease>,
     /// As they were on disk at the start.
     noted_high_watermarks: Arc<HighWatermarks>,
     notes: mpsc::UnboundedSender<Note>,
@@ -136,6 +141,11 @@ impl Shard {
     /// Of this broker's process.
     pub fn broker_epoch(&self) -> u64 {
         self.broker_epoch
+    }
+
+    /// This broker, where it has no lease: what it knows of the cluster may be over.
+    pub fn cut_off(&self) -> Option<BrokerId> {
+        (!self.lease.holds(crate::clock::boot_ms())).then_some(self.broker)
     }
 
     /// The epoch of a broker's process, if it is not fenced.

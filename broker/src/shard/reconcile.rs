@@ -11,6 +11,7 @@ use futures_util::future::{Either, join_all, select};
 use futures_util::stream;
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
+use metadata::controller::{ImpairedReplica, Impairment};
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
 use protocol::{BrokerId, TopicId};
@@ -18,9 +19,10 @@ use wal::OpenError;
 use wal::log::{Log, LogIdentity};
 
 use super::Shard;
-use super::assignment::{Wanted, all_here, replaced, touched, wanted};
+use super::assignment::{Wanted, all_here, has_lost, replaced, touched, wanted};
 use super::message::ShardCommand;
 use crate::handlers::topic_access::OFFSETS_TOPIC;
+use crate::metadata_core::request::ReportImpaired;
 use crate::orphans;
 use crate::partition::{Opening, Partition, PartitionKey};
 use crate::storage;
@@ -122,6 +124,7 @@ impl Shard {
         let is_new = |key: &&PartitionKey| !self.partitions.borrow().contains_key(key);
         let new: Vec<PartitionKey> = touched.iter().filter(is_new).copied().collect();
         self.open_partitions(image, new).await;
+        self.report_impaired();
         *self.image.borrow_mut() = image.clone();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
         join_all(touched.iter().map(|key| self.assign_role(image, *key))).await;
@@ -186,6 +189,12 @@ impl Shard {
         match opened {
             Ok((log, report)) => {
                 storage::log_recovery(&topic.name, key.partition, &report);
+                let noted = self.noted_high_watermarks.get(&key).copied();
+                if has_lost(&report, config.durability, noted) {
+                    tracing::warn!(topic = %topic.name, partition = %key.partition, ?noted, ?report,
+                        "the replica may lack records that it had acknowledged: it does not lead if another can");
+                    self.note_impaired(key, Impairment::Lost);
+                }
                 self.offline.borrow_mut().remove(&key);
                 let opening = Opening {
                     key,
@@ -193,8 +202,9 @@ impl Shard {
                     config,
                     broker: self.broker,
                     assignment,
-                    high_watermark: self.noted_high_watermarks.get(&key).copied(),
+                    high_watermark: noted,
                     lag_time_max_ms: self.lag_time_max_ms(),
+                    lease: self.lease.clone(),
                 };
                 let partition = Partition::new(log, opening);
                 self.partitions.borrow_mut().insert(key, partition.clone());
@@ -211,12 +221,40 @@ impl Shard {
                     }
                     _ => Offline::Refused,
                 };
-                self.offline.borrow_mut().insert(key, why);
+                if self.offline.borrow_mut().insert(key, why).is_none() {
+                    self.note_impaired(key, Impairment::Offline);
+                }
                 tracing::error!(topic = %topic.name, partition = %key.partition, %error,
                     "partition is offline: its log cannot be opened");
                 false
             }
         }
+    }
+
+    fn note_impaired(&self, key: PartitionKey, impairment: Impairment) {
+        let PartitionKey { topic_id, partition } = key;
+        self.impaired.borrow_mut().push(ImpairedReplica { topic_id, partition, impairment });
+    }
+
+    /// Tells the controller of replicas that are not what it takes them for, until it has heard.
+    fn report_impaired(self: &Rc<Self>) {
+        let replicas = self.impaired.take();
+        if replicas.is_empty() {
+            return;
+        }
+        let (shard, queues) = (self.clone(), self.queues);
+        queues.spawn_control(async move {
+            let (broker, broker_epoch) = (shard.broker, shard.broker_epoch);
+            let report = ReportImpaired { broker, broker_epoch, replicas };
+            while !shard.is_stopping() {
+                match shard.metadata.ask(report.clone()).await {
+                    // Or another process of this broker has registered.
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(%error, "the controller has not heard of replicas that are impaired"),
+                }
+                Timer::new(OFFLINE_RETRY).await;
+            }
+        });
     }
 
     async fn delete_topic(self: &Rc<Self>, topic_id: TopicId, topic: &str) {

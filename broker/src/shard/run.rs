@@ -13,6 +13,7 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt, stream};
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use metadata::controller::ImpairedReplica;
 use metadata::image::MetadataImage;
 use protocol::BrokerId;
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ use crate::connection::reader::READ_SCRATCH_BYTES;
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::high_watermarks::{HighWatermarks, NOTE_INTERVAL, Note};
+use crate::lease::Lease;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::orphans;
@@ -45,6 +47,8 @@ const HEARTBEAT: Duration = Duration::from_millis(10);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// A shard that took no records for as long writes what only its journal has to the logs.
 const WRITE_BACK_AFTER: Duration = Duration::from_secs(5);
+/// How often a lease that has ended is looked at, and the longest time between two looks at one that holds.
+const LEASE_LOOKS: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(1);
 /// Memory that glommio registers with io_uring per shard, for buffers of O_DIRECT I/O.
 const IO_MEMORY_BYTES: usize = 10 << 20;
 
@@ -56,6 +60,8 @@ pub struct ShardSpec {
     pub broker: BrokerId,
     /// Of this process.
     pub broker_epoch: u64,
+    /// The broker's.
+    pub lease: Arc<Lease>,
     pub settings: Arc<Settings>,
     pub data_dir: PathBuf,
     /// Of the shards' journals, if there are to be any. May be on another device.
@@ -77,8 +83,9 @@ pub struct ShardSpec {
 /// What a shard tells the process.
 #[derive(Debug)]
 pub enum ShardEvent {
-    /// Recovered and serving. Partitions whose log could not be opened are offline.
-    Ready { shard: usize, partitions: usize, offline: usize },
+    /// Recovered and serving. Partitions whose log could not be opened are offline; those, and others that lack what they
+    /// had acknowledged, are impaired.
+    Ready { shard: usize, partitions: usize, offline: usize, impaired: Vec<ImpairedReplica> },
     /// Told to stop, and all its connections are closed.
     Drained { shard: usize },
     /// Everything is closed. The journal's files stay where some log was not closed in order.
@@ -138,11 +145,13 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         image: RefCell::new(spec.image),
         partitions: RefCell::new(HashMap::default()),
         offline: RefCell::default(),
+        impaired: RefCell::default(),
         fetch_sessions: RefCell::new(SessionCache::new(slots, spec.index, shards)),
         parked_fetches: RefCell::default(),
         groups: GroupShard::new(&config),
         replicator: Replicator::default(),
         broker_epoch: spec.broker_epoch,
+        lease: spec.lease,
         noted_high_watermarks: spec.high_watermarks,
         notes: spec.notes,
         broker_config: RefCell::new(Rc::new(config)),
@@ -212,6 +221,11 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     {
         let shard = shard.clone();
         let queues = shard.queues;
+        queues.spawn_control(async move { shard.watch_lease().await });
+    }
+    {
+        let shard = shard.clone();
+        let queues = shard.queues;
         queues.spawn_background(async move { shard.note_high_watermarks().await });
     }
     if has_journal {
@@ -219,7 +233,12 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         let queues = shard.queues;
         queues.spawn_background(async move { shard.write_back_when_idle().await });
     }
-    let _ = spec.events.send(ShardEvent::Ready { shard: shard.index, partitions, offline });
+    let _ = spec.events.send(ShardEvent::Ready {
+        shard: shard.index,
+        partitions,
+        offline,
+        impaired: shard.impaired.take(),
+    });
 
     shard.serve_inbox(spec.inbox).await;
     let closing = stream::iter(shard.partitions()).for_each_concurrent(OPEN_CONCURRENCY, |partition| async move {
@@ -245,6 +264,23 @@ impl Shard {
         orphans::remove_unassigned(data_dir, &image, |key| {
             self.owner_of(key) == self.index && wanted(&image, self.broker, key) == Wanted::Elsewhere
         })
+    }
+
+    /// Has whoever waits look for another leader as soon as this broker's lease has ended.
+    async fn watch_lease(&self) {
+        let mut held = false;
+        while !self.is_stopping() {
+            let left = Duration::from_millis(self.lease.until_ms().saturating_sub(crate::clock::boot_ms()));
+            if left.is_zero() && held {
+                tracing::warn!(
+                    shard = self.index,
+                    "the controller has not been heard of for its session timeout: replicated partitions are not served"
+                );
+                self.partitions().iter().for_each(|partition| partition.lease_ended());
+            }
+            held = !left.is_zero();
+            Timer::new(left.clamp(LEASE_LOOKS.start, LEASE_LOOKS.end)).await;
+        }
     }
 
     /// Lets what is under way finish, and reports when all connections are closed.

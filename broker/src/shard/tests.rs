@@ -83,6 +83,7 @@ impl RunningShard {
             cpu: None,
             broker: BrokerId(HERE),
             broker_epoch: 1,
+            lease: Arc::new(crate::lease::Lease::endless()),
             settings: Arc::new(settings),
             data_dir: root.to_owned(),
             journal_dir: None,

@@ -6,6 +6,7 @@ use super::partition_changes::PartitionChanges;
 use super::settle::Electorate;
 use super::{Decision, PartitionName};
 use crate::image::MetadataImage;
+use crate::record::MetadataRecord;
 use crate::shown::shown;
 use protocol::newtypes::PartitionId;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ impl ElectionType {
 pub struct UnknownElectionType {
     pub id: i8,
 }
+
+/// Elections of one step of balancing (Kafka's limit).
+pub const BALANCED_AT_ONCE_MAX: usize = 1000;
 
 /// Why there is no election. Each variant names the Kafka error it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +98,14 @@ pub fn elect_leaders(
         }
     }
     (changes.into_records(), answers)
+}
+
+/// Gives leadership back to first replicas that are in sync (`auto.leader.rebalance.enable`), of so many partitions at once.
+#[must_use]
+pub fn balance_leaders(image: &MetadataImage) -> Vec<MetadataRecord> {
+    let (mut records, _) = elect_leaders(image, ElectionType::Preferred, None, &LogEnds::default());
+    records.truncate(BALANCED_AT_ONCE_MAX);
+    records
 }
 
 fn elect(

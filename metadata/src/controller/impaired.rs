@@ -5,7 +5,7 @@ use super::brokers::StaleBroker;
 use super::partition_changes::PartitionChanges;
 use super::settle::{Electorate, settle};
 use crate::image::MetadataImage;
-use crate::record::{MetadataRecord, newtype_serde};
+use crate::record::MetadataRecord;
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,7 @@ pub enum Impairment {
 /// A replica of the broker that tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImpairedReplica {
-    #[serde(with = "newtype_serde::topic_id")]
     pub topic_id: TopicId,
-    #[serde(with = "newtype_serde::partition_id")]
     pub partition: PartitionId,
     pub impairment: Impairment,
 }

@@ -16,10 +16,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogEnd {
     /// Of the last record; [`LeaderEpoch::UNKNOWN`] of a log that never had one.
-    #[serde(with = "crate::record::newtype_serde::leader_epoch")]
     pub epoch: LeaderEpoch,
     /// The offset after it.
-    #[serde(with = "crate::record::newtype_serde::offset")]
     pub end: Offset,
 }
 
@@ -56,11 +54,22 @@ pub fn questions_without(image: &MetadataImage, gone: BrokerId) -> Questions {
 #[must_use]
 pub fn questions_unclean(image: &MetadataImage, config: &BrokerConfig) -> Questions {
     ask_about(image, |topic, state| match state.leader {
-        None if image.topic_config(&topic.name, config).unclean_leader_election_enable => {
-            state.replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect()
-        }
+        None if image.topic_config(&topic.name, config).unclean_leader_election_enable => alive(image, state),
         _ => Vec::new(),
     })
+}
+
+/// Before unclean elections that somebody asks for: all replicas of partitions that nobody leads.
+#[must_use]
+pub fn questions_leaderless(image: &MetadataImage) -> Questions {
+    ask_about(image, |_, state| match state.leader {
+        None => alive(image, state),
+        Some(_) => Vec::new(),
+    })
+}
+
+fn alive(image: &MetadataImage, state: &PartitionImage) -> Vec<BrokerId> {
+    state.replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect()
 }
 
 fn ask_about(image: &MetadataImage, whom: impl Fn(&TopicImage, &PartitionImage) -> Vec<BrokerId>) -> Questions {

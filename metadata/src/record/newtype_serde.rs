@@ -2,7 +2,7 @@
 
 use crate::cluster_id::ClusterId;
 use ::uuid::Uuid;
-use protocol::newtypes::{BrokerId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicId};
+use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! stored_as_number {
@@ -19,7 +19,6 @@ macro_rules! stored_as_number {
 stored_as_number!(
     broker_id: BrokerId(i32),
     leader_epoch: LeaderEpoch(i32),
-    offset: Offset(i64),
     partition_id: PartitionId(i32),
     producer_id: ProducerId(i64),
 );

@@ -124,6 +124,7 @@ impl RunningShard {
             cpu: None,
             broker: BrokerId(broker),
             broker_epoch: 0,
+            lease: Arc::new(crate::lease::Lease::endless()),
             settings: Arc::new(settings),
             data_dir: root.to_owned(),
             journal_dir: None,

@@ -1,0 +1,59 @@
+//! How long this broker may act as a leader without having heard of the controller.
+//!
+//! The controller fences a broker that it has not heard for the session timeout, and others lead then. So a broker that is cut
+//! off stops by itself before that: its lease ends one session timeout after it *sent* the last heartbeat that was answered,
+//! and the controller counts from when it came, which is later. A controller answers only while it is certain that it leads
+//! ([`crate::metadata_core`]), and one that begins to lead gives every broker the whole timeout anew.
+//!
+//! Time is a clock's that goes on while the machine sleeps: whoever wakes up must not believe that no time has passed. Both
+//! clocks are taken to run at the same speed.
+//!
+//! Without a lease nothing is acknowledged and nothing read where other brokers have replicas too: they may have a leader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// See the module's documentation. Shared between the metadata core, which extends it, and the shards, which look at it.
+#[derive(Debug, Default)]
+pub struct Lease {
+    until_ms: AtomicU64,
+}
+
+impl Lease {
+    /// One that never ends, where nobody else could lead.
+    #[cfg(test)]
+    pub fn endless() -> Lease {
+        Lease { until_ms: AtomicU64::new(u64::MAX) }
+    }
+
+    /// A heartbeat that was sent at `sent_ms` was answered, by a controller with this session timeout.
+    pub fn extend(&self, sent_ms: u64, session_timeout_ms: u64) {
+        // An answer that was overtaken by a later one takes nothing back.
+        self.until_ms.fetch_max(sent_ms.saturating_add(session_timeout_ms), Ordering::Relaxed);
+    }
+
+    /// When it ends.
+    pub fn until_ms(&self) -> u64 {
+        self.until_ms.load(Ordering::Relaxed)
+    }
+
+    pub fn holds(&self, now_ms: u64) -> bool {
+        now_ms < self.until_ms()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_ends_one_session_timeout_after_the_last_heartbeat_that_was_answered() {
+        let lease = Lease::default();
+        assert!(!lease.holds(0), "before the first there is none");
+        lease.extend(1000, 9000);
+        assert!(lease.holds(9999) && !lease.holds(10_000));
+        lease.extend(3000, 9000);
+        lease.extend(2000, 9000);
+        assert!(lease.holds(11_999) && !lease.holds(12_000), "a late answer shortens nothing");
+        assert!(!lease.holds(u64::MAX));
+    }
+}
