@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use metadata::raft::{Member, Transport, TransportError};
@@ -72,6 +72,8 @@ struct Shared {
     links: Mutex<HashMap<Callee, mpsc::UnboundedSender<Question>>>,
     /// Where nodes that called said that they are: newer than what the membership says, when all were moved at once.
     heard_of: Mutex<HashMap<BrokerId, String>>,
+    /// Told of members whose connection for Raft broke or could not be made.
+    lost: OnceLock<mpsc::UnboundedSender<NodeBinding>>,
 }
 
 struct Question {
@@ -86,7 +88,15 @@ impl Links {
             metadata_offset: Box::new(metadata_offset),
             links: Mutex::default(),
             heard_of: Mutex::default(),
+            lost: OnceLock::new(),
         }))
+    }
+
+    /// From now on `lost` is told of members whose connection for Raft broke or could not be made: the leader talks to all of
+    /// them all the time.
+    pub fn tell_lost(&self, lost: mpsc::UnboundedSender<NodeBinding>) {
+        // Once in the life of a process.
+        let _ = self.0.lost.set(lost);
     }
 
     /// A node has called and said where it is, or was found there.
@@ -137,6 +147,16 @@ impl Links {
     }
 }
 
+impl Shared {
+    fn note_lost(&self, callee: &Callee) {
+        if let (Purpose::Raft, Some((node, directory_id)), Some(lost)) = (callee.purpose, callee.node, self.lost.get())
+        {
+            // Nobody listens when this node stops.
+            let _ = lost.send(NodeBinding { node, directory_id, address: callee.address.clone() });
+        }
+    }
+}
+
 /// Carries one link's questions until nobody asks any more.
 async fn serve(shared: Arc<Shared>, callee: Callee, mut questions: mpsc::UnboundedReceiver<Question>) {
     while let Ok(Some(first)) = tokio::time::timeout(IDLE_TIME_MAX, questions.recv()).await {
@@ -147,10 +167,12 @@ async fn serve(shared: Arc<Shared>, callee: Callee, mut questions: mpsc::Unbound
             Ok(socket) => {
                 if let Err(error) = converse(socket, first, &mut questions, &callee).await {
                     tracing::debug!(address = callee.address, %error, "internal connection ended");
+                    shared.note_lost(&callee);
                 }
             }
             Err(error) => {
                 tracing::debug!(address = callee.address, %error, "internal connection could not be made");
+                shared.note_lost(&callee);
                 let failed = LinkError::Handshake { address: callee.address.clone(), source: error };
                 // Whoever else waits asks again.
                 let _ = first.answer.send(Err(failed));

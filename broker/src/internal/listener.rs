@@ -44,7 +44,7 @@ pub struct Answering {
     pub links: Links,
     /// What replication connections are handed to; set when the shards have started.
     pub shards: Shards,
-    /// Told when a node's connection to the controller ended, as it does when its process dies.
+    /// Told when a node's connection ended, as it does when its process dies.
     pub gone: mpsc::UnboundedSender<NodeBinding>,
 }
 
@@ -101,7 +101,7 @@ impl Answering {
         if let Err(error) = self.converse(socket, hello.purpose).await {
             tracing::debug!(%peer, %error, "an internal connection broke");
         }
-        if let (Purpose::Controller, Some(from)) = (hello.purpose, hello.from) {
+        if let (Purpose::Controller | Purpose::Raft, Some(from)) = (hello.purpose, hello.from) {
             // Nobody listens when this node stops.
             let _ = self.gone.send(from);
         }

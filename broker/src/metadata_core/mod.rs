@@ -192,6 +192,7 @@ impl MetadataCore {
         let (heard, controller_heard) = mpsc::unbounded_channel();
         let router = Router::new(settings.broker, raft.clone(), jobs, heard, links.clone(), settings.seeds.clone());
         let (gone, controller_gone) = mpsc::unbounded_channel();
+        links.tell_lost(gone.clone());
         let shards = Shards::default();
         let answering = Answering {
             cluster_id,

@@ -135,23 +135,36 @@ impl Controller {
         }
     }
 
-    /// Finds out whether a node whose connection ended has ended itself. Anything but a refused connection is left to the
-    /// session timeout.
+    /// Finds out whether a node whose connection ended has ended itself: a broker that has is fenced, and a leader of the quorum
+    /// that has is succeeded. Anything but a refused connection is left to time-outs.
     ///
     /// Whoever called may have claimed to be any node: only the one that belongs, where it belongs, is looked for.
     pub(super) fn look_for(&self, node: NodeBinding) {
         let image = self.raft.image();
         let is_it = image.node(node.node).is_some_and(|bound| **bound == node);
-        let Some(serving) = image.broker(node.node).filter(|broker| is_it && !broker.is_fenced()) else { return };
-        if self.raft.leads_in_term().is_none() || node.node == self.settings.broker {
+        if !is_it || node.node == self.settings.broker {
             return;
         }
-        let (dead, life) = (self.dead.0.clone(), (node.node, serving.epoch));
-        tokio::spawn(async move {
-            if links::is_refused(&node.address).await {
-                let _ = dead.send(life);
-            }
-        });
+        let serving = image.broker(node.node).filter(|broker| !broker.is_fenced());
+        if self.raft.leader() == Some(node.node) {
+            let raft = self.raft.clone();
+            tokio::spawn(async move {
+                if links::is_refused(&node.address).await {
+                    tracing::info!(controller = %node.node, "the controller's process has ended");
+                    // Raft's end is told elsewhere.
+                    let _ = raft.succeed(node.node).await;
+                }
+            });
+        } else if let Some(serving) = serving
+            && self.raft.leads_in_term().is_some()
+        {
+            let (dead, life) = (self.dead.0.clone(), (node.node, serving.epoch));
+            tokio::spawn(async move {
+                if links::is_refused(&node.address).await {
+                    let _ = dead.send(life);
+                }
+            });
+        }
     }
 
     /// Makes the next change of the membership, one at a time and beside everything else.
