@@ -229,7 +229,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
     let journal_dir = journal_begun.await.expect("a panic ends the process")?;
-    let applied = publishing.applied.clone();
+    let (applied, known) = (publishing.applied.clone(), publishing.applied.clone());
     let limits = connection_limits(&publishing.image, &settings);
     publishing.begin();
     core.shards_started(inboxes.clone());
@@ -270,7 +270,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         std::process::exit(1);
     }
     health.set(Readiness::Stopping);
-    core.leave().await;
+    core.leave(known).await;
     acceptor.stop();
     let ending = async {
         for inbox in &inboxes {

@@ -59,8 +59,9 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that wait for the controller's decision. Further ones are told to try again.
 const JOBS_MAX: usize = 1024;
-/// How long a stop waits to be known to the others.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a stop waits for others to lead what this broker leads: longer than they take to find a controller if theirs has
+/// just gone, and not so long that the last ones of a cluster that is stopped wait for each other.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a request was not carried out at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -364,9 +365,9 @@ impl MetadataCore {
         self.raft().images()
     }
 
-    /// Has this broker fenced, so that others lead what they can before it stops, and waits a little until it is. A broker
-    /// that has no others goes on to the end.
-    pub async fn leave(&self) {
+    /// Has this broker fenced, so that others lead what they can before it stops, and waits a little until they do and its shards
+    /// know: whoever waits for what it led has been sent to them then. A broker that has no others goes on to the end.
+    pub async fn leave(&self, mut applied: watch::Receiver<u64>) {
         let broker = self.settings.broker;
         let image = self.raft().image();
         if !image.unfenced_brokers().any(|other| other.broker != broker) {
@@ -374,8 +375,15 @@ impl MetadataCore {
         }
         self.wish.send_replace(Wish::Fenced);
         let mut images = self.raft().images();
-        let fenced = images.wait_for(|image| !image.is_unfenced(broker));
-        if tokio::time::timeout(LEAVE_PATIENCE, fenced).await.is_err() {
+        let left = async {
+            let Ok(fenced_at) =
+                images.wait_for(|image| !image.is_unfenced(broker)).await.map(|image| image.metadata_offset())
+            else {
+                return;
+            };
+            let _ = applied.wait_for(|applied| *applied >= fenced_at).await;
+        };
+        if tokio::time::timeout(LEAVE_PATIENCE, left).await.is_err() {
             tracing::warn!(?LEAVE_PATIENCE, "stopping without the controller's knowledge");
         }
     }
