@@ -96,6 +96,11 @@ impl GroupShard {
         let coordinator = self.coordinators.borrow().get(&partition).cloned();
         let refusal = match &coordinator {
             None => not_coordinating(&shard.image(), shard.broker_id(), partition),
+            Some(coordinator) if coordinator.may_be_replaced() => match &request {
+                // It cannot be said which groups there are.
+                GroupRequest::ListGroups(_) => ResponseError::CoordinatorNotAvailable,
+                _ => ResponseError::NotCoordinator,
+            },
             Some(coordinator) => match coordinator.phase() {
                 Phase::Serves => return coordinator.handle(shard, request, &context, answer),
                 Phase::AwaitsCommit | Phase::Loads => ResponseError::CoordinatorLoadInProgress,

@@ -123,6 +123,11 @@ impl Coordinator {
         self.term
     }
 
+    /// Whether another broker may coordinate by now, because this one has not heard of the controller for too long.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        self.partition.serving_term().is_none()
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
     }
@@ -292,7 +297,11 @@ impl Coordinator {
 
     /// Why a wait ended before its batch was committed.
     fn abandoned(&self, ack: &AppendAck) -> StoreFailure {
-        if self.partition.term() == Some(ack.term) { StoreFailure::Unavailable } else { StoreFailure::NotLeader }
+        if self.partition.serving_term() == Some(ack.term) {
+            StoreFailure::Unavailable
+        } else {
+            StoreFailure::NotLeader
+        }
     }
 
     /// Ticks the coordinator when something is due.

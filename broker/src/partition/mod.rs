@@ -318,28 +318,23 @@ impl Partition {
     pub fn wait_for(&self, acks: Acks, ack: &AppendAck) -> Option<oneshot::Receiver<()>> {
         match acks {
             Acks::None => None,
-            Acks::Leader => self.wait(self.log.ackable_end_offset(), ack.end, ack.term, &self.durable),
+            // Other records may stand there now, or will: a wait that is over at once, unreached.
+            Acks::Leader | Acks::All if self.serving_term() != Some(ack.term) => Some(oneshot::channel().1),
+            Acks::Leader => {
+                let is_reached = self.log.ackable_end_offset() >= ack.end;
+                (!is_reached).then(|| self.durable.borrow_mut().wait_for(ack.end))
+            }
             Acks::All => self.wait_committed(ack.end, ack.term),
         }
     }
 
-    /// As [`Partition::wait_for`], until all before `end` is committed.
+    /// Registers a wait until all before `end` is committed in this term; `None` when it already is. Nothing is acknowledged by
+    /// that, so it needs no lease.
     pub fn wait_committed(&self, end: Offset, term: Term) -> Option<oneshot::Receiver<()>> {
-        self.wait(self.high_watermark(), end, term, &self.committed)
-    }
-
-    fn wait(
-        &self,
-        reached: Offset,
-        end: Offset,
-        term: Term,
-        waiters: &RefCell<OffsetWaiters>,
-    ) -> Option<oneshot::Receiver<()>> {
-        if self.serving_term() != Some(term) {
-            // Other records may stand there now, or will: a wait that is over at once, unreached.
+        if self.term() != Some(term) {
             return Some(oneshot::channel().1);
         }
-        (reached < end).then(|| waiters.borrow_mut().wait_for(end))
+        (self.high_watermark() < end).then(|| self.committed.borrow_mut().wait_for(end))
     }
 
     /// What may be acknowledged here: what is on disk, or was promised to be kept in memory only.
