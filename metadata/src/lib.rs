@@ -4,6 +4,7 @@
 //! - [`image`]: what they add up to, immutable and shared; [`delta`]: what a shard is told of a change.
 //! - [`config`]: the table of configs, their resolution and description.
 //! - [`controller`]: decisions on an image and a request, as pure functions that give records and an answer.
+//! - [`placement`]: plans for the replicas of existing partitions, for whoever asks for reassignments.
 //! - [`store`]: the records on this node's disk, and the identity of its data directory.
 //! - [`raft`]: the records in the order that a quorum agrees on.
 //!
@@ -17,6 +18,7 @@ pub mod config;
 pub mod controller;
 pub mod delta;
 pub mod image;
+pub mod placement;
 pub mod raft;
 pub mod record;
 mod shown;
