@@ -34,6 +34,12 @@ pub use value::{ConfigValue, check_length, parse as parse_value, split_list};
 /// How many replicas must be in sync for anything to be committed: of topics, and of brokers for topics that do not say.
 pub(crate) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
+/// Bytes per second that a broker sends, and takes in, for replicas that catch up (KIP-73).
+pub const THROTTLED_RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+/// Which replicas of a topic those rates hold for.
+pub const THROTTLED_REPLICAS: [&str; 2] =
+    ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+
 /// Names farther than this from every known one get no suggestion (`strsim`'s Jaro-Winkler similarity, 0 to 1).
 const SIMILARITY_MIN: f64 = 0.85;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueHint};
 
-use crate::config::{CONFIG_VARIABLE, Flags, HostPort, Key, SET_VARIABLE, SETTINGS, Section};
+use crate::config::{self, CONFIG_VARIABLE, Flags, HostPort, Key, SET_VARIABLE, SETTINGS, Section};
 
 const CONFIG: &str = "config";
 const SET: &str = "set";
@@ -28,7 +28,7 @@ pub(super) enum Subcommands {
     /// Every flag can also be given as the variable that its help names, or in the TOML file under its name without
     /// the dashes. A flag counts more than a variable, a variable more than the file.
     Serve(SettingArgs),
-    /// Look at the cluster and its metadata quorum, and take nodes out of it.
+    /// Look at the cluster and its metadata quorum, move replicas off nodes or evenly over them, take nodes out.
     Cluster(ClusterArgs),
     /// Look at partitions and their replicas.
     Partition(PartitionArgs),
@@ -54,7 +54,7 @@ pub(super) struct BrokerArgs {
         global = true
     )]
     pub(super) internal_addr: HostPort,
-    /// How long to wait for the answer, in seconds.
+    /// How long to wait for an answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
     pub(super) timeout: u16,
 }
@@ -112,6 +112,57 @@ pub(super) enum ClusterCommand {
     },
     /// Print who votes on metadata, and who leads.
     Voters,
+    /// Move all replicas off a node, and with them the leadership of partitions; it may be dead.
+    ///
+    /// Replicas go to the brokers that are furthest below their share, which is in proportion to their shards, and never to
+    /// fewer racks than need be. Ends when the node has none left. Can be stopped at any time (Ctrl-C): what is moving goes
+    /// on to move, and the same command goes on where that stands. As in Kafka, a node that is drained and still runs may
+    /// get replicas of new topics: stop it, then remove it by `ringlog cluster remove`.
+    Drain {
+        /// Its node id.
+        node: i32,
+        #[command(flatten)]
+        moving: MovingArgs,
+    },
+    /// Even out replicas, and who leads partitions, over all brokers that are alive.
+    ///
+    /// A broker's share is in proportion to its shards. As few replicas move as that takes, none to fewer racks, and where
+    /// another order of preferred leaders is enough, only that changes. What is on brokers that are down stays there: `ringlog
+    /// cluster drain` moves it. Can be stopped at any time (Ctrl-C): what is moving goes on to move, and the same command
+    /// goes on where that stands.
+    Rebalance {
+        #[command(flatten)]
+        moving: MovingArgs,
+    },
+}
+
+/// How replicas are moved.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct MovingArgs {
+    /// Print what would be moved, and change nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Instead, take back what is moving: reassignments in progress that take replicas off the node (`drain`), or all
+    /// of them (`rebalance`); removes replication throttles of topics and brokers too.
+    #[arg(long, conflicts_with_all = ["dry_run", "concurrency", "throttle"])]
+    pub(super) cancel: bool,
+    /// Partitions that are moved at the same time, at most.
+    #[arg(long, value_name = "PARTITIONS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub(super) concurrency: u16,
+    /// Bytes per second that each broker sends, and takes in, for the replicas that are moved (KIP-73): a whole number,
+    /// with KiB, MiB or GiB after it if you like.
+    ///
+    /// Sets the replication throttles of brokers and topics, in place of any that are set, and removes all of them at the
+    /// end, also when it is stopped by Ctrl-C. If it is killed they stay, until the same command ends, or `--cancel`.
+    /// Without this flag throttles that are set hold, and stay.
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = bytes_per_second)]
+    pub(super) throttle: Option<u64>,
+}
+
+fn bytes_per_second(text: &str) -> Result<u64, String> {
+    // The configs are signed numbers.
+    let range = 1..=i64::MAX.unsigned_abs();
+    config::size_bytes(text, range).map_err(|error| format!("it {error}"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod cluster;
 mod limits;
 pub mod logging;
 mod partition;
+mod size;
 mod table;
 mod wal;
 

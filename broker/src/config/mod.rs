@@ -36,6 +36,7 @@ pub use host_port::{Endpoint, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
+pub use value::size_bytes;
 
 /// Everything `ringlog serve` is told, checked as far as that goes without touching disk or network.
 #[derive(Clone, Debug)]

@@ -39,7 +39,7 @@ pub(super) fn count(text: &str, range: RangeInclusive<u64>) -> Result<u64, Value
 
 /// A size in bytes within `range`: plain, or in KiB, MiB or GiB. Decimal units are refused, being taken for binary ones
 /// too often.
-pub(super) fn size_bytes(text: &str, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
+pub fn size_bytes(text: &str, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
     let text = text.trim();
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
-use metadata::config::BrokerConfig;
+use metadata::config::{BrokerConfig, THROTTLED_RATES, THROTTLED_REPLICAS};
 use metadata::controller::{self, ElectionType, LogEnds, Questions, Wish};
 use metadata::image::MetadataImage;
+use metadata::placement::Placement;
 use metadata::raft::{Command, Handle, NodeStopped, Outcome, ProposeError};
-use metadata::record::{MetadataRecord, NodeBinding};
+use metadata::record::{ConfigResource, MetadataRecord, NodeBinding};
 use metadata::store::DataDirectory;
 use protocol::BrokerId;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,9 @@ use tokio::task::JoinHandle;
 
 use super::elections::Polling;
 use super::refusal::Refusal;
-use super::request::{Ask, Beat, BrokerLine, Decide, Deciding, DescribeBrokers, DescribeQuorum, Request};
+use super::request::{
+    Ask, Beat, BrokerLine, Decide, Deciding, DescribeBrokers, DescribePlacement, DescribeQuorum, PlacementSeen, Request,
+};
 use crate::settings::Settings;
 use upkeep::Term;
 
@@ -158,6 +161,10 @@ impl Controller {
             Request::DescribeBrokers(DescribeBrokers) => {
                 Ok(self.current().await?.map(|()| self.done::<DescribeBrokers>(&self.brokers())))
             }
+            Request::DescribePlacement(DescribePlacement { topics }) => {
+                let current = self.current().await?;
+                Ok(current.map(|()| self.done::<DescribePlacement>(&placement(&self.raft.image(), topics.as_deref()))))
+            }
         }
     }
 
@@ -270,5 +277,20 @@ impl Controller {
             Some((format!("{}:{}", broker.host, broker.port), broker.epoch, broker.is_fenced()))
         };
         image.nodes().map(|node| BrokerLine { node: node.as_ref().clone(), broker: broker(node.node) }).collect()
+    }
+}
+
+fn placement(image: &MetadataImage, topics: Option<&[String]>) -> PlacementSeen {
+    let placement = Placement::of(image, topics);
+    let brokers = image.brokers().map(|broker| ConfigResource::Broker(broker.broker));
+    let topics = placement.topics.iter().map(|topic| ConfigResource::Topic(topic.name.clone()));
+    let throttled = topics.chain(brokers).filter(|resource| {
+        let overrides = image.overrides(resource);
+        THROTTLED_RATES.iter().chain(&THROTTLED_REPLICAS).any(|name| overrides.get(name).is_some())
+    });
+    PlacementSeen {
+        throttled: throttled.collect(),
+        nodes: image.nodes().map(|node| node.as_ref().clone()).collect(),
+        placement,
     }
 }

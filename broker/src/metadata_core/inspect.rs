@@ -29,6 +29,7 @@ pub enum Inspection {
     Partitions(Partitions),
     LeaderView(LeaderView),
     LogEnds(LogEndsOf),
+    LedSizes(LedSizes),
 }
 
 /// Partitions by the metadata: of one topic, or of all.
@@ -48,6 +49,21 @@ pub struct LeaderView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogEndsOf {
     pub partitions: Vec<(TopicId, PartitionId)>,
+}
+
+/// Bytes of the logs that the broker leads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedSizes {
+    /// The broker that is asked.
+    pub leader: BrokerId,
+}
+
+/// Bytes of a partition's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeLine {
+    pub topic_id: TopicId,
+    pub partition: PartitionId,
+    pub bytes: u64,
 }
 
 /// A partition as the metadata has it.
@@ -105,12 +121,24 @@ impl Inspect for LogEndsOf {
     type Answer = Vec<Option<LogEnd>>;
 }
 
+impl From<LedSizes> for Inspection {
+    fn from(question: LedSizes) -> Inspection {
+        Inspection::LedSizes(question)
+    }
+}
+
+impl Inspect for LedSizes {
+    /// Without those whose log is not to be had now.
+    type Answer = Vec<SizeLine>;
+}
+
 /// Answers a question; why it cannot be read otherwise.
 pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards) -> Vec<u8> {
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
         Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
         Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
         Ok(Inspection::LogEnds(question)) => Ok(encoded(&log_ends(&question, shards).await)),
+        Ok(Inspection::LedSizes(question)) => Ok(encoded(&led_sizes(&question, image, shards).await)),
         Err(error) => Err(format!("the question cannot be read: {error}")),
     };
     encoded(&answered)
@@ -195,4 +223,34 @@ async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, N
         Some(Err(ResponseError::KafkaStorageError)) => Err(failed("its log is offline there")),
         other => Err(NoView::Failed(format!("it answered {other:?}"))),
     }
+}
+
+async fn led_sizes(question: &LedSizes, image: &MetadataImage, shards: &Shards) -> Vec<SizeLine> {
+    // A broker that starts has no logs yet.
+    let Some(inboxes) = shards.get() else { return Vec::new() };
+    let mut by_shard: Vec<Vec<PartitionKey>> = vec![Vec::new(); inboxes.len()];
+    for topic in image.topics() {
+        let led = topic.partitions().filter(|(_, state)| state.leader == Some(question.leader));
+        for key in led.map(|(partition, _)| PartitionKey { topic_id: topic.id, partition }) {
+            by_shard[placement::owner_of(key, inboxes.len())].push(key);
+        }
+    }
+    // All shards are asked before the first answer is waited for.
+    let mut waiting = Vec::new();
+    for (inbox, keys) in inboxes.iter().zip(by_shard).filter(|(_, keys)| !keys.is_empty()) {
+        let ops = keys.iter().map(|key| PartitionOp { key: *key, kind: PartitionOpKind::SizeBytes }).collect();
+        let (answer, answered) = oneshot::channel();
+        if inbox.try_send(ShardMessage::Partitions { ops, answer }).is_ok() {
+            waiting.push((keys, answered));
+        }
+    }
+    let mut lines = Vec::new();
+    for (keys, answered) in waiting {
+        let answers = answered.await.unwrap_or_default();
+        lines.extend(keys.into_iter().zip(answers).filter_map(|(PartitionKey { topic_id, partition }, answer)| {
+            let Ok(PartitionOpOutput::SizeBytes { bytes }) = answer else { return None };
+            Some(SizeLine { topic_id, partition, bytes })
+        }));
+    }
+    lines
 }

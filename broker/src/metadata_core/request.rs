@@ -10,6 +10,7 @@ use metadata::controller::{
     TopicToDelete, WantedReassignment,
 };
 use metadata::image::MetadataImage;
+use metadata::placement::Placement;
 use metadata::raft::QuorumStatus;
 use metadata::record::{ConfigResource, MetadataRecord, NodeBinding};
 use protocol::{BrokerId, TopicId};
@@ -77,6 +78,7 @@ requests!(
     ElectLeaders => Answers<PartitionName, ()>,
     AlterPartition => Result<Answers<PartitionKey, i32>, Refusal>,
     ReportImpaired => Result<(), Refusal>,
+    DescribePlacement => PlacementSeen,
 );
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -174,6 +176,21 @@ pub struct DescribeQuorum;
 /// The cluster's brokers as the controller sees them, for `ringlog cluster status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DescribeBrokers;
+
+/// Where replicas are, for `ringlog cluster drain` and `rebalance`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DescribePlacement {
+    /// Of these topics; `None` for all.
+    pub topics: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementSeen {
+    pub placement: Placement,
+    pub nodes: Vec<NodeBinding>,
+    /// Topics and brokers that have replication throttles of their own.
+    pub throttled: Vec<ConfigResource>,
+}
 
 /// A node of the cluster, and its broker if one has registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// What it knows of the cluster: topics with the leaders of their partitions.
-    fn topics(&self) -> BTreeMap<String, Vec<i32>> {
+    pub fn topics(&self) -> BTreeMap<String, Vec<i32>> {
         let request = MetadataRequest::default().with_topics(None);
         let response: MetadataResponse = Client::connect(self.kafka).call(ApiKey::Metadata, 9, &request);
         let leaders = |topic: &kafka_protocol::messages::metadata_response::MetadataResponseTopic| {
@@ -100,6 +100,10 @@ impl Cluster {
     }
 
     pub fn start_node(&mut self, id: i32) {
+        // More than those of the first ones, for whoever comes later.
+        while self.dirs.len() < usize::try_from(id).unwrap() {
+            self.dirs.push(directory());
+        }
         let join = self.nodes.values().next().map(|node| node.internal.clone());
         let node = Node::start_with(&self.dir(id), id, join.as_deref(), &(self.settings)(id));
         self.nodes.insert(id, node);
@@ -109,7 +113,7 @@ impl Cluster {
         self.nodes.remove(&id).expect("it runs").broker
     }
 
-    fn any(&self) -> &Node {
+    pub fn any(&self) -> &Node {
         self.nodes.values().next().expect("somebody runs")
     }
 

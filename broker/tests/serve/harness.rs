@@ -189,10 +189,14 @@ impl Client {
     }
 
     pub fn create_topic_of(&mut self, name: &'static str, partitions: i32) {
+        self.create_replicated(name, partitions, 1);
+    }
+
+    pub fn create_replicated(&mut self, name: &'static str, partitions: i32, replication_factor: i16) {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.into()))
             .with_num_partitions(partitions)
-            .with_replication_factor(1);
+            .with_replication_factor(replication_factor);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
         let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 5, &request);
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");

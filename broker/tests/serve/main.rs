@@ -6,4 +6,5 @@ mod followers;
 mod harness;
 mod journal;
 mod life;
+mod moving;
 mod versions;

@@ -6,6 +6,7 @@ mod io_uring;
 mod tests;
 
 use super::facts::{Facts, Limit};
+use crate::cli::size::size;
 use crate::config::MemoryLimits;
 
 /// How a check ended; the order is that of gravity.
@@ -173,14 +174,4 @@ fn memory(limit_bytes: Option<u64>, wanted: Wanted) -> Line {
         return Line::warn("memory", found, advice);
     }
     Line::ok("memory", found)
-}
-
-/// In the largest binary unit that leaves a number of at least 1, with one decimal where it is not whole.
-fn size(bytes: u64) -> String {
-    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} bytes"),
-    }
 }

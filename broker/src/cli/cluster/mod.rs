@@ -1,86 +1,48 @@
 //! `ringlog cluster`: asks the controller over the internal port, whichever broker is given.
+//!
+//! - [`moving`]: `drain` and `rebalance`, which carry out what [`metadata::placement`] plans; [`throttle`]: at which rate;
+//!   [`progress`]: how far they are; [`plan_table`]: what they would do.
+
+mod asking;
+mod moving;
+mod plan_table;
+mod progress;
+mod throttle;
 
 use std::fmt::Write;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metadata::raft::QuorumStatus;
 use protocol::BrokerId;
 use serde_json::json;
 
+use self::asking::Asking;
+use self::moving::Goal;
 use super::args::{ClusterArgs, ClusterCommand};
 use super::table::table;
 use super::tell;
-use crate::internal::handshake::Purpose;
-use crate::internal::links::{Callee, Caller, Links};
-use crate::metadata_core::controller::{NotDone, Reply};
-use crate::metadata_core::request::{Ask, BrokerLine, DescribeBrokers, DescribeQuorum, RemoveNode, Request};
-use crate::metadata_core::router;
-
-/// Pause before the question goes out again, while there is no controller.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+use crate::metadata_core::request::{BrokerLine, DescribeBrokers, DescribeQuorum, RemoveNode};
 
 pub(super) fn run(args: &ClusterArgs) -> ExitCode {
-    let asking = Asking {
-        links: Links::new(Caller { cluster_id: None, node: None }, || 0),
-        address: args.broker.internal_addr.to_string(),
-        patience: Duration::from_secs(args.broker.timeout.into()),
-    };
-    tell(asking.carry_out(args.command))
+    let asking = Asking::new(args.broker.internal_addr.to_string(), Duration::from_secs(args.broker.timeout.into()));
+    tell(carry_out(&asking, args.command))
 }
 
-struct Asking {
-    links: Links,
-    /// Of the broker that was given.
-    address: String,
-    patience: Duration,
-}
-
-impl Asking {
-    async fn carry_out(&self, command: ClusterCommand) -> Result<String, String> {
-        match command {
-            ClusterCommand::Status { json } => {
-                let brokers = self.ask(DescribeBrokers).await?;
-                let quorum = self.ask(DescribeQuorum).await?;
-                Ok(if json { status_json(&brokers, &quorum) } else { status_text(&brokers, &quorum) })
-            }
-            ClusterCommand::Remove { node } => match self.ask(RemoveNode(BrokerId(node))).await? {
-                Ok(()) => Ok(format!("node {node} was removed\n")),
-                Err(refusal) => Err(refusal.message),
-            },
-            ClusterCommand::Voters => Ok(voters_text(&self.ask(DescribeQuorum).await?)),
+async fn carry_out(asking: &Asking, command: ClusterCommand) -> Result<String, String> {
+    match command {
+        ClusterCommand::Status { json } => {
+            let brokers = asking.ask(DescribeBrokers).await?;
+            let quorum = asking.ask(DescribeQuorum).await?;
+            Ok(if json { status_json(&brokers, &quorum) } else { status_text(&brokers, &quorum) })
         }
-    }
-
-    /// Asks the broker that was given, and then whomever it names as controller.
-    async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, String> {
-        let deadline = Instant::now() + self.patience;
-        let request: Request = request.into();
-        let message = postcard::to_allocvec(&request).expect("requests hold nothing that postcard cannot write");
-        let mut address = self.address.clone();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let callee = Callee { purpose: Purpose::Controller, node: None, address: address.clone() };
-            let why = match self.links.ask(&callee, message.clone(), left).await {
-                Ok(answer) => match postcard::from_bytes::<Reply>(&answer) {
-                    Ok(Ok(done)) => return router::decode::<R>(&done.answer).map_err(|error| error.to_string()),
-                    Ok(Err(NotDone::Refused(refusal))) => return Err(refusal.message),
-                    Ok(Err(NotDone::NotController { leader: Some((_, leader)) })) if leader != address => {
-                        address = leader;
-                        continue;
-                    }
-                    Ok(Err(NotDone::NotController { .. })) => "no controller is elected".to_owned(),
-                    Err(error) => return Err(format!("{address}: its answer cannot be read: {error}")),
-                },
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(why);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-            // The controller may be another one by now.
-            address.clone_from(&self.address);
-        }
+        ClusterCommand::Remove { node } => match asking.ask(RemoveNode(BrokerId(node))).await? {
+            Ok(()) => Ok(format!("node {node} was removed\n")),
+            Err(refusal) => Err(refusal.message),
+        },
+        ClusterCommand::Voters => Ok(voters_text(&asking.ask(DescribeQuorum).await?)),
+        ClusterCommand::Drain { node, moving } => moving::run(asking, Goal::Drain(BrokerId(node)), moving).await,
+        ClusterCommand::Rebalance { moving } => moving::run(asking, Goal::Rebalance, moving).await,
     }
 }
 

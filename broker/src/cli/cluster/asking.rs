@@ -1,0 +1,101 @@
+//! Questions to the controller, whichever broker is given, and to single brokers.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use metadata::record::NodeBinding;
+
+use crate::internal::handshake::Purpose;
+use crate::internal::links::{Callee, Caller, Links};
+use crate::metadata_core::controller::{NotDone, Reply};
+use crate::metadata_core::inspect::{self, Inspect, Inspection};
+use crate::metadata_core::request::{Ask, DescribePlacement, PlacementSeen, Request};
+use crate::metadata_core::router;
+
+/// Pause before the question goes out again, while there is no controller.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long one node may take where others can be asked.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Asking {
+    links: Links,
+    /// Of the broker that was given, and of others that were heard of: the given one may go away meanwhile.
+    addresses: RefCell<Vec<String>>,
+    pub patience: Duration,
+}
+
+impl Asking {
+    pub fn new(address: String, patience: Duration) -> Asking {
+        let links = Links::new(Caller { cluster_id: None, node: None }, || 0);
+        Asking { links, addresses: RefCell::new(vec![address]), patience }
+    }
+
+    /// Asks the broker that was given, or another that is known, and then whomever it names as controller. A request may be
+    /// carried out twice, if it was first and the answer was lost.
+    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, String> {
+        let deadline = Instant::now() + self.patience;
+        let request: Request = request.into();
+        let message = postcard::to_allocvec(&request).expect("requests hold nothing that postcard cannot write");
+        let mut turn = 0;
+        let (mut address, mut others) = self.address(turn);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = if others { left.min(NODE_PATIENCE) } else { left };
+            let callee = Callee { purpose: Purpose::Controller, node: None, address: address.clone() };
+            let why = match self.links.ask(&callee, message.clone(), left).await {
+                Ok(answer) => match postcard::from_bytes::<Reply>(&answer) {
+                    Ok(Ok(done)) => return router::decode::<R>(&done.answer).map_err(|error| error.to_string()),
+                    Ok(Err(NotDone::Refused(refusal))) => return Err(refusal.message),
+                    Ok(Err(NotDone::NotController { leader: Some((_, leader)) })) if leader != address => {
+                        address = leader;
+                        continue;
+                    }
+                    Ok(Err(NotDone::NotController { .. })) => "no controller is elected".to_owned(),
+                    Err(error) => return Err(format!("{address}: its answer cannot be read: {error}")),
+                },
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(why);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+            // The controller may be another one by now.
+            turn += 1;
+            (address, others) = self.address(turn);
+        }
+    }
+
+    /// Whom to ask next, and whether there are others.
+    fn address(&self, turn: usize) -> (String, bool) {
+        let addresses = self.addresses.borrow();
+        (addresses[turn % addresses.len()].clone(), addresses.len() > 1)
+    }
+
+    /// Where replicas are; also learns where the brokers are.
+    pub async fn placement(&self, topics: Option<Vec<String>>) -> Result<PlacementSeen, String> {
+        let seen = self.ask(DescribePlacement { topics }).await?;
+        let mut addresses = self.addresses.borrow_mut();
+        addresses.truncate(1);
+        let given = addresses[0].clone();
+        addresses.extend(seen.nodes.iter().map(|node| node.address.clone()).filter(|address| *address != given));
+        Ok(seen)
+    }
+
+    /// Asks one broker about itself, once.
+    pub async fn inspect<I: Inspect>(
+        &self,
+        node: &NodeBinding,
+        question: I,
+        patience: Duration,
+    ) -> Result<I::Answer, String> {
+        let question: Inspection = question.into();
+        let message = postcard::to_allocvec(&question).expect("questions hold nothing that postcard cannot write");
+        let callee = Callee {
+            purpose: Purpose::Inspect,
+            node: Some((node.node, node.directory_id)),
+            address: node.address.clone(),
+        };
+        let answer = self.links.ask(&callee, message, patience).await.map_err(|error| error.to_string())?;
+        inspect::decode::<I>(&answer).map_err(|error| format!("{}: {error}", callee.address))
+    }
+}
