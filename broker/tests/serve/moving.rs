@@ -208,7 +208,9 @@ fn throttles(cluster: &Cluster) -> Vec<String> {
         let request = DescribeConfigsRequest::default().with_resources(vec![asked]);
         let mut client = Client::connect(cluster.nodes[&2].kafka);
         let response: DescribeConfigsResponse = client.call(ApiKey::DescribeConfigs, 4, &request);
-        let value = response.results[0].configs[0].value.as_ref().map(ToString::to_string).unwrap_or_default();
+        // A broker's that is not set is not listed.
+        let config = response.results[0].configs.first();
+        let value = config.and_then(|config| config.value.as_ref()).map(ToString::to_string).unwrap_or_default();
         if !value.is_empty() {
             found.push(format!("{resource} {name}={value}"));
         }
@@ -216,12 +218,17 @@ fn throttles(cluster: &Cluster) -> Vec<String> {
     found
 }
 
-fn wait_for_no_throttles(cluster: &Cluster) {
+/// Waits until the broker that is asked knows of it.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let since = Instant::now();
-    while !throttles(cluster).is_empty() {
-        assert!(since.elapsed() < HANG_MAX, "{:?}", throttles(cluster));
+    while !holds() {
+        assert!(since.elapsed() < HANG_MAX, "not yet: {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn wait_for_no_throttles(cluster: &Cluster) {
+    wait_until("throttles are gone", || throttles(cluster).is_empty());
 }
 
 #[test]
@@ -235,15 +242,14 @@ fn a_drain_that_is_stopped_goes_on_and_one_that_was_killed_can_be_taken_back() {
     running.wait_for_line(" done, ");
     running.signal("KILL");
     assert_eq!(running.end().0, None);
-    assert_eq!(throttles(&cluster).len(), 4, "{:?}", throttles(&cluster));
+    wait_until("both rates and both lists are set", || throttles(&cluster).len() == 4);
     let (ok, out) = cluster_command(&cluster, &["drain", "1", "--dry-run"]);
     assert!(ok && out.contains("are moving already"), "{out}");
     let (ok, out) = cluster_command(&cluster, &["drain", "1", "--cancel"]);
     assert!(ok && !out.starts_with("0 reassignment(s)"), "{out}");
     wait_for_no_throttles(&cluster);
-    let moving =
-        partitions(&cluster).iter().filter(|partition| partition["replicas"].as_array().unwrap().len() > 2).count();
-    assert_eq!(moving, 0, "after {out}");
+    let has_two = |partition: &Value| partition["replicas"].as_array().unwrap().len() == 2;
+    wait_until("nothing moves", || partitions(&cluster).iter().all(has_two));
     assert!(held(&cluster)[&1].0 > 0, "{before:?} became {:?}", held(&cluster));
     // Stopped: throttles go, what is under way arrives, and nothing else begins.
     let mut running = Running::start(&cluster, &slow);
@@ -256,7 +262,9 @@ fn a_drain_that_is_stopped_goes_on_and_one_that_was_killed_can_be_taken_back() {
     assert!(held(&cluster)[&1].0 > 0, "some were not begun: {said}");
     let (ok, out) = cluster_command(&cluster, &["drain", "1"]);
     assert!(ok, "{out}");
-    eventually(&cluster, &[(2, (8, 4)), (3, (8, 4)), (4, (8, 4))]);
+    // What was taken back has its replicas in another order, as in Kafka, so that leaders may be less even.
+    let replicas = || held(&cluster).into_iter().map(|(broker, (replicas, _))| (broker, replicas)).collect::<Vec<_>>();
+    wait_until("the others have it all, evenly", || replicas() == [(2, 8), (3, 8), (4, 8)]);
     assert_all_is_there(&cluster);
 }
 
@@ -267,11 +275,10 @@ fn what_goes_to_a_broker_that_dies_goes_elsewhere() {
     cluster.nodes[&4].broker.signal("STOP");
     let mut running = Running::start(&cluster, &["drain", "1", "--timeout", "2"]);
     running.wait_for_line("to do: 8 partition(s)");
-    running.wait_for_line("broker 4 has not been alive for 2 s");
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
-    let left: Vec<i64> = held(&cluster).into_keys().collect();
-    assert_eq!(left, [2, 3], "{said}");
+    assert!(said.contains("broker 4 has not been alive for 2 s"), "{said}");
+    wait_until("brokers 2 and 3 have it all", || held(&cluster).into_keys().eq([2, 3]));
     cluster.nodes[&4].broker.signal("CONT");
     cluster.wait_until("it is back", |status| node(status, 4).unwrap()["state"] == "alive");
     assert_all_is_there(&cluster);
