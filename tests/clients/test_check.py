@@ -42,8 +42,9 @@ class Story:
     def sent(self, number, outcome=OK, offset=-1, error=None):
         return self.tell("sent", id=number, outcome=outcome, offset=offset, error=error)
 
-    def poll(self, *records, client="c", session=1, partition=P):
-        return self.tell("poll", client=client, session=session, partition=partition, records=list(records))
+    def poll(self, *records, client="c", session=1, partition=P, at=None):
+        at = records[0][0] if at is None else at
+        return self.tell("poll", client=client, session=session, partition=partition, at=at, records=list(records))
 
     def fetch(self, *records, high_watermark=10, at=0, error=0, leading=True, epoch=3, session=1, client="f", broker=1):
         return self.tell(
@@ -121,6 +122,7 @@ BAD = {
     "lost from the part that is read": (three().log(*ALL[:1]).log(start=1), {kinds.LOST, kinds.END_BACK}),
     "unseen": (three().poll(ALL[0]).poll(ALL[2], session=2), {kinds.UNSEEN}),
     "left out by one reader": (three().poll(*ALL).poll(ALL[0], ALL[2], client="d"), {kinds.SKIPPED}),
+    "left out by one reader at its begin": (three().poll(*ALL).poll(*ALL[1:], client="d", at=0), {kinds.SKIPPED}),
     "begin of a log left out": (three().poll(*ALL).log(*ALL[1:], start=0, end=3), {kinds.SKIPPED, kinds.LOST}),
     "twice": (three().poll(*ALL, (3, "b")), {kinds.DUPLICATE}),
     "twice, of an unknown outcome": (
@@ -246,7 +248,7 @@ def test_a_written_history_is_checked_again(tmp_path):
         recorder.write("client", client="p", kind="producer", ordered=True)
         for n in range(3):
             recorder.sent(recorder.send("p", P, f"v{n}"), OK, n)
-        recorder.write("poll", client="c", session=1, partition=P, records=[[n, f"v{n}"] for n in range(3)])
+        recorder.write("poll", client="c", session=1, partition=P, at=0, records=[[n, f"v{n}"] for n in range(3)])
     assert list(read(recorder.path)) == heard and recorder.counts == {"client": 1, "send": 3, "sent": 3, "poll": 1}
 
     def run(path):

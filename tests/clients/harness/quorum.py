@@ -166,6 +166,27 @@ def partitions(address: Address, topic: str, timeout_s=TIMEOUT_S) -> dict[int, P
     return dict(found)
 
 
+def leader_epochs(address: Address, topic: str, timeout_s=TIMEOUT_S) -> dict[int, tuple[int, int]]:
+    """Partition -> (leader, leader epoch) by this broker (Metadata v7). Empty where it does not know the topic."""
+    r = _ask(address, wire.METADATA, 7, array([string(topic)]) + int8(0), False, timeout_s)
+    r.int32()  # throttle time
+    r.array(lambda r: (r.int32(), r.string(), r.int32(), r.string()))  # brokers
+    r.string(), r.int32()  # cluster id, controller
+
+    def partition(r: Reader):
+        _error, partition_id, found = r.int16(), r.int32(), (r.int32(), r.int32())
+        for _ in range(3):  # replicas, those in sync, those offline
+            r.array(Reader.int32)
+        return partition_id, found
+
+    def one(r: Reader):
+        r.int16(), r.string(), r.int8()  # error, name, internal
+        return r.array(partition)
+
+    (found,) = r.array(one)
+    return dict(found)
+
+
 def _topic(r: Reader) -> tuple[str, int]:
     error, name, _internal = r.int16(), r.string(), r.int8()
     r.array(lambda r: (r.int16(), r.int32(), r.int32(), r.array(Reader.int32), r.array(Reader.int32)))

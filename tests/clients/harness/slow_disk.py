@@ -36,7 +36,7 @@ def available(path: Path):
 def slow_disk(pid: int, path: Path, bytes_per_second: int, writes_per_second: int):
     """The process's writes to the disk under `path` are held to that; yields a function: bytes that it wrote since."""
     available(path)
-    group, disk = BLKIO / f"ringlog-test-{os.getpid()}", whole_disk(path)
+    group, disk = BLKIO / f"ringlog-test-{os.getpid()}-{pid}", whole_disk(path)
     group.mkdir()
     try:
         (group / "blkio.throttle.write_bps_device").write_text(f"{disk} {bytes_per_second}")

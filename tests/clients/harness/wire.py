@@ -287,10 +287,15 @@ class Fetched:
     data: bytes
 
 
-def fetch_replica(connection, topic, partition, offset, rack="", max_wait_ms=0, max_bytes=8 << 20) -> Fetched:
-    """One partition's Fetch v11, the first version that a follower answers too (KIP-392); no session."""
+def fetch_replica(
+    connection, topic, partition, offset, rack="", max_wait_ms=0, max_bytes=8 << 20, leader_epoch=-1
+) -> Fetched:
+    """One partition's Fetch v11, the first version that a follower answers too (KIP-392); no session.
+
+    With a leader epoch, a broker that is at another one answers with an error.
+    """
     body = int32(-1) + int32(max_wait_ms) + int32(1) + int32(max_bytes) + int8(0) + int32(0) + int32(-1)
-    one = int32(partition) + int32(-1) + int64(offset) + int64(-1) + int32(max_bytes)
+    one = int32(partition) + int32(leader_epoch) + int64(offset) + int64(-1) + int32(max_bytes)
     body += array([string(topic) + array([one])]) + array([]) + string(rack)
     r = connection.request(FETCH, 11, body)
     r.int32()  # throttle time

@@ -192,20 +192,21 @@ class Checker:
             elif send.outcome == OK and 0 <= send.offset != offset:
                 self._found(MISPLACED, name, f"{reader} read {value} at {offset}, acknowledged at {send.offset}")
 
-    def _advance(self, reader: str, session, name: str, records):
-        """A reader gets each offset once, in order, none left out."""
+    def _advance(self, reader: str, session, name: str, at: int, records):
+        """A reader that began a session at some offset gets each once, in order, none left out."""
         key = (reader, session, name)
+        last = self._last.get(key, at - 1)
         for offset, value in records:
-            last = self._last.get(key)
-            if last is not None and offset <= last:
+            if offset <= last:
                 self._found(WENT_BACK, name, f"{reader} got {offset} ({value}) after {last}")
-            elif last is not None and offset > last + 1:
+            elif offset > last + 1:
                 self._found(SKIPPED, name, f"{reader} got {offset} ({value}) next to {last}")
-            self._last[key] = offset
+            last = offset
+        self._last[key] = last
 
     def _poll(self, op):
         self._read(op["partition"], op["client"], op["records"])
-        self._advance(op["client"], op["session"], op["partition"], op["records"])
+        self._advance(op["client"], op["session"], op["partition"], op["at"], op["records"])
 
     def _fetch(self, op):
         name, client, leading = op["partition"], op["client"], op["leading"]
@@ -227,7 +228,7 @@ class Checker:
         if leading:
             self._check_stale(op, high_watermark)
         self._read(name, whose, op["records"])
-        self._advance(client, op["session"], name, op["records"])
+        self._advance(client, op["session"], name, op["at"], op["records"])
 
     def _end(self, op):
         self._check_stale(op, op["offset"])
@@ -245,9 +246,8 @@ class Checker:
         name, start, end = op["partition"], op["start"], op["end"]
         whose = f"the log of broker {op['broker']}"
         self._read(name, whose, op["records"])
-        session = f"{start}-{end}"
-        self._last[whose, session, name] = start - 1
-        self._advance(whose, session, name, op["records"])
+        self._last.pop((whose, None, name), None)
+        self._advance(whose, None, name, start, op["records"])
         partition, held = self.partitions[name], {offset: value for offset, value in op["records"]}
         for offset, value in partition.acked.items():
             if offset >= end:

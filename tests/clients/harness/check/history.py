@@ -12,8 +12,8 @@ Operations, by `op`:
 | `client` | client, kind, ordered | `ordered`: an idempotent producer, whose order of sending is the log's |
 | `send` | id, client, partition, value | values are unique in the whole history |
 | `sent` | id, outcome, offset, error | `ok` (offset -1: the client was not told), `fail` (certainly not stored), `info` (unknown) |
-| `poll` | client, session, partition, records | what a client library gave its user: [offset, value] in that order |
-| `fetch` | + began, broker, epoch, leading, at, error, high_watermark, log_start | one raw Fetch at offset `at` of one broker's replica, which had that leader epoch; `client` reads on where it ended |
+| `poll` | client, session, partition, at, records | what a client library gave its user, who wanted offset `at` next: [offset, value] in that order |
+| `fetch` | + began, broker, epoch, leading, error, high_watermark, log_start | one raw Fetch at offset `at` of one broker's replica, which had that leader epoch |
 | `end` | client, began, partition, offset | ListOffsets, latest |
 | `log` | broker, partition, start, end, records | all that a replica holds in [start, end), its end, while nothing is under way |
 | `error` | client, began, error | what a client library told its user instead of trying again |
@@ -26,6 +26,7 @@ import json
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -53,9 +54,13 @@ class Recorder:
         with self._lock:
             self._file.close()
 
-    def flush(self):
+    @contextmanager
+    def still(self):
+        """Nothing is added meanwhile, so that what the listener has made of it can be looked at."""
         with self._lock:
-            self._file.flush()
+            if not self._file.closed:
+                self._file.flush()
+            yield
 
     def now(self) -> float:
         return time.monotonic()

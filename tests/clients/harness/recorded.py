@@ -1,0 +1,115 @@
+"""Producers whose every record and answer is written into a history: the loaders of `load`, which can be held.
+
+Libraries' own time-outs are in force. An error that a library hands to its user is written down, and the producer goes
+on; one that cannot go on (a fatal error of an idempotent producer) ends, and can be replaced by another of a new name.
+"""
+
+import time
+from dataclasses import dataclass
+
+from .check.history import INFO, OK, Recorder
+from .load import ConfluentLoader, FranzLoader, KafkaPythonLoader, Loader, value_of
+
+WINDOW = 40  # records under way in each partition, so that one that stands still does not hold up the others
+BURST_S = 0.1  # how far behind its rate a producer may catch up
+
+
+def name_of(topic: str, partition: int) -> str:
+    return f"{topic}-{partition}"
+
+
+def identify(value: bytes | None) -> str:
+    """The value as a history has it, or what shows that its bytes are not as they were sent."""
+    try:
+        name, partition, sequence, _ = value.split(b":", 3)
+        if value == value_of(name.decode(), int(partition), int(sequence)):
+            return b":".join((name, partition, sequence)).decode()
+    except (AttributeError, ValueError):
+        pass
+    return f"altered: {value!r}"
+
+
+@dataclass
+class Recording(Loader):
+    """Put before a loader. `held` from outside: no new records meanwhile."""
+
+    recorder: Recorder | None = None
+    held: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.own_patience = True
+        self._ids: dict[tuple[int, int], int] = {}  # (partition, sequence) -> id of a send under way
+        self._under_way = [0] * self.partitions
+        self.ack_times: list[list[float]] = [[] for _ in range(self.partitions)]
+        self.errors = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self):
+        self.recorder.write("client", client=self.name, kind=type(self).__name__, ordered=True)
+        self._open()
+        partition, due = 0, time.monotonic()
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if self.held or now < due:
+                self._wait()
+                continue
+            due = max(due + 1 / self.per_second, now - BURST_S)
+            partition = (partition + 1) % self.partitions
+            if self._under_way[partition] >= WINDOW:
+                self._wait() if min(self._under_way) >= WINDOW else None
+                continue
+            self._hand_over(partition)
+        self._drop() if self._abandoned else self._close()
+
+    def _hand_over(self, partition: int):
+        sequence = self.sent[partition]
+        self.sent[partition] += 1
+        where = name_of(self.topic, partition)
+        number = self.recorder.send(self.name, where, f"{self.name}:{partition}:{sequence}")
+        with self._lock:
+            self._ids[partition, sequence] = number
+            self._under_way[partition] += 1
+            self._in_flight += 1
+        try:
+            self._send(partition, sequence, value_of(self.name, partition, sequence))
+        except BaseException as e:
+            self._done(partition, sequence, -1, e)
+            raise
+
+    def _done(self, partition, sequence, offset, error=None):
+        with self._lock:
+            number = self._ids.pop((partition, sequence), None)
+            if number is None:
+                self.failures.append(f"partition {partition}, record {sequence}: answered twice")
+                return
+            if error is None:
+                self.ack_times[partition].append(time.monotonic())
+            else:
+                self.errors += 1
+        if error is None:
+            self.recorder.sent(number, OK, -1 if offset is None else offset)
+        elif not self._abandoned:
+            # Any error of an idempotent producer may come after the record was stored.
+            self.recorder.sent(number, INFO, error=f"{type(error).__name__}: {error}")
+        with self._lock:  # only now: nothing in flight means that all of it is written down
+            self._under_way[partition] -= 1
+            self._in_flight -= 1
+
+
+class RecordingConfluent(Recording, ConfluentLoader):
+    pass
+
+
+class RecordingFranz(Recording, FranzLoader):
+    pass
+
+
+class RecordingKafkaPython(Recording, KafkaPythonLoader):
+    pass
