@@ -48,8 +48,8 @@ class Story:
 
     def fetch(self, *records, high_watermark=10, at=0, error=0, leading=True, epoch=3, session=1, client="f", broker=1):
         return self.tell(
-            "fetch", client=client, session=session, partition=P, records=list(records), began=self.now - 1, broker=broker,
-            epoch=epoch, leading=leading, at=at, error=error, high_watermark=high_watermark, log_start=0,
+            "fetch", client=client, session=session, partition=P, records=list(records), began=self.now - 1,
+            broker=broker, epoch=epoch, leading=leading, at=at, error=error, high_watermark=high_watermark, log_start=0,
         )  # fmt: skip
 
     def log(self, *records, start=0, end=None, broker=1):
@@ -80,7 +80,8 @@ GOOD = {
     "nothing": Story(),
     "read by all": three().poll(*ALL).poll(*ALL, client="d").fetch(*ALL).log(*ALL).log(*ALL, broker=2),
     "in pieces": (
-        Story().send("a", OK, 0).poll(ALL[0]).log(ALL[0]).send("b", OK, 1).poll(ALL[1]).log(ALL[1], start=1).log(*ALL[:2])
+        Story().send("a", OK, 0).poll(ALL[0]).log(ALL[0])
+        .send("b", OK, 1).poll(ALL[1]).log(ALL[1], start=1).log(*ALL[:2])
     ),
     "read again in another session": three().poll(*ALL).poll(*ALL, session=2),
     "not read to the end": three().poll(*ALL[:2]),
@@ -93,7 +94,9 @@ GOOD = {
     "a producer without idempotence, in another order": (
         Story().send("a", OK, 1, client="loose").send("b", OK, 0, client="loose").log((0, "b"), (1, "a"))
     ),
-    "two partitions": Story().send("a", OK, 0).send("b", OK, 0, partition="t-1").poll((0, "a")).poll((0, "b"), partition="t-1"),
+    "two partitions": (
+        Story().send("a", OK, 0).poll((0, "a")).send("b", OK, 0, partition="t-1").poll((0, "b"), partition="t-1")
+    ),
     "high watermark rises": Story().fetch(high_watermark=1).fetch(high_watermark=3),
     "high watermark of another epoch": Story().fetch(high_watermark=3).fetch(high_watermark=2, epoch=4),
     "an end that is up to date": three().end(3, began=8.5),
@@ -165,7 +168,9 @@ BAD = {
         three().send("x", None).send("y", None).poll(*ALL, (3, "x")).log(*ALL, (3, "y")),
         {kinds.INCONSISTENT, kinds.REORDERED},
     ),
-    "given out above the high watermark": (three().fetch(*ALL, high_watermark=2, leading=False), {kinds.ABOVE_HIGH_WATERMARK}),
+    "given out above the high watermark": (
+        three().fetch(*ALL, high_watermark=2, leading=False), {kinds.ABOVE_HIGH_WATERMARK}
+    ),
     "high watermark back": (
         three().fetch(high_watermark=9).fetch(high_watermark=8), {kinds.HIGH_WATERMARK_BACK}
     ),
@@ -257,7 +262,8 @@ def test_a_written_history_is_checked_again(tmp_path):
         return done.returncode, json.loads(done.stdout.splitlines()[-1])["errors"]
 
     assert run(recorder.path) == (0, {})
-    lost = {"op": "log", "t": 9e9, "broker": 1, "partition": P, "start": 0, "end": 2, "records": heard[-1]["records"][:2]}
+    records = heard[-1]["records"][:2]
+    lost = {"op": "log", "t": 9e9, "broker": 1, "partition": P, "start": 0, "end": 2, "records": records}
     with open(recorder.path, "a") as file:
         file.write(json.dumps(lost) + "\n" + '{"op":"poll","t":9e9,"cli')  # the end of a run that was killed
     assert run(recorder.path) == (1, {kinds.LOST: 1, kinds.END_BACK: 1, kinds.VANISHED: 1})

@@ -239,16 +239,17 @@ class Campaign:
         def at_end():
             self.check_clients()
             at_end.last = {
-                reader.name: {name_of(*where): (at, ends[where]) for where, at in reader.positions.items() if at < ends[where]}
+                f"{reader.name} {name_of(*where)}": (at, ends[where])
                 for reader in self.readers
+                for where, at in reader.positions.items()
+                if at < ends[where]
             }
-            return not any(at_end.last.values())
+            return not at_end.last
 
         try:
             wait_until(at_end, "all readers to be at the end", DEADLINE_S)
         except AssertionError as e:
-            behind = {name: some for name, some in at_end.last.items() if some}
-            raise AssertionError(f"{e}; behind (offset, end): {behind}") from None
+            raise AssertionError(f"{e}; behind (offset, end): {at_end.last}") from None
 
     def findings(self) -> Findings:
         with self.recorder.still():

@@ -184,9 +184,9 @@ class RawReader(Reader):
             return
         self._shown[where] = found.high_watermark
         self.recorder.write(
-            "fetch", client=self.name, session=self.session, partition=name_of(*where), began=began, broker=self.node_id,
-            epoch=epoch, leading=leader == self.node_id, at=at, error=found.error, high_watermark=found.high_watermark,
-            log_start=found.log_start, records=records,
+            "fetch", client=self.name, session=self.session, partition=name_of(*where), began=began,
+            broker=self.node_id, epoch=epoch, leading=leader == self.node_id, at=at, error=found.error,
+            high_watermark=found.high_watermark, log_start=found.log_start, records=records,
         )  # fmt: skip
         if records:
             self.positions[where] = records[-1][0] + 1
