@@ -181,7 +181,7 @@ BAD = {
     "leader ends below what was read": (three().poll(*ALL).fetch(at=3, error=1), {kinds.END_BACK}),
     "an end below what was acknowledged": (three().end(2, began=8.5), {kinds.STALE_END}),
     "a leader's high watermark below what was acknowledged": (
-        three().tell("client", client="f", kind="reader").fetch(high_watermark=2), {kinds.STALE_END}
+        three().tell("client", client="f", kind="reader").fetch(high_watermark=2), {kinds.STALE_HIGH_WATERMARK}
     ),
     "a client gives up": (three().fault(True).error(began=9), {kinds.CLIENT_ERROR}),
     "a send is given up": (three().fault(True).send("x", INFO), {kinds.CLIENT_ERROR}),

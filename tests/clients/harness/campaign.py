@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
+from typing import Collection
 
 from . import replicas
 from .check.checker import CLIENT_ERROR, Checker, Findings
@@ -140,7 +141,7 @@ class Campaign:
         faults: dict[int, Fault] = {}
         try:
             for at, i, on in sorted(events):
-                self._run_until(began + at)
+                self._run_until(began + at, faults.values())
                 strike, nodes = chosen[i]
                 if on:
                     faults[i] = KINDS[strike.kind](self.cluster, self.network, nodes, self.rng)
@@ -153,11 +154,13 @@ class Campaign:
             for fault in faults.values():
                 fault.end()
 
-    def _run_until(self, t: float):
-        """Lets the clients go on until then: a fault's length is what it is, and not a wait for something."""
+    def _run_until(self, t: float, faults: Collection[Fault]):
+        """Lets faults and clients go on until then: a fault's length is what it is, and not a wait for something."""
         while (left := t - time.monotonic()) > 0:
             self.check_clients()
             self.revive()
+            for fault in faults:
+                fault.go_on()
             time.sleep(min(left, 0.2))
 
     def _leading(self) -> dict[int, int]:

@@ -5,9 +5,10 @@ in numbers of brokers is decided when the fault strikes (`targets`), since leade
 """
 
 import random
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import product
+from itertools import cycle, product
 from typing import Iterator
 
 from . import paths, slow_disk
@@ -17,6 +18,7 @@ from .slow_link import slow_link
 
 LOSS_PERCENT = 10
 LINK_DELAY_S = 0.1
+FLAP_S = {"kafka": 8.0, "ringlog": 2.0}[paths.AGAINST]  # runs at most so long, about twice what a start takes
 DISK_BYTES_PER_SECOND, DISK_WRITES_PER_SECOND = 512 << 10, 80
 
 
@@ -31,6 +33,9 @@ class Fault:
 
     def strike(self):
         raise NotImplementedError
+
+    def go_on(self):
+        """Called again and again while it is in force."""
 
     def end(self):
         self.cleanup.close()
@@ -56,6 +61,23 @@ class Kill(Fault):
         for node in self.down:
             if node.process is None:
                 node.spawn()
+
+
+class Flap(Kill):
+    """SIGKILL and started again, over and over: killed in what it does at its start, too."""
+
+    def strike(self):
+        super().strike()
+        self.due = 0.0
+
+    def go_on(self):
+        if time.monotonic() < self.due:
+            return
+        for node in self.down:
+            if node.process is not None:
+                node.kill9()
+            node.spawn()
+        self.due = time.monotonic() + self.rng.uniform(0.2, FLAP_S)
 
 
 class Terminate(Kill):
@@ -165,8 +187,8 @@ class SlowDisk(Fault):
 
 
 KINDS: dict[str, type[Fault]] = {
-    "kill": Kill, "terminate": Terminate, "pause": Pause, "isolate": Isolate, "deaf": Deaf, "mute": Mute, "link": Link,
-    "loss": Loss, "slow-link": SlowLink, "slow-disk": SlowDisk,
+    "kill": Kill, "flap": Flap, "terminate": Terminate, "pause": Pause, "isolate": Isolate, "deaf": Deaf, "mute": Mute,
+    "link": Link, "loss": Loss, "slow-link": SlowLink, "slow-disk": SlowDisk,
 }  # fmt: skip
 TARGETS = ("leader", "follower", "controller", "minority", "majority", "all")
 
@@ -231,8 +253,23 @@ def mix(rng: random.Random, without: set[str]) -> list[Strike]:
     return chosen
 
 
-def plan(seed: int, without: set[str] = frozenset()) -> tuple[list[list[Strike]], Iterator[list[Strike]]]:
-    """Rounds of one fault alone, and an endless supply of mixed ones."""
+def named(rounds: str, lasts_s=6.0) -> list[list[Strike]]:
+    """Rounds by their names: `kill leader+pause follower,flap all` are two."""
+    found = []
+    for one in rounds.split(","):
+        pairs = [name.split() for name in one.split("+")]
+        for kind, target in pairs:
+            assert kind in KINDS and target in TARGETS, f"{one}: kinds are {list(KINDS)}, targets {TARGETS}"
+        found.append([Strike(kind, target, float(i), lasts_s) for i, (kind, target) in enumerate(pairs)])
+    return found
+
+
+def plan(
+    seed: int, without: set[str] = frozenset(), only: str | None = None
+) -> tuple[list[list[Strike]], Iterator[list[Strike]]]:
+    """Rounds of one fault alone, and an endless supply of mixed ones; or only those that are named, over and over."""
+    if only:
+        return named(only), cycle(named(only))
     rng = random.Random(seed)
     singles = [[strike] for strike in alone(rng, set(without))]
 

@@ -5,6 +5,7 @@ time-outs and pauses. `auto.offset.reset` is an error, since going elsewhere in 
 """
 
 import itertools
+import json
 import threading
 import time
 from collections import defaultdict
@@ -82,16 +83,22 @@ class Reader:
 
 
 class ConfluentReader(Reader):
-    """librdkafka; with a rack it is sent to the follower there (KIP-392)."""
+    """librdkafka; with a rack it is sent to the follower there (KIP-392). `answering` is the broker that it reads from."""
 
     def __init__(self, *args, rack: str | None = None):
         super().__init__(*args)
         self.rack = rack
+        self.answering: dict[Where, int] = {}
+
+    def _note(self, statistics: str):
+        for topic, found in json.loads(statistics)["topics"].items():
+            self.answering |= {(topic, int(p)): partition["broker"] for p, partition in found["partitions"].items()}
 
     def _run(self):
         settings = {
             "bootstrap.servers": self.bootstrap, "group.id": self.name, "enable.auto.commit": False,
             "auto.offset.reset": "error", "log_level": 0, "error_cb": lambda _: None,
+            "stats_cb": self._note, "statistics.interval.ms": 1000,
         }  # fmt: skip
         consumer = Consumer({**settings, **({"client.rack": self.rack} if self.rack else {})})
         self._assign(consumer)

@@ -33,9 +33,12 @@ CLIENT_ERROR = "client-error"  # a client library gave up by itself while at mos
 
 # What is told, and allowed: Kafka does so too.
 FOLLOWER_HIGH_WATERMARK_BACK = "follower-high-watermark-back"
-STALE_END = "stale-end"  # an end below what had been acknowledged before it was asked for
+# Below what had been acknowledged before it was asked for. Of ListOffsets it takes a leader that does not know that others
+# have replaced it (KIP-207); a Fetch tells what a new leader knows at first, too.
+STALE_END = "stale-end"
+STALE_HIGH_WATERMARK = "stale-high-watermark"
 CLIENT_ERROR_IN_SEVERE_FAULT = "client-error-in-severe-fault"
-NOTICES = {FOLLOWER_HIGH_WATERMARK_BACK, STALE_END, CLIENT_ERROR_IN_SEVERE_FAULT}
+NOTICES = {FOLLOWER_HIGH_WATERMARK_BACK, STALE_END, STALE_HIGH_WATERMARK, CLIENT_ERROR_IN_SEVERE_FAULT}
 
 EXAMPLES = 20  # kept of each kind; all are counted
 # A client may give up what it began within this time after a severe fault: brokers have to start and to recover.
@@ -226,20 +229,20 @@ class Checker:
             self._found(kind, name, f"{whose}: {high_watermark} after {before}")
         self._high_watermarks[key] = high_watermark
         if leading:
-            self._check_stale(op, high_watermark)
+            self._check_stale(STALE_HIGH_WATERMARK, op, high_watermark)
         self._read(name, whose, op["records"])
         self._advance(client, op["session"], name, op["at"], op["records"])
 
     def _end(self, op):
-        self._check_stale(op, op["offset"])
+        self._check_stale(STALE_END, op, op["offset"])
 
-    def _check_stale(self, op, end: int):
+    def _check_stale(self, kind: str, op, end: int):
         partition = self.partitions[op["partition"]]
         before = bisect_right(partition.ack_times, op["began"])
         if before and partition.ack_highest[before - 1] >= end:
             acknowledged = partition.ack_highest[before - 1]
             text = f"{op['client']} was told {end} when {acknowledged} had been acknowledged"
-            self._found(STALE_END, op["partition"], text)
+            self._found(kind, op["partition"], text)
 
     def _log(self, op):
         """All of a replica's log from `start` on, while nothing is under way."""
