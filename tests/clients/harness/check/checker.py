@@ -26,19 +26,22 @@ SKIPPED = "skipped"  # a reader was not given offsets in between
 PHANTOM = "phantom"  # a value that nobody sent, or whose bytes are others
 FAILED_YET_STORED = "failed-yet-stored"  # refused for certain, and read
 VANISHED = "vanished"  # read once, and beyond the log's end now
-ABOVE_HIGH_WATERMARK = "above-high-watermark"  # given out at or above the high watermark of the same answer
 HIGH_WATERMARK_BACK = "high-watermark-back"  # at the leader of one epoch
 END_BACK = "end-back"  # the log ends below what is acknowledged
 CLIENT_ERROR = "client-error"  # a client library gave up by itself while at most one broker was concerned
 
 # What is told, and allowed: Kafka does so too.
+# Given out at or above the high watermark of the same answer, which Kafka looks at before it reads.
+ABOVE_HIGH_WATERMARK = "above-high-watermark"
 FOLLOWER_HIGH_WATERMARK_BACK = "follower-high-watermark-back"
 # Below what had been acknowledged before it was asked for. Of ListOffsets it takes a leader that does not know that others
 # have replaced it (KIP-207); a Fetch tells what a new leader knows at first, too.
 STALE_END = "stale-end"
 STALE_HIGH_WATERMARK = "stale-high-watermark"
 CLIENT_ERROR_IN_SEVERE_FAULT = "client-error-in-severe-fault"
-NOTICES = {FOLLOWER_HIGH_WATERMARK_BACK, STALE_END, STALE_HIGH_WATERMARK, CLIENT_ERROR_IN_SEVERE_FAULT}
+NOTICES = {
+    ABOVE_HIGH_WATERMARK, FOLLOWER_HIGH_WATERMARK_BACK, STALE_END, STALE_HIGH_WATERMARK, CLIENT_ERROR_IN_SEVERE_FAULT,
+}  # fmt: skip
 
 EXAMPLES = 20  # kept of each kind; all are counted
 # A client may give up what it began within this time after a severe fault: brokers have to start and to recover.
