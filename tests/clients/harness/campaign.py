@@ -124,7 +124,7 @@ class Campaign:
         chosen = [(s, targets(s.target, list(self.cluster.nodes), leading, controller, self.rng)) for s in strikes]
         severe = len({n for _, nodes in chosen for n in nodes}) > 1
         began = time.monotonic()
-        self._strike(chosen, severe, began)
+        notes = self._strike(chosen, severe, began)
         ended = time.monotonic()
         self.fault_s += ended - began
         acks = {name.removeprefix(f"{self.name}-"): times for name, times in self.acks_since(began).items()}
@@ -133,10 +133,11 @@ class Campaign:
         quiet_s = self.quiet()
         return {
             "faults": [[s.name, nodes] for s, nodes in chosen], "severe": severe, "lasted_s": round(ended - began, 1),
-            **during, "recovered_s": recovered, "quiet_s": quiet_s,
+            **during, "recovered_s": recovered, "quiet_s": quiet_s, "notes": notes,
         }  # fmt: skip
 
-    def _strike(self, chosen: list[tuple[Strike, list[int]]], severe: bool, began: float):
+    def _strike(self, chosen: list[tuple[Strike, list[int]]], severe: bool, began: float) -> list[str]:
+        notes: list[str] = []
         events: list[tuple[float, int, bool]] = []
         for i, (strike, _) in enumerate(chosen):
             events += [(strike.after_s, i, True), (strike.after_s + strike.lasts_s, i, False)]
@@ -150,11 +151,14 @@ class Campaign:
                     self.recorder.write("fault", name=strike.name, nodes=nodes, on=True, severe=severe)
                     faults[i].strike()
                 else:
-                    faults.pop(i).end()
+                    fault = faults.pop(i)
+                    fault.end()
+                    notes += fault.notes
                     self.recorder.write("fault", name=strike.name, nodes=nodes, on=False, severe=severe)
         finally:
             for fault in faults.values():
                 fault.end()
+        return notes
 
     def _run_until(self, t: float, faults: Collection[Fault]):
         """Lets faults and clients go on until then: a fault's length is what it is, and not a wait for something."""

@@ -30,6 +30,7 @@ class Fault:
     def __init__(self, cluster: Cluster, network: Network, nodes: list[int], rng: random.Random):
         self.cluster, self.network, self.nodes, self.rng = cluster, network, nodes, rng
         self.cleanup = ExitStack()
+        self.notes: list[str] = []  # to be told in the round's report
 
     def strike(self):
         raise NotImplementedError
@@ -63,33 +64,39 @@ class Kill(Fault):
                 node.spawn()
 
 
-class Flap(Kill):
+class Flap(Fault):
     """SIGKILL and started again, over and over: killed in what it does at its start, too."""
 
     def strike(self):
-        super().strike()
         self.due = 0.0
+        self.go_on()
 
     def go_on(self):
         if time.monotonic() < self.due:
             return
-        for node in self.down:
-            if node.process is not None:
-                node.kill9()
+        for node in self.running():
+            node.kill9()
             node.spawn()
         self.due = time.monotonic() + self.rng.uniform(0.2, FLAP_S)
 
 
-class Terminate(Kill):
-    """SIGTERM, and started again."""
+class Terminate(Fault):
+    """SIGTERM, and started again. One that has not ended when the fault does is killed: what it waits for may not come."""
 
     def strike(self):
-        self.down = self.running()
-        for node in self.down:
+        self.leaving = [(node, node.process) for node in self.running()]
+        for node, process in self.leaving:
             node.resume()  # one that is paused would not hear of it
-            node.process.terminate()
-        for node in self.down:
-            node.stop()
+            node.process = None  # nobody else's any more, nor missed when it ends
+            process.terminate()
+
+    def end(self):
+        for node, process in self.leaving:
+            if process.poll() is None:
+                self.notes.append(f"broker {node.id} did not end on SIGTERM")
+                process.kill()
+            process.wait()
+            node.spawn()
 
 
 class Pause(Fault):
@@ -222,10 +229,7 @@ class Strike:
 def possible(kind: str, target: str) -> bool:
     if kind == "link" and target in ("majority", "all"):  # with three brokers the same as others
         return False
-    if paths.AGAINST == "kafka":
-        # Brokers that are asked to stop hand over what they lead, which takes a quorum; disks are the kernel's affair.
-        return kind != "slow-disk" and not (kind == "terminate" and target in ("majority", "all"))
-    return True
+    return not (kind == "slow-disk" and paths.AGAINST == "kafka")  # it leaves disks to the kernel
 
 
 def alone(rng: random.Random, without: set[str]) -> list[Strike]:
