@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -11,6 +12,9 @@ from harness.check import checker as kinds
 from harness.check.checker import EXAMPLES, Checker, check
 from harness.check.history import FAIL, INFO, OK, Recorder, read
 from harness.check.plant import PATIENCE, PLANTS
+from harness.load import Loader, value_of
+from harness.recorded import WINDOW, Recording, identify
+from harness.wait import wait_until
 
 P = "topic-0"
 
@@ -267,3 +271,63 @@ def test_a_written_history_is_checked_again(tmp_path):
     with open(recorder.path, "a") as file:
         file.write(json.dumps(lost) + "\n" + '{"op":"poll","t":9e9,"cli')  # the end of a run that was killed
     assert run(recorder.path) == (1, {kinds.LOST: 1, kinds.END_BACK: 1, kinds.VANISHED: 1})
+
+
+class FakeLibrary(Recording, Loader):
+    """Takes records, and answers as the test says."""
+
+    waited = 0
+
+    def _open(self):
+        self.taken = []
+
+    def _send(self, partition, sequence, value):
+        if partition == 1 and sequence == 3:
+            raise RuntimeError("fatal")
+        self.taken.append((partition, sequence, identify(value)))
+
+    def _wait(self):
+        self.waited += 1
+        time.sleep(0.001)
+
+    def _drop(self):
+        pass
+
+    _close = _drop
+
+
+def test_a_recording_producer_writes_down_what_its_library_does(tmp_path):
+    """Also while one partition stands still, and when the library gives up a record, and itself."""
+    heard = []
+    with Recorder(tmp_path / "history.jsonl", heard.append) as recorder:
+        writer = FakeLibrary("w", "topic", 2, per_second=1e6, recorder=recorder, held=True).start()
+        writer.held = False
+        wait_until(lambda: not writer.alive(), "the producer to end")
+        assert writer.sent[1] == 4 and 0 < writer.sent[0] <= WINDOW and "fatal" in str(writer.failures)
+        writer._done(0, 0, 5)
+        writer._done(0, 1, None)
+        writer._done(0, 2, -1, TimeoutError("gave up"))
+    story = [op for op in heard if op["op"] == "sent"]
+    assert [(op["outcome"], op["offset"]) for op in story] == [(INFO, -1), (OK, 5), (OK, -1), (INFO, -1)]
+    sends = {op["id"]: op["value"] for op in heard if op["op"] == "send"}
+    assert [sends[op["id"]] for op in story] == ["w:1:3", "w:0:0", "w:0:1", "w:0:2"]
+    assert writer.taken and all(value == f"w:{p}:{n}" for p, n, value in writer.taken)
+    assert check(heard).kinds == {kinds.CLIENT_ERROR: 2}
+    assert writer.in_flight == len(sends) - 4 and [len(times) for times in writer.ack_times] == [2, 0]
+
+
+def test_a_producer_that_is_held_sends_nothing(tmp_path):
+    with Recorder(tmp_path / "history.jsonl") as recorder:
+        writer = FakeLibrary("w", "topic", 1, per_second=1e6, recorder=recorder, held=True).start()
+        wait_until(lambda: writer.waited > 3, "the producer to have gone round")
+        assert not writer.taken
+        writer.held = False
+        wait_until(lambda: len(writer.taken) == WINDOW, "a full window")
+        writer.abandon()
+    assert recorder.counts == {"client": 1, "send": WINDOW}
+
+
+def test_altered_values_are_no_values_of_the_load():
+    value = value_of("w", 1, 5)
+    assert identify(value) == "w:1:5"
+    assert all(identify(one).startswith("altered") for one in (value + b"x", value[1:], b"", None, b"w:1:x:", b"w:1:5:"))
