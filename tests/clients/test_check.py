@@ -313,6 +313,9 @@ def test_a_recording_producer_writes_down_what_its_library_does(tmp_path):
     assert [sends[op["id"]] for op in story] == ["w:1:3", "w:0:0", "w:0:1", "w:0:2"]
     assert writer.taken and all(value == f"w:{p}:{n}" for p, n, value in writer.taken)
     assert check(heard).kinds == {kinds.CLIENT_ERROR: 2}
+    assert not writer.stuck() and writer.oldest() is not None
+    writer.outcome_s = 0.0
+    assert writer.stuck(), "records without an outcome"
     assert writer.in_flight == len(sends) - 4 and [len(times) for times in writer.ack_times] == [2, 0]
 
 

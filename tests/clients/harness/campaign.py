@@ -22,10 +22,9 @@ from .recorded import Recording, RecordingConfluent, RecordingFranz, RecordingKa
 from .recorded_readers import ConfluentReader, KafkaPythonReader, RawReader, Reader, records_in
 from .wait import wait_until
 
-# Until a cluster has recovered: much more than it takes, little enough to tell one that is stuck. It is more than the
-# longest time-out of a client library (librdkafka: five minutes), so that each send has an outcome.
+# Until a cluster has recovered: much more than it takes, little enough to tell one that is stuck.
 DEADLINE_S = 120.0
-OUTCOME_S = 330.0
+OUTCOME_S = 360.0  # more than any producer may take until it is replaced
 PER_SECOND = 100.0  # records of each producer
 # Ringlog looks at the high watermark once for what it reads and what it tells.
 NEVER = {ABOVE_HIGH_WATERMARK} if paths.AGAINST == "ringlog" else set()
@@ -49,6 +48,7 @@ class Campaign:
         self.partitions = [(topic, p) for topic in self.topics for p in range(PARTITIONS)]
         self.verified: dict[tuple[str, int], int] = {where: 0 for where in self.partitions}
         self.writers: list[Recording] = []
+        self.held = False
         self.readers: list[Reader] = []
         self._past: list[Recording] = []  # writers that had to be replaced
         self._serial = count(1)
@@ -77,7 +77,7 @@ class Campaign:
     def _writer(self, kind, topic: str) -> Recording:
         name = f"{kind.__name__.removeprefix('Recording').lower()}-{next(self._serial)}"
         writer = kind(name, topic, PARTITIONS, per_second=PER_SECOND, recorder=self.recorder)
-        writer.bootstrap = self.cluster.bootstrap
+        writer.bootstrap, writer.held = self.cluster.bootstrap, self.held
         return writer.start()
 
     def stop(self):
@@ -89,11 +89,16 @@ class Campaign:
         self.recorder.close()
 
     def revive(self):
-        """A producer that has ended, since its library gave up for good, is replaced."""
+        """A producer that has ended, since its library gave up for good, is replaced; so is one that hangs.
+
+        (kafka-python's may do so after it has given up a record: the next ones never have an outcome.)
+        """
         for i, writer in enumerate(self.writers):
-            if not writer.alive():
-                error = f"ended: {writer.failures[:1]}"
-                self.recorder.write("error", client=writer.name, began=self.recorder.now(), error=error)
+            stuck = writer.stuck()
+            if stuck or not writer.alive():
+                error = f"no outcome of {writer.in_flight} records" if stuck else f"ended: {writer.failures[:1]}"
+                began = writer.oldest() or self.recorder.now()
+                self.recorder.write("error", client=writer.name, began=began, error=error)
                 writer.abandon()
                 self._past.append(writer)
                 self.writers[i] = self._writer(type(writer), writer.topic)
@@ -208,22 +213,26 @@ class Campaign:
     def quiet(self, whole=False) -> float:
         """Holds the producers and verifies; with `whole` everything from the first offset on, and for the last time."""
         began = time.monotonic()
-        for writer in self.writers:
-            writer.held = True
+        self.hold(True)
         try:
             wait_until(self._none_under_way, "all records to have an outcome", OUTCOME_S)
             ends = {where: self._verify_replicas(where, whole) for where in self.partitions}
             self._wait_readers(ends)
         finally:
             if not whole:
-                for writer in self.writers:
-                    writer.held = False
+                self.hold(False)
         self.raise_found()
         return round(time.monotonic() - began, 1)
 
+    def hold(self, held: bool):
+        self.held = held
+        for writer in self.writers:
+            writer.held = held
+
     def _none_under_way(self) -> bool:
         self.check_clients()
-        return all(writer.in_flight == 0 or not writer.alive() for writer in self.writers)
+        self.revive()
+        return all(writer.in_flight == 0 for writer in self.writers)
 
     def _verify_replicas(self, where: tuple[str, int], whole: bool) -> int:
         """All replicas hold the same from where they were verified before; returns the end."""

@@ -35,11 +35,14 @@ class Recording(Loader):
 
     recorder: Recorder | None = None
     held: bool = False
+    # Longer than the library's own time-out for a record: one that then has no outcome will never have one.
+    outcome_s: float = 330.0
 
     def __post_init__(self):
         super().__post_init__()
         self.own_patience = True
-        self._ids: dict[tuple[int, int], int] = {}  # (partition, sequence) -> id of a send under way
+        # (partition, sequence) -> id of a send under way, and when it was handed over; the oldest first
+        self._ids: dict[tuple[int, int], tuple[int, float]] = {}
         self._under_way = [0] * self.partitions
         self.ack_times: list[list[float]] = [[] for _ in range(self.partitions)]
         self.errors = 0
@@ -50,6 +53,15 @@ class Recording(Loader):
 
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def oldest(self) -> float | None:
+        """When the record was handed over that has waited for its outcome longest."""
+        with self._lock:
+            return next((since for _, since in self._ids.values()), None)
+
+    def stuck(self) -> bool:
+        oldest = self.oldest()
+        return oldest is not None and time.monotonic() - oldest > self.outcome_s
 
     def _run(self):
         self.recorder.write("client", client=self.name, kind=type(self).__name__, ordered=True)
@@ -74,7 +86,7 @@ class Recording(Loader):
         where = name_of(self.topic, partition)
         number = self.recorder.send(self.name, where, f"{self.name}:{partition}:{sequence}")
         with self._lock:
-            self._ids[partition, sequence] = number
+            self._ids[partition, sequence] = number, time.monotonic()
             self._under_way[partition] += 1
             self._in_flight += 1
         try:
@@ -85,7 +97,7 @@ class Recording(Loader):
 
     def _done(self, partition, sequence, offset, error=None):
         with self._lock:
-            number = self._ids.pop((partition, sequence), None)
+            number, _ = self._ids.pop((partition, sequence), (None, 0.0))
             if number is None:
                 self.failures.append(f"partition {partition}, record {sequence}: answered twice")
                 return
@@ -111,5 +123,6 @@ class RecordingFranz(Recording, FranzLoader):
     pass
 
 
+@dataclass
 class RecordingKafkaPython(Recording, KafkaPythonLoader):
-    pass
+    outcome_s: float = 150.0  # it gives up after two minutes
