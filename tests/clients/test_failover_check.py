@@ -20,9 +20,10 @@ import pytest
 
 from harness import faults, paths, slow_disk
 from harness.campaign import Anomalies, Campaign, progress
+from harness.check.checker import LOST
 from harness.check.plant import PLANTS
 from harness.cluster import Cluster
-from harness.faults import KINDS, TARGETS, plan
+from harness.faults import KINDS, TARGETS, Strike, plan
 from harness.netns import Network
 from harness.wait import wait_until
 
@@ -54,14 +55,14 @@ def cluster(network, module_cluster) -> Cluster:
 
 @pytest.fixture
 def campaign(cluster, network, topic_name, seed, request):
-    """Makes the test's campaign: `campaign(plant)`, started. Its history is kept when the test fails."""
+    """Makes the test's campaign: `campaign(plant, careless)`, started. Its history is kept when the test fails."""
     made: list[Campaign] = []
 
-    def make(plant=lambda op: op) -> Campaign:
+    def make(plant=lambda op: op, careless=False) -> Campaign:
         cluster.start_missing()
         history = Path(HISTORY or paths.data_root() / f"{topic_name}.history.jsonl")
         made.append(Campaign(cluster, network, topic_name[-60:], history, seed, plant))
-        return made[-1].start()
+        return made[-1].start(careless)
 
     yield make
     network.mend()
@@ -120,6 +121,16 @@ def test_what_is_planted_is_found_by_a_campaign(kind, campaign):
     time.sleep(2.0)  # of load, enough for a plant
     with pytest.raises(Anomalies):
         running.quiet()
+
+
+@pytest.mark.cluster
+@pytest.mark.cluster_faults
+def test_what_a_cluster_really_loses_is_found(campaign):
+    """A leader that is cut off takes records of a producer that asks for no more than that: they are lost, and known."""
+    running = campaign(careless=True)
+    running.wait_written(time.monotonic())
+    with pytest.raises(Anomalies, match=LOST):
+        running.round([Strike("isolate", "leader", 0.0, 9.0)])
 
 
 @pytest.mark.cluster

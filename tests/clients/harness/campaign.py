@@ -18,7 +18,7 @@ from .check.history import Recorder
 from .cluster import Cluster
 from .faults import KINDS, Fault, Strike, targets
 from .netns import Network
-from .recorded import Recording, RecordingConfluent, RecordingFranz, RecordingKafkaPython, name_of
+from .recorded import Recording, RecordingCareless, RecordingConfluent, RecordingFranz, RecordingKafkaPython, name_of
 from .recorded_readers import ConfluentReader, KafkaPythonReader, RawReader, Reader, records_in
 from .wait import wait_until
 
@@ -56,14 +56,16 @@ class Campaign:
         self.began = time.monotonic()
 
     # Clients.
-    def start(self):
+    def start(self, careless=False):
+        """With `careless` producers records do get lost."""
         ids = sorted(self.cluster.nodes)
         assignment = {p: ids[p % len(ids) :] + ids[: p % len(ids)] for p in range(PARTITIONS)}
         for topic in self.topics:
             replicas.create(self.cluster, topic, assignment, REPLICATED)
         shared, own = self.topics
         kinds = [(RecordingConfluent, shared), (RecordingFranz, shared), (RecordingKafkaPython, shared)]
-        self.writers = [self._writer(kind, topic) for kind, topic in [*kinds, (RecordingConfluent, own)]]
+        kinds = [(RecordingCareless, shared)] if careless else [*kinds, (RecordingConfluent, own)]
+        self.writers = [self._writer(kind, topic) for kind, topic in kinds]
         where = (self.recorder, self.cluster.bootstrap, self.partitions)
         self.readers = [ConfluentReader("reader", *where), KafkaPythonReader("reader-python", *where)]
         self.readers += [ConfluentReader(f"reader-rack-{rack}", *where, rack=rack) for rack in "ac"]
@@ -192,11 +194,20 @@ class Campaign:
             all_of_them = {p: set(self.cluster.nodes) for p in range(PARTITIONS)}
             replicas.wait_in_sync(self.cluster, topic, all_of_them, timeout_s=DEADLINE_S)
         in_sync = time.monotonic()
+        first = self.wait_written(ended)
+        return {
+            "formed": round(formed - ended, 1), "in_sync": round(in_sync - ended, 1), "written": round(first - ended, 1)
+        }  # fmt: skip
+
+    def wait_written(self, since: float) -> float:
+        """Until every partition that has a producer has been written to since then; when the last one was."""
+        wanted = {name_of(writer.topic, p) for writer in self.writers for p in range(PARTITIONS)}
 
         def written():
             self.check_clients()
             self.revive()
-            written.last = self.acks_since(ended)
+            acks = self.acks_since(since)
+            written.last = {name: acks[name] for name in wanted}
             return all(written.last.values())
 
         try:
@@ -204,10 +215,7 @@ class Campaign:
         except AssertionError as e:
             missing = [name for name, times in written.last.items() if not times]
             raise AssertionError(f"{e}; not written to: {missing}\n{self.cluster.logs()}") from None
-        first = max(times[0] for times in written.last.values())
-        return {
-            "formed": round(formed - ended, 1), "in_sync": round(in_sync - ended, 1), "written": round(first - ended, 1)
-        }  # fmt: skip
+        return max(times[0] for times in written.last.values())
 
     # Quiet windows.
     def quiet(self, whole=False) -> float:

@@ -64,7 +64,8 @@ class Recording(Loader):
         return oldest is not None and time.monotonic() - oldest > self.outcome_s
 
     def _run(self):
-        self.recorder.write("client", client=self.name, kind=type(self).__name__, ordered=True)
+        ordered = getattr(self, "idempotent", True)
+        self.recorder.write("client", client=self.name, kind=type(self).__name__, ordered=ordered)
         self._open()
         partition, due = 0, time.monotonic()
         while not self._stop.is_set():
@@ -117,6 +118,14 @@ class Recording(Loader):
 
 class RecordingConfluent(Recording, ConfluentLoader):
     pass
+
+
+class RecordingCareless(RecordingConfluent):
+    """Is content when the leader has it: what it has acknowledged may be lost, in Kafka too."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.acks, self.idempotent = "1", False
 
 
 class RecordingFranz(Recording, FranzLoader):
