@@ -32,6 +32,7 @@ class Broker:
         self.dir = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=base or paths.data_root()))
         self.data_dir = self.dir / "data"
         self.settings = {"group.initial.rebalance.delay.ms": "0", **(settings or {})}
+        self.environment: dict[str, str] = {}  # of the process, beside ours
         self.host, self.port = "127.0.0.1", 0
         self.process: subprocess.Popen | None = None
         self.starts = 0
@@ -45,7 +46,7 @@ class Broker:
         raise NotImplementedError
 
     def _environment(self) -> dict[str, str]:
-        return dict(os.environ)
+        return {**os.environ, **self.environment}
 
     # Life cycle.
     def start(self) -> "Broker":

@@ -166,7 +166,8 @@ class KafkaNode(KafkaBroker, Node):
 
 
 class Cluster:
-    """Brokers 1..n of the kind that this run is against, not started yet; all vote, or the first `voters`."""
+    """Brokers 1..n of the kind that this run is against, or of the one that is named, not started yet; all vote, or the
+    first `voters`."""
 
     def __init__(
         self,
@@ -176,9 +177,11 @@ class Cluster:
         n=3,
         voters: int | None = None,
         shards=1,
+        against: str | None = None,
     ):
         places = places or local_places(n)
-        kind = {"ringlog": RinglogNode, "kafka": KafkaNode}[paths.AGAINST]
+        self.against = against or paths.AGAINST
+        kind = {"ringlog": RinglogNode, "kafka": KafkaNode}[self.against]
         self.voters = voters or len(places)
         self.nodes: dict[int, Node] = {}
         for node_id in range(1, len(places) + 1):
@@ -207,7 +210,7 @@ class Cluster:
         that join first do.
         """
         ids = sorted(ids)
-        if first and paths.AGAINST == "ringlog":
+        if first and self.against == "ringlog":
             self[ids[0]].start()
             self._start_together(ids[1 : self.voters])
             wait_until(self._all_vote, f"{self.voters} voters", FORM_TIMEOUT_S)

@@ -165,6 +165,14 @@ class Network:
         _ip("link", "set", self._port("i", n), "nomaster")
         self.cut.add(n)
 
+    def isolate_from_clients(self, n: int):
+        """As `isolate`, from clients."""
+        _ip("link", "set", self._port("c", n), "nomaster")
+        self.cut.add(n)
+
     def heal(self, n: int):
+        """The broker reaches everybody again."""
         _ip("link", "set", self._port("i", n), "master", self._bridge("i"))
+        _ip("link", "set", self._port("c", n), "master", self._bridge("c"))
+        _ip("link", "set", self._port("c", n), "type", "bridge_slave", "isolated", "on")
         self.cut.discard(n)
