@@ -22,6 +22,7 @@ from harness.normalise import Names, tool_output
 from harness.records import Read, Record, Sees, assert_same, assorted, edge_cases
 from harness.replicas import Copy
 from harness.slow_link import slow_link
+from harness.steady import Steady
 from harness.stored import Batch, assert_dense
 
 SENT = assorted(30, 2, seed=1)
@@ -262,6 +263,17 @@ def check_proxy(network):
             assert subprocess.run(inside(1, ask), capture_output=True, check=True).stdout == b"hello\n"
         finally:
             server.kill()
+
+
+def test_the_longest_pause_is_found():
+    """Of acknowledgements around a fault: not the pause before it, nor one long after all goes on."""
+    steady = Steady("", "", per_second=6)
+    steady.acknowledged = [0.0, 5.0, 5.1, 7.1, 7.2, 7.3, 7.4, 20.0]
+    assert steady.gap(since=5.05) == (5.1, 7.1)
+    assert steady.has_gone_on(since=5.05) and not steady.has_gone_on(since=7.35)
+    began, ended = steady.gap(since=7.35)
+    assert began == 20.0 < ended, "it has not gone on"
+    assert steady.by_second(since=5.05) == [1, 0, 4, *[0] * 11, 1]
 
 
 def test_slow_disk_is_slow():
