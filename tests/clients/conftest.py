@@ -1,5 +1,6 @@
 """Fixtures: the shared broker, topics, and what is kept of a failed run."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -94,13 +95,26 @@ def own_broker(request):
 @pytest.fixture(scope="module")
 def module_cluster(request):
     """Makes a module's clusters: `module_cluster(name, settings)`, started. Folders go if all tests passed."""
+    with kept_clusters(request) as make:
+        yield make
+
+
+@pytest.fixture
+def own_cluster(request):
+    """The same for a cluster of one test's own."""
+    with kept_clusters(request) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def kept_clusters(request):
     made: list[Cluster] = []
     failed_before = request.session.testsfailed
 
-    def make(name, settings=None, **kwargs) -> Cluster:
+    def make(name, settings=None, *, start=True, **kwargs) -> Cluster:
         cluster = Cluster(name, settings, **kwargs)
         made.append(cluster)
-        return cluster.start()
+        return cluster.start() if start else cluster
 
     yield make
     for cluster in made:

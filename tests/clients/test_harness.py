@@ -19,6 +19,7 @@ from harness.load import assert_exactly_once, sequence_of, value_of
 from harness.loopdisk import fill_up, small_disk
 from harness.netns import Network
 from harness.normalise import Names, tool_output
+from harness.planned import assert_orderly, numbers_read
 from harness.records import Read, Record, Sees, assert_same, assorted, edge_cases
 from harness.replicas import Copy
 from harness.slow_link import slow_link
@@ -274,6 +275,38 @@ def test_the_longest_pause_is_found():
     began, ended = steady.gap(since=7.35)
     assert began == 20.0 < ended, "it has not gone on"
     assert steady.by_second(since=5.05) == [1, 0, 4, *[0] * 11, 1]
+
+
+STOPPED = "T1Z  INFO ringlog::serve: stopping signal=15\nT2Z  INFO ringlog::serve: stopped\n"
+OPENED = (
+    'T3Z DEBUG ringlog::storage: log recovered topic="t" partition=0 report=RecoveryReport { created: false, clean: true, '
+    "segments: 1, log_start: 0, log_end: 9, scanned_frames: 0 }\n"
+)
+DISORDERLY = {
+    "killed": ("T1Z  INFO ringlog::serve: kafka listener bound\n", OPENED),
+    "not closed": (f"T1Z  WARN ringlog: log not closed cleanly; the next start scans its tail\n{STOPPED}", OPENED),
+    "scanned": (STOPPED, OPENED + OPENED.replace("clean: true", "clean: false")),
+    "replayed": (STOPPED, f"T3Z  INFO ringlog::serve: journal replayed into the logs journals=1\n{OPENED}"),
+    "untold": (STOPPED, "T3Z  INFO ringlog::serve: kafka listener bound\n"),
+}
+
+
+def test_an_orderly_restart_is_orderly():
+    new = OPENED.replace("created: false, clean: true", "created: true, clean: false")
+    assert_orderly("it", STOPPED, OPENED + new)
+
+
+@pytest.mark.parametrize("kind", DISORDERLY)
+def test_a_disorderly_restart_is_found(kind):
+    with pytest.raises(AssertionError):
+        assert_orderly("it", *DISORDERLY[kind])
+
+
+def test_what_a_consumer_passes_over_is_found():
+    assert numbers_read("t-0", [(0, 5), (1, 6), (0, 5), (1, 6), (2, 7)]) == {0: 5, 1: 6, 2: 7}
+    for reads in ([(1, 6)], [(0, 5), (2, 7)], [(0, 5), (0, 6)]):
+        with pytest.raises(AssertionError):
+            numbers_read("t-0", reads)
 
 
 def test_slow_disk_is_slow():

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from kafka import KafkaProducer
 
 from . import paths
+from .broker import java
 from .wait import PATIENCE_S
 
 # Records a producer may have unacknowledged: keeps it in step with the broker, also while that is down.
@@ -66,6 +67,8 @@ class Loader:
     own_patience: bool = False  # the client library's own time-outs and pauses instead of this module's
 
     def __post_init__(self):
+        self.pause_s = 0.0  # the longest time without an acknowledgement, since `begin_pause`
+        self._acked_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._guarded, daemon=True)
         self._lock = threading.Lock()
@@ -88,6 +91,11 @@ class Loader:
     def acknowledged_in(self, partition: int) -> int:
         with self._lock:
             return len(self.acked[partition])
+
+    def begin_pause(self):
+        """From now on `pause_s` is measured anew."""
+        with self._lock:
+            self.pause_s = 0.0
 
     def finish(self):
         """No more new records; waits until all are acknowledged."""
@@ -137,6 +145,9 @@ class Loader:
                 self.failures.append(f"partition {partition}, record {sequence}: acknowledged twice")
             else:
                 self.acked[partition][sequence] = offset
+                now = time.monotonic()
+                self.pause_s = max(self.pause_s, now - (self._acked_at or now))
+                self._acked_at = now
 
     # What a client library has to fill in.
     bootstrap: str = ""
@@ -259,3 +270,42 @@ class FranzLoader(Loader):
         self.process.kill()
         self.process.wait()
         self._reports.join(PATIENCE_S)
+
+
+@dataclass
+class JavaLoader(Loader):
+    """Kafka's own producer with all of its defaults, in its VerifiableProducer: to one partition, and its values are the
+    sequence numbers alone. It takes `retries` away, which it is given back here, and idempotence comes with it."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        assert self.partitions == 1, "it chooses partitions itself"
+
+    def _run(self):
+        command = java(
+            "org.apache.kafka.tools.VerifiableProducer", "--bootstrap-server", self.bootstrap, "--topic", self.topic,
+            "--throughput", str(int(self.per_second or -1)), "--command-config", "/dev/stdin",
+        )  # fmt: skip
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        threading.Thread(target=self._end_when_told, daemon=True).start()
+        self.process.stdin.write(b"retries=2147483647\n")
+        self.process.stdin.close()
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["name"] == "producer_send_success":
+                self._done(event["partition"], int(event["value"]), event["offset"])
+            elif event["name"] == "producer_send_error" and "IllegalState" not in event["exception"]:
+                self._done(0, int(event["value"]), None, f"{event['exception']}: {event['message']}")
+            # What it wants to send after it was closed is refused by itself, and not sent.
+        self.process.wait()
+        self.sent[0] = len(self.acked[0])  # of all that it sent it tells
+
+    def _end_when_told(self):
+        """SIGTERM has it wait for what is under way."""
+        self._stop.wait()
+        self.process.kill() if self._abandoned else self.process.terminate()
+
+    def abandon(self):
+        self._abandoned = True
+        super().abandon()

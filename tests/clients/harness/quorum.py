@@ -10,7 +10,8 @@ from . import wire
 from .wire import Connection, Reader, array, compact_string, int8, int16, int32, string, uvarint
 
 DESCRIBE_CONFIGS, ELECT_LEADERS, INCREMENTAL_ALTER_CONFIGS, DESCRIBE_QUORUM, DESCRIBE_CLUSTER = 32, 43, 44, 55, 60
-TOPIC_RESOURCE = 2
+ALTER_PARTITION_REASSIGNMENTS, LIST_PARTITION_REASSIGNMENTS = 45, 46
+TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 GROUP_KEY, TRANSACTION_KEY = 0, 1
 TIMEOUT_S = 5.0
 
@@ -242,15 +243,79 @@ def delete_topic(address: Address, name: str, timeout_s=TIMEOUT_S):
 
 def set_topic_config(address: Address, topic: str, config: str, value: str, timeout_s=TIMEOUT_S):
     """IncrementalAlterConfigs v0, one SET; raises Unanswered unless it is acknowledged."""
+    _set_config(address, TOPIC_RESOURCE, topic, config, value, timeout_s)
+
+
+def set_broker_config(address: Address, broker: int, config: str, value: str, timeout_s=TIMEOUT_S):
+    """The same for the broker at this address."""
+    _set_config(address, BROKER_RESOURCE, str(broker), config, value, timeout_s)
+
+
+def _set_config(address, resource, name, config, value, timeout_s):
     change = string(config) + int8(0) + string(value)
-    body = array([int8(TOPIC_RESOURCE) + string(topic) + array([change])]) + int8(0)
+    body = array([int8(resource) + string(name) + array([change])]) + int8(0)
     r = _ask(address, INCREMENTAL_ALTER_CONFIGS, 0, body, False, timeout_s)
     r.int32()  # throttle time
     ((error, *_),) = r.array(lambda r: (r.int16(), r.string(), r.int8(), r.string()))
-    _check(error, f"change of {topic}")
+    _check(error, f"change of {name}")
 
 
-UNCLEAN = 1
+def reassign(address: Address, topic: str, to: dict[int, list[int] | None], timeout_s=TIMEOUT_S):
+    """AlterPartitionReassignments v0; None cancels. Raises Unanswered unless all of it is acknowledged."""
+    ids = lambda replicas: uvarint(0) if replicas is None else _compact_list([int32(id) for id in replicas])  # noqa: E731
+    partitions = _compact_list([int32(p) + ids(replicas) + b"\0" for p, replicas in to.items()])
+    body = int32(int(timeout_s * 1000)) + _compact_list([compact_string(topic) + partitions + b"\0"]) + b"\0"
+    r = _ask(address, ALTER_PARTITION_REASSIGNMENTS, 0, body, True, timeout_s)
+    r.int32()  # throttle time
+    _check(r.int16(), f"reassignment of {topic}: {_compact(r)}")
+
+    def partition(r: Reader):
+        found = r.int32(), r.int16(), _compact(r)
+        _tags(r)
+        return found
+
+    ((_, answers),) = _compact_array(r, lambda r: _named(r, partition))
+    for p, error, message in answers:
+        _check(error, f"reassignment of {topic}-{p}: {message}")
+
+
+@dataclass(frozen=True)
+class Reassignment:
+    """One that is under way."""
+
+    replicas: tuple[int, ...]
+    adding: tuple[int, ...]
+    removing: tuple[int, ...]
+
+
+def reassignments(address: Address, timeout_s=TIMEOUT_S) -> dict[tuple[str, int], Reassignment]:
+    """ListPartitionReassignments v0 of all topics: (topic, partition) -> what is under way."""
+    body = int32(int(timeout_s * 1000)) + uvarint(0) + b"\0"
+    r = _ask(address, LIST_PARTITION_REASSIGNMENTS, 0, body, True, timeout_s)
+    r.int32()  # throttle time
+    _check(r.int16(), f"ListPartitionReassignments: {_compact(r)}")
+
+    def partition(r: Reader):
+        found = r.int32(), *(tuple(_compact_array(r, Reader.int32)) for _ in range(3))
+        _tags(r)
+        return found
+
+    topics = _compact_array(r, lambda r: _named(r, partition))
+    return {(name, p): Reassignment(*of) for name, partitions in topics for p, *of in partitions}
+
+
+def _named(r: Reader, one):
+    """A topic of a flexible answer: its name, and what is said of its partitions."""
+    found = _compact(r), _compact_array(r, one)
+    _tags(r)
+    return found
+
+
+def _compact_list(items: list[bytes]) -> bytes:
+    return uvarint(len(items) + 1) + b"".join(items)
+
+
+PREFERRED, UNCLEAN = 0, 1
 
 
 def elect_leader(address: Address, topic: str, partition: int, election_type: int, timeout_s=TIMEOUT_S) -> int:

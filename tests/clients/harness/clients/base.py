@@ -30,6 +30,12 @@ class Member:
         with self._lock:
             return list(self._reads)
 
+    def count(self) -> int:
+        """How many that are, repeated ones too."""
+        if self._failure is not None:
+            self.reads()
+        return len(self._reads)
+
     def close(self):
         """Commits, leaves the group in an orderly way, ends; raises what went wrong on the way."""
         raise NotImplementedError

@@ -1,0 +1,298 @@
+"""What operators do to a cluster that is in use: brokers restarted, added and changed, replicas and leaders moved.
+
+All of it under the load of `harness/planned.py`, whose clients must not be told of any error, lose, double or reorder
+anything. Each test prints a line of JSON with the longest pause of each producer; no time is asserted.
+"""
+
+import subprocess
+
+import pytest
+
+from harness import quorum, replicas
+from harness.clients.java_client import tool
+from harness.cluster import Cluster
+from harness.paths import AGAINST, ringlog_binary
+from harness.planned import LOG_LEVEL, PlannedLoad, restart
+from harness.quorum import Unanswered
+from harness.wait import PATIENCE_S, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+EXIT_STATUS = {"ringlog": 0, "kafka": 143}[AGAINST]  # Kafka's JVM reports SIGTERM
+SAFE = {"min.insync.replicas": "2"}
+EVERYWHERE = {0: [1, 2, 3], 1: [2, 3, 1], 2: [3, 1, 2]}
+ringlog_only = pytest.mark.skipif(AGAINST != "ringlog", reason="Ringlog's own")
+
+
+@pytest.fixture
+def make_cluster(own_cluster, request):
+    """`make_cluster(settings, n=3, shards={1: 2})`: started, or only the `first` of its brokers."""
+
+    def make(settings=None, *, first: set[int] | None = None, shards: dict[int, int] | None = None, **kwargs):
+        cluster = own_cluster(request.node.originalname[5:30], settings, start=False, **kwargs)
+        for node in cluster.nodes.values():
+            node.environment["RINGLOG_LOG_LEVEL"] = LOG_LEVEL
+            node.shards = (shards or {}).get(node.id, 2)
+        if first is None:
+            return cluster.start()
+        cluster.start_nodes(*first, first=True, expected=first)
+        return cluster
+
+    return make
+
+
+def asking(cluster: Cluster, ask, what: str):
+    """What the first broker to answer says; asked again until one does."""
+
+    def answered():
+        for node in cluster.running():
+            try:
+                return ask(node.address) or True
+            except Unanswered as e:
+                answered.last = e
+        return None
+
+    answered.last = None
+    try:
+        return wait_until(answered, what)
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {answered.last}") from None
+
+
+def leaders(cluster: Cluster, topic: str) -> dict[int, int]:
+    """By the first broker."""
+    return {p: view.leader for p, view in quorum.partitions(cluster[1].address, topic).items()}
+
+
+def test_rolling_restart(make_cluster, topic_name, report):
+    """All brokers in turn, each when the one before is in sync again. Twice, so that each is stopped as a leader."""
+    cluster = make_cluster()
+    pauses, took = [], []
+    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE) as load:
+        for node_id in (1, 2, 3, 1, 2, 3):
+            load.begin_pauses()
+            took.append(round(restart(cluster, node_id, EXIT_STATUS), 2))
+            load.wait_in_sync()
+            load.progress(f"after the restart of broker {node_id}")
+            pauses.append(load.pauses())
+        acknowledged = load.finish()
+    longest = {name: max(pause[name] for pause in pauses) for name in pauses[0]}
+    report(longest_pause_s=longest, pauses_s=pauses, stops_took_s=took, acknowledged=acknowledged)
+
+
+RATES = ("leader.replication.throttled.rate", "follower.replication.throttled.rate")
+THROTTLED = ("leader.replication.throttled.replicas", "follower.replication.throttled.replicas")
+
+
+def throttle(cluster: Cluster, topics: list[str], bytes_per_second: int):
+    for node in cluster.nodes.values():
+        for rate in RATES:
+            asking(
+                cluster,
+                lambda _, n=node, r=rate: quorum.set_broker_config(n.address, n.id, r, str(bytes_per_second)),
+                f"{rate} of broker {node.id}",
+            )
+    for topic in topics:
+        for config in THROTTLED:
+            asking(cluster, lambda a, t=topic, c=config: quorum.set_topic_config(a, t, c, "*"), f"{config} of {topic}")
+
+
+def reassign(cluster: Cluster, load: PlannedLoad, to: dict[int, list[int] | None]):
+    for topic, assignment in load.assignments.items():
+        mine = {p: to[p] for p in assignment}
+        asking(cluster, lambda a, t=topic, m=mine: quorum.reassign(a, t, m), f"a reassignment of {topic}")
+
+
+def under_way(cluster: Cluster) -> dict[tuple[str, int], quorum.Reassignment]:
+    found = asking(cluster, quorum.reassignments, "the reassignments under way")
+    return {} if found is True else found
+
+
+def test_replication_factor_under_load(make_cluster, topic_name, report):
+    """From one replica to three, throttled: cancelled on the way, then to the end; and from three to two other leaders."""
+    cluster = make_cluster()
+    alone = {p: ids[:1] for p, ids in EVERYWHERE.items()}
+    fewer = {p: ids[1:] for p, ids in EVERYWHERE.items()}
+    with PlannedLoad(cluster, topic_name, alone) as load:
+        load.progress("so that there is something to copy", records=1000)
+        throttle(cluster, load.topics, 10_000)  # less than comes in: never in sync
+        reassign(cluster, load, EVERYWHERE)
+        load.progress("while replicas are added")
+        wanted = {(topic, p) for topic, assignment in load.assignments.items() for p in assignment}
+        assert set(under_way(cluster)) == wanted, "all are still under way, held back by the throttle"
+        reassign(cluster, load, dict.fromkeys(EVERYWHERE))
+        wait_until(lambda: not under_way(cluster), "the reassignments to be cancelled")
+        load.wait_in_sync()
+        for topic, assignment in load.assignments.items():
+            for p, ids in assignment.items():
+                gone = lambda t=topic, p=p, ids=ids: (
+                    not any(  # noqa: E731
+                        replicas.directories(node, t, p) for node in cluster.nodes.values() if node.id not in ids
+                    )
+                )
+                wait_until(gone, f"replicas of {topic}-{p} that were begun to be gone", 2 * PATIENCE_S)
+        load.progress("after the cancel")
+        cancelled = load.pauses()
+
+        load.begin_pauses()
+        throttle(cluster, load.topics, 20_000_000)
+        reassign(cluster, load, EVERYWHERE)
+        load.assign(EVERYWHERE)
+        load.wait_in_sync()
+        wait_until(lambda: not under_way(cluster), "three replicas each")
+        for topic in load.topics:
+            asking(cluster, lambda a, t=topic: quorum.set_topic_config(a, t, "min.insync.replicas", "2"), "min ISR")
+        load.progress("with three replicas")
+        more = load.pauses()
+
+        load.begin_pauses()
+        reassign(cluster, load, fewer)
+        load.assign(fewer)
+        load.wait_in_sync()
+        wait_until(lambda: not under_way(cluster), "two replicas each")
+        load.progress("with two replicas and another leader")
+        report(
+            pauses_s={"1, cancelled": cancelled, "1 to 3": more, "3 to 2": load.pauses()}, acknowledged=load.finish()
+        )
+
+
+def test_fourth_broker_under_load(make_cluster, topic_name, report):
+    """A broker comes to a cluster in use, and partitions and their leaders move to it."""
+    cluster = make_cluster(n=4, voters=3, first={1, 2, 3})
+    moved = {0: [4, 2, 3], 1: [2, 4, 1], 2: [4, 3, 1]}
+    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE, ids=[1, 2, 3]) as load:
+        cluster.start_nodes(4)
+        load.progress("with a fourth broker")
+        reassign(cluster, load, moved)
+        load.assign(moved)
+        load.wait_in_sync()
+        wait_until(lambda: not under_way(cluster), "the partitions to have moved")
+        for topic in load.topics:
+            asking(cluster, lambda a, t=topic: elect_preferred(a, t, 0), f"{topic} to be led by the fourth broker")
+            replicas.leader_of(cluster, topic, 0, among={4})
+        load.progress("on the fourth broker")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+@ringlog_only
+def test_other_shards(make_cluster, topic_name, report):
+    """Brokers of different numbers of shards replicate to each other, also when each starts with another number."""
+    cluster = make_cluster(shards={1: 1, 2: 2, 3: 3})
+    with PlannedLoad(cluster, topic_name, {p: EVERYWHERE[p % 3] for p in range(7)}, SAFE) as load:
+        for shards in ({1: 3, 2: 1, 3: 2}, {1: 2, 2: 3, 3: 1}):
+            for node_id, count in shards.items():
+                cluster[node_id].shards = count
+                restart(cluster, node_id, EXIT_STATUS)
+                assert f" shards={count} " in cluster[node_id].log_text(), f"broker {node_id} has {count} shards"
+                load.wait_in_sync()
+                load.progress(f"with {count} shards of broker {node_id}")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+# Leaders that come back.
+def elect_preferred(address, topic: str, partition: int) -> bool:
+    error = quorum.elect_leader(address, topic, partition, quorum.PREFERRED)
+    if error not in (0, 84):  # ELECTION_NOT_NEEDED: it leads
+        raise Unanswered(f"preferred election of {topic}-{partition}: error {error}")
+    return True
+
+
+def preferred(load: PlannedLoad) -> dict[str, dict[int, int]]:
+    return {topic: {p: ids[0] for p, ids in assignment.items()} for topic, assignment in load.assignments.items()}
+
+
+def led(cluster: Cluster, load: PlannedLoad) -> dict[str, dict[int, int]]:
+    return {topic: leaders(cluster, topic) for topic in load.topics}
+
+
+def test_preferred_leaders_by_the_tool(make_cluster, topic_name, report):
+    """After a restart leaders are where they went, until kafka-leader-election has them come back."""
+    cluster = make_cluster()
+    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE) as load:
+        restart(cluster, 2, EXIT_STATUS)
+        load.wait_in_sync()
+        load.progress("after the restart")
+        assert all(2 not in by.values() for by in led(cluster, load).values()), "nobody has balanced leaders by itself"
+        load.begin_pauses()
+        words = ("--bootstrap-server", cluster.bootstrap, "--election-type", "preferred", "--all-topic-partitions")
+        tool("LeaderElectionCommand", *words)
+        wait_until(lambda: led(cluster, load) == preferred(load), "leaders to be back")
+        load.progress("with leaders where they belong")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+def test_preferred_leaders_by_themselves(make_cluster, topic_name, report):
+    """auto.leader.rebalance.enable brings leaders back after a restart, under load."""
+    settings = {"auto.leader.rebalance.enable": "true", "leader.imbalance.check.interval.seconds": "1"}
+    cluster = make_cluster(settings)
+    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE) as load:
+        for node_id in (1, 2, 3):
+            restart(cluster, node_id, EXIT_STATUS)
+            load.wait_in_sync()
+            wait_until(lambda: led(cluster, load) == preferred(load), f"leaders to be back on broker {node_id}")
+            load.progress(f"after the restart of broker {node_id}")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+# Ringlog's own commands: `ringlog cluster drain NODE` and `ringlog cluster rebalance [--dry-run]`.
+def cluster_command(cluster: Cluster, *words: str) -> str:
+    """`ringlog cluster WORDS`, asked of the first broker; what it prints."""
+    at = f"{cluster[1].place.internal[0]}:{cluster[1].place.internal[1]}"
+    command = [str(ringlog_binary()), "cluster", *words, "--internal-addr", at]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE_S)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def lacks(command: str) -> bool:
+    return (
+        AGAINST != "ringlog"
+        or command
+        not in subprocess.run(
+            [str(ringlog_binary()), "cluster", "--help"], capture_output=True, text=True, timeout=PATIENCE_S
+        ).stdout
+    )
+
+
+@pytest.mark.skipif(lacks("drain"), reason="there is no `ringlog cluster drain`")
+def test_drain_under_load(make_cluster, topic_name, report):
+    """A broker that is drained has no replica any more, and can be stopped and removed, under load."""
+    cluster = make_cluster(n=4, voters=3)
+    with PlannedLoad(cluster, topic_name, {0: [4, 1, 2], 1: [1, 4, 3], 2: [2, 3, 4]}, SAFE, ids=[1, 2, 3]) as load:
+        cluster_command(cluster, "drain", "4")
+        wait_until(lambda: not has_replicas(cluster, load, 4), "broker 4 to be drained", 2 * PATIENCE_S)
+        assign_as_shown(cluster, load)
+        load.wait_in_sync()
+        load.progress("after the drain")
+        assert cluster[4].stop() == EXIT_STATUS
+        load.progress("without the drained broker")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+@pytest.mark.skipif(lacks("rebalance"), reason="there is no `ringlog cluster rebalance`")
+def test_rebalance_under_load(make_cluster, topic_name, report):
+    """A broker that was added gets its part of the replicas; a dry run moves nothing."""
+    cluster = make_cluster(n=4, voters=3)
+    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE, ids=[1, 2, 3]) as load:
+        plan = cluster_command(cluster, "rebalance", "--dry-run")
+        assert any(topic in plan for topic in load.topics), plan
+        assert not under_way(cluster)
+        load.wait_in_sync()
+        cluster_command(cluster, "rebalance")
+        has_its_part = lambda: has_replicas(cluster, load, 4) and not under_way(cluster)  # noqa: E731
+        wait_until(has_its_part, "broker 4 to have a part", 2 * PATIENCE_S)
+        assign_as_shown(cluster, load)
+        load.wait_in_sync()
+        load.progress("after the move")
+        report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+def has_replicas(cluster: Cluster, load: PlannedLoad, node_id: int) -> bool:
+    """Of any of the load's topics, by the first broker."""
+    views = [quorum.partitions(cluster[1].address, topic) for topic in load.topics]
+    return any(node_id in view.replicas for partitions in views for view in partitions.values())
+
+
+def assign_as_shown(cluster: Cluster, load: PlannedLoad):
+    for topic in load.topics:
+        shown = quorum.partitions(cluster[1].address, topic)
+        load.assignments[topic] = {p: list(view.replicas) for p, view in shown.items()}
