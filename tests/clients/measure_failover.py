@@ -155,7 +155,7 @@ def one_round(options, cluster: Cluster, network, first_host: int, kind: str, nu
                 "acknowledged_again_s": round(ended - struck, 4),
                 "recovered": client.has_gone_on(struck),
                 "by_second": client.by_second(struck),
-                "errors": client.errors[:3],
+                "errors": client.errors_after(struck)[:3],
             }
     finally:
         for client in clients:

@@ -124,11 +124,8 @@ def test_replication_factor_under_load(make_cluster, topic_name, report):
         load.wait_in_sync()
         for topic, assignment in load.assignments.items():
             for p, ids in assignment.items():
-                gone = lambda t=topic, p=p, ids=ids: (
-                    not any(  # noqa: E731
-                        replicas.directories(node, t, p) for node in cluster.nodes.values() if node.id not in ids
-                    )
-                )
+                others = [node for node in cluster.nodes.values() if node.id not in ids]
+                gone = lambda t=topic, p=p, o=others: not any(replicas.directories(node, t, p) for node in o)  # noqa: E731
                 wait_until(gone, f"replicas of {topic}-{p} that were begun to be gone", 2 * PATIENCE_S)
         load.progress("after the cancel")
         cancelled = load.pauses()

@@ -16,8 +16,9 @@ from .quorum import Unanswered
 LOG_LEVEL = "info,ringlog::partition=debug,ringlog::replicator::outbound::stream=debug"
 # In the order in which they come, as a rule.
 STEPS = {
-    "noticed": "the controller finds the broker dead or silent",
+    "ended": "a voter finds that the controller's process has ended",
     "controller": "a living broker names a controller that is alive",
+    "noticed": "the controller finds the broker dead or silent",
     "fenced": "the quorum has agreed that it is fenced",
     "led": "the next leader's shard has applied that it leads",
     "agreed": "a follower's log is known to be a begin of the next leader's",
@@ -46,6 +47,8 @@ def by_logs(cluster: Cluster, topic: str, victim: int, struck: float) -> dict[st
                 continue
             if text.startswith(("the broker's process has ended", "no heartbeat within")):
                 note("noticed", at)
+            elif text.startswith("the controller's process has ended"):
+                note("ended", at)
             elif text.startswith("broker fenced"):
                 note("fenced", at)
             elif text.startswith(f"assignment applied topic={topic} ") and f"leader: Some({node.id})" in text:

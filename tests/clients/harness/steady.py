@@ -32,7 +32,7 @@ class Steady:
     def __init__(self, bootstrap: str, topic: str, per_second: int):
         self.bootstrap, self.topic, self.per_second = bootstrap, topic, per_second
         self.acknowledged: list[float] = []  # when; appended to by one thread, so that it is in order
-        self.errors: list[str] = []
+        self.errors: list[tuple[float, str]] = []  # when, and what the application was told
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._guarded, daemon=True)
 
@@ -65,6 +65,12 @@ class Steady:
         times += [] if len(times) > self._many else [time.monotonic()]
         return max(zip(times, times[1:]), key=lambda pair: pair[1] - pair[0])
 
+    def errors_after(self, since: float) -> list[str]:
+        return [error for at, error in self.errors if at >= since]
+
+    def _failed(self, error: str):
+        self.errors.append((time.monotonic(), error))
+
     def by_second(self, since: float) -> list[int]:
         """Acknowledgements in each second from then on."""
         counts = Counter(int(at - since) for at in self.acknowledged if at >= since)
@@ -78,7 +84,7 @@ class Steady:
         try:
             self._run()
         except BaseException as e:
-            self.errors.append(f"{type(e).__name__}: {e}")
+            self._failed(f"{type(e).__name__}: {e}")
             if not self.stopping.is_set():
                 raise
 
@@ -109,7 +115,7 @@ class ConfluentSteady(Steady):
         if error is None:
             self.acknowledged.append(time.monotonic())
         elif not self.stopping.is_set():
-            self.errors.append(str(error))
+            self._failed(str(error))
 
 
 class JavaSteady(Steady):
@@ -134,7 +140,7 @@ class JavaSteady(Steady):
             if event["name"] == "producer_send_success":
                 self.acknowledged.append(now)
             elif event["name"] == "producer_send_error" and not self.stopping.is_set():
-                self.errors.append(f"{event.get('exception')}: {event.get('message')}")
+                self._failed(f"{event.get('exception')}: {event.get('message')}")
         self.process.wait()
 
     def _end(self):
