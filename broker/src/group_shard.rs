@@ -125,6 +125,17 @@ impl GroupShard {
         }
     }
 
+    /// Ends the coordinators that others may replace, because this broker's lease has ended: who waits is sent to look for them.
+    pub fn lease_ended(&self) {
+        let replaceable = |running: &Coordinator| running.partition().is_replicated();
+        let ended: Vec<Rc<Coordinator>> = {
+            let mut coordinators = self.coordinators.borrow_mut();
+            let ended = coordinators.extract_if(|_, running| replaceable(running));
+            ended.map(|(_, running)| running).collect()
+        };
+        ended.iter().for_each(|running| running.end());
+    }
+
     /// Answers all who wait, at shutdown.
     pub fn stop(&self) {
         for (_, coordinator) in self.coordinators.borrow_mut().drain() {

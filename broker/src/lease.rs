@@ -2,8 +2,10 @@
 //!
 //! The controller fences a broker that it has not heard for the session timeout, and others lead then. So a broker that is cut
 //! off stops by itself before that: its lease ends one session timeout after it *sent* the last heartbeat that was answered,
-//! and the controller counts from when it came, which is later. A controller answers only while it is certain that it leads
-//! ([`crate::metadata_core`]), and one that begins to lead gives every broker the whole timeout anew.
+//! and the controller counts from when it came, which is later. An answer that the broker is fenced does not count, and any
+//! other only once this broker's shards have applied what the controller knew when it gave it: the leader that they take this
+//! broker for is no older than that. A controller answers only while it is certain that it leads ([`crate::metadata_core`]),
+//! and one that begins to lead gives every broker the whole timeout anew.
 //!
 //! Time is a clock's that goes on while the machine sleeps: whoever wakes up must not believe that no time has passed. Both
 //! clocks are taken to run at the same speed.
@@ -25,7 +27,15 @@ impl Lease {
         Lease { until_ms: AtomicU64::new(u64::MAX) }
     }
 
-    /// A heartbeat that was sent at `sent_ms` was answered, by a controller with this session timeout.
+    /// A heartbeat that was sent at `sent_ms` was answered, by a controller with this session timeout. If the answer is that the
+    /// broker is fenced it gives nothing: others may lead already, and this broker's metadata need not say so yet.
+    pub fn on_answer(&self, sent_ms: u64, fenced: bool, session_timeout_ms: u64) {
+        if !fenced {
+            self.extend(sent_ms, session_timeout_ms);
+        }
+    }
+
+    /// It holds for `session_timeout_ms` from `sent_ms` on, or longer if it did.
     pub fn extend(&self, sent_ms: u64, session_timeout_ms: u64) {
         // An answer that was overtaken by a later one takes nothing back.
         self.until_ms.fetch_max(sent_ms.saturating_add(session_timeout_ms), Ordering::Relaxed);
@@ -55,5 +65,15 @@ mod tests {
         lease.extend(2000, 9000);
         assert!(lease.holds(11_999) && !lease.holds(12_000), "a late answer shortens nothing");
         assert!(!lease.holds(u64::MAX));
+    }
+
+    #[test]
+    fn who_is_fenced_gets_none() {
+        let lease = Lease::default();
+        lease.on_answer(1000, true, 9000);
+        assert!(!lease.holds(1001), "it has yet to be let in");
+        lease.on_answer(2000, false, 9000);
+        lease.on_answer(9000, true, 9000);
+        assert!(lease.holds(10_999) && !lease.holds(11_000), "others may lead by now");
     }
 }

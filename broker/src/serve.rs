@@ -174,7 +174,6 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     known_high_watermarks.retain(|key, _| publishing.image.topic_by_id(key.topic_id).is_some());
     let known_high_watermarks = Arc::new(known_high_watermarks);
     let (notes, noted) = mpsc::unbounded_channel();
-    let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
     let mut threads = Vec::with_capacity(config.shards);
     let cpus = pinning(&config);
     for (index, ((_, inbox), (_, commands))) in channels.into_iter().zip(commands).enumerate() {
@@ -248,6 +247,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             return Ok(());
         }
     }
+    // Not before the controller has heard of logs that end below what was noted: the next start is to find it too.
+    let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
     let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
         .map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
     health.follow(core.images(), config.node_id);

@@ -14,12 +14,16 @@ pub fn leader(
     partition: &PartitionImage,
     cut_off: Option<BrokerId>,
 ) -> Result<BrokerId, ResponseError> {
-    let leader = partition.leader.filter(|leader| cut_off != Some(*leader) || partition.replicas.len() == 1);
-    match leader.and_then(|leader| image.broker(leader)) {
+    match leader_id(partition, cut_off).and_then(|leader| image.broker(leader)) {
         None => Err(ResponseError::LeaderNotAvailable),
         Some(broker) if broker.is_fenced() => Err(ResponseError::ListenerNotFound),
         Some(broker) => Ok(broker.broker),
     }
+}
+
+/// As [`leader`], also of a broker that is fenced or not known.
+pub fn leader_id(partition: &PartitionImage, cut_off: Option<BrokerId>) -> Option<BrokerId> {
+    partition.leader.filter(|leader| cut_off != Some(*leader) || partition.replicas.len() == 1)
 }
 
 /// Replicas on brokers that are fenced or not known.

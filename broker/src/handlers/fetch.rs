@@ -179,8 +179,10 @@ pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
         sessions.told(session_id, &told);
     }
     group_by_topic(&mut partitions);
-    let node_endpoints =
-        if version >= VERSION_CURRENT_LEADER { name_leaders(|| shard.image(), &mut partitions) } else { Vec::new() };
+    let node_endpoints = match version >= VERSION_CURRENT_LEADER {
+        true => name_leaders(|| shard.image(), &mut partitions, shard.cut_off()),
+        false => Vec::new(),
+    };
     Fetched { error: None, session_id, partitions, node_endpoints, held: Some(held) }
 }
 

@@ -12,8 +12,8 @@ use metadata::image::MetadataImage;
 use metadata::record::BrokerState;
 use protocol::PartitionId;
 
-use super::Context;
 use super::topic_access::OFFSETS_TOPIC;
+use super::{Context, availability};
 use crate::groups::routing::partition_for_group;
 
 const KEY_TYPE_GROUP: i8 = 0;
@@ -26,7 +26,7 @@ pub async fn handle(context: &Context, request: FindCoordinatorRequest) -> FindC
     let version = context.version();
     let image = ready(context, request.key_type).await;
     let find = |key: &str| match &image {
-        Ok(image) => coordinator_of(image, key).ok_or_else(|| {
+        Ok(image) => coordinator_of(image, key, context.shard().cut_off()).ok_or_else(|| {
             let message = "no broker leads the group's partition at the moment";
             (ResponseError::CoordinatorNotAvailable, StrBytes::from_static_str(message))
         }),
@@ -85,11 +85,16 @@ async fn ready(context: &Context, key_type: i8) -> Result<MetadataImage, (Respon
     Ok(shard.image())
 }
 
-/// The broker that coordinates a group; `None` while none leads its partition, or the one that does is not known.
-fn coordinator_of<'a>(image: &'a MetadataImage, group: &str) -> Option<&'a BrokerState> {
+/// The broker that coordinates a group; `None` while none leads its partition, or the one that does is not known, or is this one
+/// and cut off.
+fn coordinator_of<'a>(
+    image: &'a MetadataImage,
+    group: &str,
+    cut_off: Option<protocol::BrokerId>,
+) -> Option<&'a BrokerState> {
     let topic = image.topic(OFFSETS_TOPIC).filter(|topic| topic.partition_count() > 0)?;
     let partition = PartitionId(partition_for_group(group, topic.partition_count()));
-    image.broker(topic.partition(partition)?.leader?).map(AsRef::as_ref)
+    image.broker(availability::leader_id(topic.partition(partition)?, cut_off)?).map(AsRef::as_ref)
 }
 
 #[cfg(test)]
@@ -105,11 +110,13 @@ mod tests {
         let mut records = vec![registration(1), registration(2)];
         records.extend(created(TOPIC_ID, OFFSETS_TOPIC, &partitions));
         let image = MetadataImage::default().apply_batch(&records).unwrap().0;
-        let found = |group| coordinator_of(&image, group).map(|broker| (broker.host.as_str(), broker.port));
+        let found = |group| coordinator_of(&image, group, None).map(|broker| (broker.host.as_str(), broker.port));
         assert_eq!(found("d"), Some(("host1", 9001)));
         assert_eq!(found("a"), Some(("host2", 9002)));
         assert_eq!(found("b"), None, "nobody leads");
         assert_eq!(found("c"), None, "the leader is not registered");
-        assert_eq!(coordinator_of(&MetadataImage::default(), "a"), None, "no topic yet");
+        let cut_off = |group| coordinator_of(&image, group, Some(protocol::BrokerId(2))).map(|broker| broker.port);
+        assert_eq!((cut_off("a"), cut_off("d")), (None, Some(9001)), "it does not send clients to itself");
+        assert_eq!(coordinator_of(&MetadataImage::default(), "a", None), None, "no topic yet");
     }
 }

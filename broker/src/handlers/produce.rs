@@ -143,7 +143,7 @@ pub fn dispatch(
                 Some(refused) => Produced::Close { reason: refused.message },
             }
         } else {
-            Produced::Respond(response(&LazyCell::new(|| shard.image()), &layout, results, version))
+            Produced::Respond(response(&LazyCell::new(|| shard.image()), &layout, results, version, shard.cut_off()))
         }
     };
     (finished, keeps_frame)

@@ -6,7 +6,8 @@
 
 mod upkeep;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
@@ -72,6 +73,8 @@ pub struct Controller {
     heard: mpsc::UnboundedReceiver<BrokerLife>,
     /// Nodes whose connection ended.
     gone: mpsc::UnboundedReceiver<NodeBinding>,
+    /// Nodes whose end is being found out about.
+    looked_for: Arc<Mutex<BTreeSet<BrokerId>>>,
     /// Processes that are known to have ended.
     dead: (mpsc::UnboundedSender<BrokerLife>, mpsc::UnboundedReceiver<BrokerLife>),
     began: Instant,
@@ -92,7 +95,21 @@ impl Controller {
         polling: Polling,
     ) -> Controller {
         let (dead, began) = (mpsc::unbounded_channel(), Instant::now());
-        Controller { raft, directory, settings, jobs, heard, gone, dead, began, polling, term: None, changing: None }
+        let looked_for = Arc::default();
+        Controller {
+            raft,
+            directory,
+            settings,
+            jobs,
+            heard,
+            gone,
+            dead,
+            began,
+            looked_for,
+            polling,
+            term: None,
+            changing: None,
+        }
     }
 
     /// Serves until nobody can ask any more, or Raft cannot go on.
@@ -114,7 +131,8 @@ impl Controller {
                 Some(node) = self.gone.recv() => self.look_for(node),
                 Some((broker, epoch)) = self.dead.1.recv() => {
                     // Another process may have registered since.
-                    if self.raft.image().broker(broker).is_some_and(|known| known.epoch == epoch) {
+                    let image = self.raft.image();
+                    if image.broker(broker).is_some_and(|known| known.epoch == epoch && !known.is_fenced()) {
                         tracing::warn!(%broker, "the broker's process has ended");
                         self.fence(broker).await?;
                     }

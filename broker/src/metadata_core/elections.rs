@@ -37,8 +37,9 @@ impl Polling {
             match ends {
                 Ok(ends) => {
                     for (partition, end) in partitions.into_iter().zip(ends) {
-                        if let Some(end) = end {
-                            told.insert(partition, broker, end);
+                        match end {
+                            Some(end) => told.insert(partition, broker, end),
+                            None => told.insert_not_open(partition, broker),
                         }
                     }
                 }

@@ -137,6 +137,10 @@ pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
         Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
         Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
+        Ok(Inspection::LogEnds(question)) if question.partitions.len() > image.partition_count() => {
+            let (found, known) = (question.partitions.len(), image.partition_count());
+            Err(format!("{found} partitions are asked for, and this broker knows of {known}"))
+        }
         Ok(Inspection::LogEnds(question)) => Ok(encoded(&log_ends(&question, shards).await)),
         Ok(Inspection::LedSizes(question)) => Ok(encoded(&led_sizes(&question, image, shards).await)),
         Err(error) => Err(format!("the question cannot be read: {error}")),

@@ -256,6 +256,7 @@ impl Partition {
         if self.is_replicated() {
             self.cancel_writes();
             self.watchers.borrow_mut().fire_all();
+            self.streams.low_watermark_moved();
         }
     }
 

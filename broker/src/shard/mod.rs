@@ -68,6 +68,8 @@ pub struct Shard {
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>, RandomState>>,
     /// Partitions that should be here and whose log could not be opened.
     offline: RefCell<HashMap<PartitionKey, Offline>>,
+    /// All that was assigned here at the start has been opened, or could not be.
+    has_started: Cell<bool>,
     /// Replicas that the controller is to be told of.
     impaired: RefCell<Vec<ImpairedReplica>>,
     fetch_sessions: RefCell<SessionCache>,

@@ -11,7 +11,7 @@ use futures_util::future::{Either, join_all, select};
 use futures_util::stream;
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
-use metadata::controller::{ImpairedReplica, Impairment};
+use metadata::controller::{ImpairedReplica, Impairment, RECORDS_PER_REQUEST_MAX};
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
 use protocol::{BrokerId, TopicId};
@@ -47,6 +47,7 @@ impl Shard {
         let image = self.image();
         let owned = all_here(&image, self.broker).filter(|key| self.owner_of(*key) == self.index).collect();
         let offline = self.open_partitions(&image, owned).await;
+        self.has_started.set(true);
         self.groups.loaded().await;
         offline
     }
@@ -63,6 +64,7 @@ impl Shard {
         let may_pass = |(key, why): (&PartitionKey, &Offline)| (*why == Offline::MayPass).then_some(*key);
         let keys: Vec<PartitionKey> = self.offline.borrow().iter().filter_map(may_pass).collect();
         self.open_partitions(&image, keys).await;
+        self.report_impaired();
     }
 
     fn may_come_online(&self) -> bool {
@@ -172,7 +174,7 @@ impl Shard {
     }
 
     /// Groups are coordinated where their partition is led.
-    fn follow_leadership(self: &Rc<Self>, partition: &Rc<Partition>) {
+    pub(super) fn follow_leadership(self: &Rc<Self>, partition: &Rc<Partition>) {
         if &*partition.topic == OFFSETS_TOPIC {
             self.groups.follow_leadership(self, partition);
         }
@@ -190,7 +192,9 @@ impl Shard {
             Ok((log, report)) => {
                 storage::log_recovery(&topic.name, key.partition, &report);
                 let noted = self.noted_high_watermarks.get(&key).copied();
-                if has_lost(&report, config.durability, noted) {
+                // One that is assigned here later begins with nothing, whatever this broker had of it before.
+                let is_assigned_anew = self.has_started.get() && !self.offline.borrow().contains_key(&key);
+                if !is_assigned_anew && has_lost(&report, config.durability, noted) {
                     tracing::warn!(topic = %topic.name, partition = %key.partition, ?noted, ?report,
                         "the replica may lack records that it had acknowledged: it does not lead if another can");
                     self.note_impaired(key, Impairment::Lost);
@@ -222,7 +226,13 @@ impl Shard {
                     _ => Offline::Refused,
                 };
                 if self.offline.borrow_mut().insert(key, why).is_none() {
-                    self.note_impaired(key, Impairment::Offline);
+                    self.note_impaired(
+                        key,
+                        match why {
+                            Offline::MayPass => Impairment::Closed,
+                            Offline::Refused => Impairment::Damaged,
+                        },
+                    );
                 }
                 tracing::error!(topic = %topic.name, partition = %key.partition, %error,
                     "partition is offline: its log cannot be opened");
@@ -244,17 +254,23 @@ impl Shard {
         }
         let (shard, queues) = (self.clone(), self.queues);
         queues.spawn_control(async move {
-            let (broker, broker_epoch) = (shard.broker, shard.broker_epoch);
-            let report = ReportImpaired { broker, broker_epoch, replicas };
-            while !shard.is_stopping() {
-                match shard.metadata.ask(report.clone()).await {
-                    // Or another process of this broker has registered.
-                    Ok(_) => return,
-                    Err(error) => tracing::warn!(%error, "the controller has not heard of replicas that are impaired"),
-                }
-                Timer::new(OFFLINE_RETRY).await;
+            for replicas in replicas.chunks(RECORDS_PER_REQUEST_MAX) {
+                shard.report(replicas).await;
             }
         });
+    }
+
+    async fn report(&self, replicas: &[ImpairedReplica]) {
+        let (broker, broker_epoch) = (self.broker, self.broker_epoch);
+        let report = ReportImpaired { broker, broker_epoch, replicas: replicas.to_vec() };
+        while !self.is_stopping() {
+            match self.metadata.ask(report.clone()).await {
+                // Or another process of this broker has registered.
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%error, "the controller has not heard of replicas that are impaired"),
+            }
+            Timer::new(OFFLINE_RETRY).await;
+        }
     }
 
     async fn delete_topic(self: &Rc<Self>, topic_id: TopicId, topic: &str) {

@@ -145,6 +145,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         image: RefCell::new(spec.image),
         partitions: RefCell::new(HashMap::default()),
         offline: RefCell::default(),
+        has_started: Cell::new(false),
         impaired: RefCell::default(),
         fetch_sessions: RefCell::new(SessionCache::new(slots, spec.index, shards)),
         parked_fetches: RefCell::default(),
@@ -267,7 +268,7 @@ impl Shard {
     }
 
     /// Has whoever waits look for another leader as soon as this broker's lease has ended.
-    async fn watch_lease(&self) {
+    async fn watch_lease(self: &Rc<Self>) {
         let mut held = false;
         while !self.is_stopping() {
             let left = Duration::from_millis(self.lease.until_ms().saturating_sub(crate::clock::boot_ms()));
@@ -277,6 +278,11 @@ impl Shard {
                     "the controller has not been heard of for its session timeout: replicated partitions are not served"
                 );
                 self.partitions().iter().for_each(|partition| partition.lease_ended());
+                self.groups.lease_ended();
+            }
+            if !left.is_zero() && !held {
+                // What it leads still, it coordinates again.
+                self.partitions().iter().for_each(|partition| self.follow_leadership(partition));
             }
             held = !left.is_zero();
             Timer::new(left.clamp(LEASE_LOOKS.start, LEASE_LOOKS.end)).await;

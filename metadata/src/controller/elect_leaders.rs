@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum ElectionType {
     /// The first replica, if it is in sync.
     Preferred = 0,
-    /// Where there is no leader: of the replicas that are alive, in sync or not, the one with the longest log. What only others
-    /// had is lost.
+    /// Where there is no leader: of the replicas that are alive and open, in sync or not, the one with the longest log. What
+    /// only others had is lost.
     Unclean = 1,
 }
 
@@ -137,7 +137,7 @@ fn elect(
                 return Err(ElectLeadersError::NotNeeded);
             }
             // In sync or eligible there is nobody alive, or it would lead.
-            let leader = Electorate::of(image).knowing(ends).choose(found, partition, &state.replicas);
+            let leader = Electorate::of(image).knowing(ends).choose_open(found, partition, &state.replicas);
             led_uncleanly(image, found, partition, state, leader.ok_or(ElectLeadersError::NoneEligible)?)
         }
     };

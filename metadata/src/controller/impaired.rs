@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 pub enum Impairment {
     /// It lacks records that it had acknowledged or called committed.
     Lost,
-    /// Its log cannot be opened.
-    Offline,
+    /// Its log is damaged and cannot be opened.
+    Damaged,
+    /// Its log cannot be opened at the moment, and may have all that it had.
+    Closed,
 }
 
 /// A replica of the broker that tells of it.
@@ -30,8 +32,8 @@ pub struct ImpairedReplica {
 /// it finds at its start before it asks to be let in, and of what comes later as it comes; of no more at once than
 /// [`RECORDS_PER_REQUEST_MAX`](super::RECORDS_PER_REQUEST_MAX).
 ///
-/// A replica that alone has what is committed stays what it is: a log that cannot be opened may be opened yet, and nobody has
-/// what one that serves has lost. One that has lost records and does not serve yet is eligible no more; if nobody is then, it
+/// A replica that alone has what is committed stays what it is: a log that cannot be opened may be opened yet, or restored, and
+/// nobody has what one that serves has lost. One that has lost records and does not serve yet is eligible no more; if nobody is then, it
 /// leads again only if it was the last to lead, as in Kafka.
 ///
 /// # Errors
@@ -50,7 +52,14 @@ pub fn report_impaired(
     for ImpairedReplica { topic_id, partition, impairment } in replicas {
         let Some(topic) = image.topic_by_id(*topic_id) else { continue };
         let Some(state) = changes.state(topic, *partition) else { continue };
-        let others = state.isr.iter().chain(state.elr.iter()).any(|member| *member != broker);
+        let others = |may: &dyn Fn(BrokerId) -> bool| {
+            state.isr.iter().chain(state.elr.iter()).any(|member| *member != broker && may(*member))
+        };
+        let others = match impairment {
+            Impairment::Lost | Impairment::Damaged => others(&|_| true),
+            // Those that are away may never come back.
+            Impairment::Closed => others(&|member| image.is_unfenced(member)),
+        };
         let leaves_isr = state.isr.contains(&broker) && others;
         let leaves_elr = state.elr.contains(&broker) && (others || *impairment == Impairment::Lost);
         if !leaves_isr && !leaves_elr {

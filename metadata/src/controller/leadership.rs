@@ -80,7 +80,7 @@ pub fn elect_unclean(image: &MetadataImage, config: &BrokerConfig, ends: &LogEnd
         if state.leader.is_some() || !image.topic_config(&topic.name, config).unclean_leader_election_enable {
             return None;
         }
-        let leader = electorate.choose(topic, partition, &state.replicas)?;
+        let leader = electorate.choose_open(topic, partition, &state.replicas)?;
         Some(led_uncleanly(image, topic, partition, state, leader))
     });
     elected.take(RECORDS_PER_REQUEST_MAX).collect()

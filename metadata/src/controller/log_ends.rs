@@ -21,39 +21,52 @@ pub struct LogEnd {
     pub end: Offset,
 }
 
+/// What is known of one log. The greater one leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    /// That it is not open.
+    NotOpen,
+    Nothing,
+    End(LogEnd),
+}
+
 /// What brokers have told of their logs.
 #[derive(Clone, Debug, Default)]
-pub struct LogEnds(BTreeMap<(PartitionKey, BrokerId), LogEnd>);
+pub struct LogEnds(BTreeMap<(PartitionKey, BrokerId), Told>);
 
 impl LogEnds {
     /// A broker has told how its log of a partition ends.
     pub fn insert(&mut self, partition: PartitionKey, broker: BrokerId, end: LogEnd) {
-        self.0.insert((partition, broker), end);
+        self.0.insert((partition, broker), Told::End(end));
     }
 
-    /// `None` where the broker has told nothing.
-    #[must_use]
-    pub fn of(&self, topic: TopicId, partition: PartitionId, broker: BrokerId) -> Option<LogEnd> {
-        self.0.get(&((topic, partition), broker)).copied()
+    /// A broker has told that its log of a partition is not open.
+    pub fn insert_not_open(&mut self, partition: PartitionKey, broker: BrokerId) {
+        self.0.insert((partition, broker), Told::NotOpen);
+    }
+
+    pub(super) fn of(&self, topic: TopicId, partition: PartitionId, broker: BrokerId) -> Told {
+        self.0.get(&((topic, partition), broker)).copied().unwrap_or(Told::Nothing)
     }
 }
 
-/// Whom to ask about which partitions before somebody is elected. Where one candidate is left there is nothing to ask.
+/// Whom to ask about which partitions before somebody is elected.
 pub type Questions = BTreeMap<BrokerId, Vec<PartitionKey>>;
 
-/// Before a broker is fenced: the candidates for what it leads.
+/// Before a broker is fenced: the candidates for what it leads. Where one is left there is nothing to ask.
 #[must_use]
 pub fn questions_without(image: &MetadataImage, gone: BrokerId) -> Questions {
-    ask_about(image, |_, state| {
+    ask_about(image, 2, |_, state| {
         let pool = if state.leader == Some(gone) { candidates(state, Some(gone)) } else { Vec::new() };
         pool.into_iter().filter(|candidate| image.is_unfenced(*candidate)).collect()
     })
 }
 
-/// Before unclean elections: all replicas of partitions that nobody leads, where it is allowed. `config` is the controller's.
+/// Before unclean elections: all replicas of partitions that nobody leads, where it is allowed; a single one too, whose log may
+/// not be open. `config` is the controller's.
 #[must_use]
 pub fn questions_unclean(image: &MetadataImage, config: &BrokerConfig) -> Questions {
-    ask_about(image, |topic, state| match state.leader {
+    ask_about(image, 1, |topic, state| match state.leader {
         None if image.topic_config(&topic.name, config).unclean_leader_election_enable => alive(image, state),
         _ => Vec::new(),
     })
@@ -62,7 +75,7 @@ pub fn questions_unclean(image: &MetadataImage, config: &BrokerConfig) -> Questi
 /// Before unclean elections that somebody asks for: all replicas of partitions that nobody leads.
 #[must_use]
 pub fn questions_leaderless(image: &MetadataImage) -> Questions {
-    ask_about(image, |_, state| match state.leader {
+    ask_about(image, 1, |_, state| match state.leader {
         None => alive(image, state),
         Some(_) => Vec::new(),
     })
@@ -72,12 +85,17 @@ fn alive(image: &MetadataImage, state: &PartitionImage) -> Vec<BrokerId> {
     state.replicas.iter().copied().filter(|replica| image.is_unfenced(*replica)).collect()
 }
 
-fn ask_about(image: &MetadataImage, whom: impl Fn(&TopicImage, &PartitionImage) -> Vec<BrokerId>) -> Questions {
+/// Where so many may lead.
+fn ask_about(
+    image: &MetadataImage,
+    at_least: usize,
+    whom: impl Fn(&TopicImage, &PartitionImage) -> Vec<BrokerId>,
+) -> Questions {
     let mut questions = Questions::new();
     for topic in image.topics() {
         for (partition, state) in topic.partitions() {
             let asked = whom(topic, state);
-            if asked.len() > 1 {
+            if asked.len() >= at_least {
                 asked.into_iter().for_each(|broker| questions.entry(broker).or_default().push((topic.id, partition)));
             }
         }

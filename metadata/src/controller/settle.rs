@@ -8,7 +8,7 @@
 //! these lists, since what they acknowledged may not have been on their disks; here the high watermark counts what is on
 //! disk alone, so they stay.
 
-use super::log_ends::LogEnds;
+use super::log_ends::{LogEnds, Told};
 use crate::image::{MetadataImage, PartitionImage, TopicImage, shared};
 use protocol::newtypes::{BrokerId, PartitionId};
 
@@ -52,13 +52,22 @@ impl<'a> Electorate<'a> {
         self.gone != Some(replica) && (self.come == Some(replica) || self.image.is_unfenced(replica))
     }
 
-    /// Of these, in order of preference, the one that is let in and has the longest log: one that has told of none comes after
-    /// all that have, and of equals the first.
+    /// Of these, in order of preference, the one that is let in and has the longest log: one that has told nothing comes after
+    /// all that have an end, one whose log is not open comes last, and of equals the first leads.
     pub fn choose(&self, topic: &TopicImage, partition: PartitionId, pool: &[BrokerId]) -> Option<BrokerId> {
-        let end = |replica: &BrokerId| self.ends.and_then(|ends| ends.of(topic.id, partition, *replica));
         let admitted = pool.iter().copied().filter(|replica| self.admits(*replica));
         // Of equal maxima the last is taken.
-        admitted.rev().max_by_key(end)
+        admitted.rev().max_by_key(|replica| self.told(topic, partition, *replica))
+    }
+
+    /// As [`Electorate::choose`], where nobody need lead: none whose log is not open.
+    pub fn choose_open(&self, topic: &TopicImage, partition: PartitionId, pool: &[BrokerId]) -> Option<BrokerId> {
+        let chosen = self.choose(topic, partition, pool);
+        chosen.filter(|replica| self.told(topic, partition, *replica) != Told::NotOpen)
+    }
+
+    fn told(&self, topic: &TopicImage, partition: PartitionId, replica: BrokerId) -> Told {
+        self.ends.map_or(Told::Nothing, |ends| ends.of(topic.id, partition, replica))
     }
 }
 

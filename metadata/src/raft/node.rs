@@ -18,7 +18,7 @@ use tokio::sync::watch;
 const HEARTBEAT_INTERVAL_MS: u64 = 100;
 /// A leader that was silent for the longer of these is followed no more, and after one drawn from between them, too, somebody
 /// wants to lead: a cluster whose controller falls silent has another in 1.0 to 1.2 seconds, and one whose controller's process
-/// ends in 0.7 ([`Handle::succeed`]).
+/// ends in 0.7 ([`Handle::may_succeed`]).
 const ELECTION_TIMEOUT_MS: std::ops::Range<u64> = 400..600;
 /// Voters that want to take a dead leader's place try one after the other, so far apart in milliseconds: enough for a vote.
 const SUCCESSION_STEP_MS: u64 = 50;
@@ -128,24 +128,22 @@ impl Handle {
         Ok(self.raft.trigger().elect().await?)
     }
 
-    /// The leader's process is known to have ended: takes its place without waiting for an election timeout, as soon as the
-    /// other voters may follow another. Nothing where somebody else leads by then, or this member does not vote.
-    pub async fn succeed(&self, ended: BrokerId) -> Result<(), NodeStopped> {
+    /// The leader's process is known to have ended: waits until the other voters may follow another, which is before an election
+    /// timeout, and says whether this member is to take its place ([`Handle::elect`]). Not where somebody else leads by then, or
+    /// this member does not vote.
+    pub async fn may_succeed(&self, ended: BrokerId) -> bool {
         let term = self.metrics.borrow().current_term;
         let place = {
             let metrics = self.metrics.borrow();
             let voters = metrics.membership_config.membership().voter_ids();
             voters.filter(|voter| *voter != raft_id(ended)).position(|voter| voter == self.id)
         };
-        let Some(place) = place else { return Ok(()) };
+        let Some(place) = place else { return false };
         // Votes are refused for so long after the leader was last heard, which was before now.
         let wait_ms = ELECTION_TIMEOUT_MS.end + SUCCESSION_STEP_MS * (1 + place as u64);
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        let is_same = {
-            let metrics = self.metrics.borrow();
-            metrics.current_term == term && metrics.current_leader == Some(raft_id(ended))
-        };
-        if is_same { self.elect().await } else { Ok(()) }
+        let metrics = self.metrics.borrow();
+        metrics.current_term == term && metrics.current_leader == Some(raft_id(ended))
     }
 
     /// The image in force here.

@@ -32,8 +32,9 @@ pub(super) fn group_by_topic(partitions: &mut [(FetchKey, Outcome)]) {
 pub(super) fn name_leaders(
     image: impl FnOnce() -> MetadataImage,
     partitions: &mut [(FetchKey, Outcome)],
+    cut_off: Option<protocol::BrokerId>,
 ) -> Vec<NodeEndpoint> {
-    let mut named = NamedLeaders::default();
+    let mut named = NamedLeaders::new(cut_off);
     let image = LazyCell::new(image);
     for (key, outcome) in partitions {
         if !outcome.error.is_some_and(NamedLeaders::belong_to) {
@@ -110,7 +111,7 @@ mod tests {
                     (key, Outcome::failed(error))
                 })
                 .collect();
-            let endpoints = name_leaders(|| image.clone(), &mut partitions);
+            let endpoints = name_leaders(|| image.clone(), &mut partitions, None);
             let leaders: Vec<_> = partitions.iter().map(|(_, outcome)| outcome.current_leader).collect();
             let leader = |id, epoch| Some((BrokerId(id), LeaderEpoch(epoch)));
             assert_eq!(leaders, [leader(2, 4), leader(-1, 5), None, None]);

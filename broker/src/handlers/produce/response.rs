@@ -43,14 +43,16 @@ pub(super) fn find_topic<'a>(
     }
 }
 
-/// The answer to a request of this layout; `image` is asked for leaders if there are any to be named.
+/// The answer to a request of this layout; `image` is asked for leaders if there are any to be named, but for a broker that is
+/// cut off.
 pub(super) fn response<I: FnOnce() -> MetadataImage>(
     image: &LazyCell<MetadataImage, I>,
     layout: &[TopicLayout],
     mut results: impl Iterator<Item = Result<AppendAck, Refused>>,
     version: i16,
+    cut_off: Option<protocol::BrokerId>,
 ) -> ProduceResponse {
-    let mut leaders = NamedLeaders::default();
+    let mut leaders = NamedLeaders::new(cut_off);
     let responses = layout
         .iter()
         .map(|topic| {
@@ -145,7 +147,7 @@ mod tests {
         ];
         for version in [9, 10, 13] {
             let results = errors.iter().map(|error| Err(Refused::new(*error, "refused")));
-            let response = response(&image, &layout, results, version);
+            let response = response(&image, &layout, results, version, None);
             let mut bytes = bytes::BytesMut::new();
             response.encode(&mut bytes, version).expect("fits the version");
             let response = ProduceResponse::decode(&mut bytes.freeze(), version).unwrap();

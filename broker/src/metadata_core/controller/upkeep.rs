@@ -1,6 +1,7 @@
 //! What the controller does without being asked: it fences brokers that are silent or dead, elects where nobody leads, balances
 //! leaders, and brings the quorum's membership to what the image says.
 
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use metadata::config::BrokerConfig;
@@ -13,12 +14,16 @@ use protocol::BrokerId;
 use super::Controller;
 use crate::internal::links;
 
+/// After so long it is looked again whether somebody can be elected uncleanly, though the metadata is the same: logs may be open
+/// by then.
+const UNCLEAN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What a controller remembers while it leads.
 pub(super) struct Term {
     of: u64,
     sessions: Sessions,
-    /// Metadata offset of the image in which there was nobody to be elected uncleanly.
-    looked_at: u64,
+    /// When it was last looked whether somebody is to be elected uncleanly, and the metadata offset of the image then.
+    looked: (u64, Duration),
     balanced: Duration,
 }
 
@@ -27,7 +32,7 @@ impl Controller {
     fn term(&mut self, now: Duration) -> &mut Term {
         let of = self.raft.leads_in_term().unwrap_or_default();
         if self.term.as_ref().is_none_or(|term| term.of != of) {
-            self.term = Some(Term { of, sessions: Sessions::begin(now), looked_at: 0, balanced: now });
+            self.term = Some(Term { of, sessions: Sessions::begin(now), looked: (0, now), balanced: now });
             // The controller before this one may have died, and others whose end it would have seen.
             let image = self.raft.image();
             let serving = image.unfenced_brokers().filter_map(|broker| image.node(broker.broker));
@@ -72,12 +77,13 @@ impl Controller {
     /// (`unclean.leader.election.enable`).
     async fn elect_unclean(&mut self, now: Duration) -> Result<(), NodeStopped> {
         let image = self.raft.image();
-        if self.term(now).looked_at == image.metadata_offset() {
+        let (looked_at, looked) = self.term(now).looked;
+        if looked_at == image.metadata_offset() && now.saturating_sub(looked) < UNCLEAN_INTERVAL {
             return Ok(());
         }
+        self.term(now).looked = (image.metadata_offset(), now);
         let config = self.config(&image);
         if controller::elect_unclean(&image, &config, &LogEnds::default()).is_empty() {
-            self.term(now).looked_at = image.metadata_offset();
             return Ok(());
         }
         let ends = self.poll(controller::questions_unclean(&image, &config)).await;
@@ -146,25 +152,29 @@ impl Controller {
             return;
         }
         let serving = image.broker(node.node).filter(|broker| !broker.is_fenced());
-        if self.raft.leader() == Some(node.node) {
-            let raft = self.raft.clone();
-            tokio::spawn(async move {
-                if links::is_refused(&node.address).await {
-                    tracing::info!(controller = %node.node, "the controller's process has ended");
-                    // Raft's end is told elsewhere.
-                    let _ = raft.succeed(node.node).await;
-                }
-            });
-        } else if let Some(serving) = serving
-            && self.raft.leads_in_term().is_some()
-        {
-            let (dead, life) = (self.dead.0.clone(), (node.node, serving.epoch));
-            tokio::spawn(async move {
-                if links::is_refused(&node.address).await {
+        let leads = self.raft.leads_in_term().is_some();
+        let life = serving.filter(|_| leads).map(|serving| (node.node, serving.epoch));
+        let was_controller = self.raft.leader() == Some(node.node);
+        if life.is_none() && !was_controller || !lock(&self.looked_for).insert(node.node) {
+            return;
+        }
+        let (raft, dead, looked_for) = (self.raft.clone(), self.dead.0.clone(), self.looked_for.clone());
+        tokio::spawn(async move {
+            if links::is_refused(&node.address).await {
+                if let Some(life) = life {
                     let _ = dead.send(life);
                 }
-            });
-        }
+                if was_controller {
+                    tracing::info!(controller = %node.node, "the controller's process has ended");
+                    // It may be back by then, and leads on.
+                    if raft.may_succeed(node.node).await && links::is_refused(&node.address).await {
+                        // Raft's end is told elsewhere.
+                        let _ = raft.elect().await;
+                    }
+                }
+            }
+            lock(&looked_for).remove(&node.node);
+        });
     }
 
     /// Makes the next change of the membership, one at a time and beside everything else.
@@ -194,4 +204,8 @@ impl Controller {
             }
         }));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics with the lock")
 }

@@ -153,7 +153,7 @@ impl Model {
             Step::Impair(broker) => {
                 let epoch = image.broker(id(*broker)).unwrap().epoch;
                 let impairment = match image.is_unfenced(id(*broker)) {
-                    true => Impairment::Offline,
+                    true => Impairment::Closed,
                     false => Impairment::Lost,
                 };
                 if impairment == Impairment::Lost {

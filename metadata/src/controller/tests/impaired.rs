@@ -36,7 +36,7 @@ fn a_replica_that_lost_records_is_not_eligible_when_it_is_back() {
     let image = fenced(&cluster(&[1, 2]), &[2, 1]);
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((None, 1, vec![]), (vec![1], vec![1])));
     assert_eq!(led(&back(&image, 1, None), 0).0, Some(1));
-    assert_eq!(led(&back(&image, 1, Some(Impairment::Offline)), 0).0, Some(1), "nobody else has what it has");
+    assert_eq!(led(&back(&image, 1, Some(Impairment::Damaged)), 0).0, Some(1), "nobody else has what it has");
     // It was the last to lead, too, and stands alone.
     let lost = back(&image, 1, Some(Impairment::Lost));
     assert_eq!((led(&lost, 0), eligible(&lost, 0)), ((Some(1), 2, vec![1]), (vec![], vec![])));
@@ -53,9 +53,13 @@ fn another_eligible_replica_is_waited_for() {
     assert_eq!(eligible(&image, 0), (vec![1, 2], vec![1]));
     let lost = back(&image, 1, Some(Impairment::Lost));
     assert_eq!((led(&lost, 0), eligible(&lost, 0)), ((None, 1, vec![]), (vec![2], vec![1])), "though it led last");
+    let damaged = back(&image, 1, Some(Impairment::Damaged));
+    assert_eq!((led(&damaged, 0), eligible(&damaged, 0)), ((None, 1, vec![]), (vec![2], vec![1])));
+    let closed = back(&image, 1, Some(Impairment::Closed));
+    assert_eq!(led(&closed, 0).0, Some(1), "2 may never come back, and 1 may yet be opened");
     let led_again = back(&lost, 2, None);
     assert_eq!(led(&led_again, 0), (Some(2), 2, vec![2]));
-    let closed = back(&lost, 2, Some(Impairment::Offline));
+    let closed = back(&lost, 2, Some(Impairment::Closed));
     assert_eq!(led(&closed, 0).0, Some(2), "nobody else has what it has, and its log may be opened yet");
     // With both lost, the last to lead does again, also if the other comes first.
     let both = back(&back(&image, 2, Some(Impairment::Lost)), 1, Some(Impairment::Lost));
@@ -70,11 +74,11 @@ fn another_eligible_replica_is_waited_for() {
 
 #[test]
 fn a_leader_that_cannot_open_its_log_is_replaced_by_one_in_sync() {
-    let image = report(&cluster(&[1, 2, 3]), 1, Impairment::Offline);
+    let image = report(&cluster(&[1, 2, 3]), 1, Impairment::Closed);
     assert_eq!((led(&image, 0), eligible(&image, 0)), ((Some(2), 1, vec![2, 3]), (vec![], vec![])));
-    let image = report(&image, 3, Impairment::Offline);
+    let image = report(&image, 3, Impairment::Damaged);
     assert_eq!(led(&image, 0), (Some(2), 1, vec![2]));
-    let alone = report(&image, 2, Impairment::Offline);
+    let alone = report(&image, 2, Impairment::Damaged);
     assert_eq!(led(&alone, 0), (Some(2), 1, vec![2]), "nobody else has what it has");
     assert_eq!(alone.metadata_offset(), image.metadata_offset());
 }

@@ -95,6 +95,17 @@ fn unclean_elections_are_for_topics_that_allow_them() {
     let elected = applied(&allowed, &elect_unclean(&allowed, &config(&[]), &ends));
     assert_eq!((led(&elected, 0), eligible(&elected, 0).0), ((Some(3), 2, vec![3]), vec![]));
     assert_eq!(elect_unclean(&elected, &config(&[]), &ends), [], "it is led");
+    // Whose log is not open leads only where it has what is committed.
+    let mut not_open = told(&image, &[(2, 0, 10)]);
+    not_open.insert_not_open((image.topic("t0").unwrap().id, PartitionId(0)), id(3));
+    assert_eq!(led(&applied(&allowed, &elect_unclean(&allowed, &config(&[]), &not_open)), 0).0, Some(2));
+    not_open.insert_not_open((image.topic("t0").unwrap().id, PartitionId(0)), id(2));
+    assert_eq!(elect_unclean(&allowed, &config(&[]), &not_open), []);
+    let (records, answers) = elect_leaders(&image, ElectionType::Unclean, None, &not_open);
+    assert_eq!((records, &answers[0].1), (vec![], &Err(ElectLeadersError::NoneEligible)));
+    let all_in_sync = cluster();
+    let gone = applied(&all_in_sync, &fence(&all_in_sync, id(1), &not_open));
+    assert_eq!(led(&gone, 0).0, Some(2), "somebody has to, and the log may be opened yet");
     // The brokers' own setting is a topic's default.
     let of_brokers = config(&[("unclean.leader.election.enable", "true")]);
     assert_eq!(elect_unclean(&image, &of_brokers, &ends).len(), 1);
