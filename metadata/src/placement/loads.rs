@@ -31,8 +31,8 @@ pub(super) struct Load {
     held: Held,
     /// Known ones.
     bytes: u64,
-    /// Of partitions with a replica here, or on its way here.
-    partitions: BTreeSet<PartitionAt>,
+    /// Partitions with a replica here, or on its way here, by topic.
+    partitions: BTreeMap<usize, BTreeSet<PartitionAt>>,
 }
 
 /// What a share is counted in.
@@ -76,7 +76,7 @@ impl<'a> Loads<'a> {
             let rack = *racks.entry(rack.ok_or(broker)).or_insert(number);
             // Registrations of old say 0.
             let shards = u64::from(shards.max(1));
-            Load { broker, rack, usable, shards, held: Held::default(), bytes: 0, partitions: BTreeSet::new() }
+            Load { broker, rack, usable, shards, held: Held::default(), bytes: 0, partitions: BTreeMap::new() }
         };
         for known in &placement.brokers {
             brokers.insert(known.broker, load(known.broker, known.rack.as_deref(), !known.fenced, known.shards));
@@ -116,9 +116,9 @@ impl<'a> Loads<'a> {
         (0..self.brokers.len()).filter(|at| self.brokers[*at].usable)
     }
 
-    /// In order of name.
-    pub fn partitions_on(&self, broker: BrokerAt) -> impl Iterator<Item = PartitionAt> + '_ {
-        self.brokers[broker].partitions.iter().copied()
+    /// What is on a broker, topic by topic, in order of name.
+    pub fn topics_on(&self, broker: BrokerAt) -> impl Iterator<Item = (usize, &BTreeSet<PartitionAt>)> {
+        self.brokers[broker].partitions.iter().map(|(topic, partitions)| (*topic, partitions))
     }
 
     pub fn is_changed(&self, partition: PartitionAt) -> bool {
@@ -138,14 +138,19 @@ impl<'a> Loads<'a> {
                 topic.replicas += 1;
                 topic.leaders += leads;
                 load.bytes = load.bytes.saturating_add(bytes);
-                load.partitions.insert(partition);
+                load.partitions.entry(planned.topic).or_default().insert(partition);
             } else {
                 load.held.replicas -= 1;
                 load.held.leaders -= leads;
                 topic.replicas -= 1;
                 topic.leaders -= leads;
                 load.bytes = load.bytes.saturating_sub(bytes);
-                load.partitions.remove(&partition);
+                if let Some(of_topic) = load.partitions.get_mut(&planned.topic) {
+                    of_topic.remove(&partition);
+                    if of_topic.is_empty() {
+                        load.partitions.remove(&planned.topic);
+                    }
+                }
             }
         }
     }
@@ -182,12 +187,12 @@ impl<'a> Loads<'a> {
 
     /// As [`Loads::compare_with_one_more`], by what they hold of one partition's topic.
     pub fn compare_in_topic(&self, counted: Counted, partition: PartitionAt, a: BrokerAt, b: BrokerAt) -> Ordering {
-        let with_more = |broker: BrokerAt| 2 * self.held_of_topic(counted, partition, broker) + 1;
+        let topic = self.partitions[partition].topic;
+        let with_more = |broker: BrokerAt| 2 * self.held_of_topic(counted, topic, broker) + 1;
         self.per_shard((with_more(a), a), (with_more(b), b))
     }
 
-    pub fn held_of_topic(&self, counted: Counted, partition: PartitionAt, broker: BrokerAt) -> u64 {
-        let topic = self.partitions[partition].topic;
+    pub fn held_of_topic(&self, counted: Counted, topic: usize, broker: BrokerAt) -> u64 {
         self.of_topic.get(&(topic, broker)).map_or(0, |held| held.of(counted))
     }
 

@@ -3,7 +3,7 @@
 use super::drain::leave;
 use super::loads::{BrokerAt, Counted, Loads, PartitionAt};
 use super::{Move, Placement};
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::VecDeque;
 
 /// Moves after which every unfenced broker has its share of replicas and of preferred leaders.
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 /// 1. What was on its way to a broker that is gone goes elsewhere, first of all back.
 /// 2. Replicas of one partition that share a rack are parted, where there is a rack without one.
 /// 3. Replicas go from brokers above their share to brokers below: no more than that takes, and of topics that the one has
-///    more of than the other. Small partitions go first, since less has to be sent.
+///    more of than the other. Of a topic small partitions go first, since less has to be sent.
 /// 4. Preferred leaders are evened out by the order of replicas alone. No data moves for them: where replicas are such that
 ///    order cannot do it, leaders stay uneven.
 ///
@@ -122,28 +122,26 @@ fn next_steps(loads: &Loads<'_>, counted: Counted) -> Option<Vec<Step>> {
     brokers.iter().rev().find_map(|source| chain(loads, counted, *source, &brokers))
 }
 
-/// Of the partitions that can give from `source` to `sink`, the one that should.
+/// Of the partitions that can give from `source` to `sink`, the one that should: of the topic that `source` has the most of
+/// beyond what `sink` has. Looked at topic by topic, since a cluster may have very many partitions.
 fn best_partition(loads: &Loads<'_>, counted: Counted, source: BrokerAt, sink: BrokerAt) -> Option<PartitionAt> {
-    let candidates = loads.partitions_on(source).filter(|at| may_give(loads, counted, *at, source, sink));
-    match counted {
-        Counted::Replicas => candidates.min_by_key(|at| {
-            let surplus = topic_surplus(loads, counted, *at, source, sink);
+    let held = |topic, broker| i64::try_from(loads.held_of_topic(counted, topic, broker)).unwrap_or(i64::MAX);
+    let surplus = |topic| held(topic, source).saturating_sub(held(topic, sink));
+    let mut topics: Vec<_> =
+        loads.topics_on(source).map(|(topic, partitions)| (Reverse(surplus(topic)), topic, partitions)).collect();
+    topics.sort_unstable_by_key(|(surplus, topic, _)| (*surplus, *topic));
+    topics.into_iter().find_map(|(_, _, partitions)| {
+        let can = partitions.iter().copied().filter(|at| may_give(loads, counted, *at, source, sink));
+        match counted {
             // Unknown sizes last.
-            (std::cmp::Reverse(surplus), loads.partitions[*at].bytes.unwrap_or(u64::MAX))
-        }),
-        Counted::PreferredLeaders => candidates.min_by_key(|at| {
-            let surplus = topic_surplus(loads, counted, *at, source, sink);
-            let leads = loads.place(*at).leader == Some(loads.brokers[sink].broker);
-            // What moves anyway, or is led from there already, costs no election.
-            (!leads, !loads.is_changed(*at), std::cmp::Reverse(surplus))
-        }),
-    }
-}
-
-/// How much more of the partition's topic one broker has than the other.
-fn topic_surplus(loads: &Loads<'_>, counted: Counted, at: PartitionAt, source: BrokerAt, sink: BrokerAt) -> i64 {
-    let held = |broker| i64::try_from(loads.held_of_topic(counted, at, broker)).unwrap_or(i64::MAX);
-    held(source).saturating_sub(held(sink))
+            Counted::Replicas => can.min_by_key(|at| loads.partitions[*at].bytes.unwrap_or(u64::MAX)),
+            Counted::PreferredLeaders => can.min_by_key(|at| {
+                let leads = loads.place(*at).leader == Some(loads.brokers[sink].broker);
+                // What moves anyway, or is led from there already, costs no election.
+                (!leads, !loads.is_changed(*at))
+            }),
+        }
+    })
 }
 
 /// The shortest way from `source` to a broker that should have one more, from partition to partition.
