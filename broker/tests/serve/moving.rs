@@ -176,6 +176,17 @@ fn a_node_is_drained_and_gets_its_share_back() {
     let (ok, out) = cluster_command(&cluster, &["rebalance"]);
     assert!(ok && out.contains("0 partition(s) were moved"), "{out}");
     assert_eq!(partitions(&cluster), balanced);
+    // One that was away leads nothing when it is back, until somebody says so.
+    cluster.nodes[&3].broker.signal("STOP");
+    cluster.wait_until("it is fenced", |status| node(status, 3).unwrap()["state"] == "fenced");
+    wait_until("others lead", || held(&cluster)[&3] == (6, 0));
+    cluster.nodes[&3].broker.signal("CONT");
+    let in_sync = |partition: &Value| partition["isr"].as_array().unwrap().len() == 2;
+    wait_until("it is in sync again", || partitions(&cluster).iter().all(in_sync));
+    assert_eq!(held(&cluster)[&3], (6, 0));
+    let (ok, out) = cluster_command(&cluster, &["rebalance"]);
+    assert!(ok && out.contains("0 partition(s) were moved"), "{out}");
+    eventually(&cluster, &[(1, (6, 3)), (2, (6, 3)), (3, (6, 3)), (4, (6, 3))]);
 }
 
 #[test]
