@@ -49,7 +49,7 @@ pub use log_ends::{LogEnd, LogEnds, Questions, questions_leaderless, questions_u
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use quorum::{MembershipChange, Quorum, next_membership_change};
 pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments};
-pub use sessions::Sessions;
+pub use sessions::{Sessions, lease_ms};
 pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
 
 use protocol::newtypes::PartitionId;

@@ -74,14 +74,20 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
         }
     };
     let cut_off = shard.cut_off();
-    let topics = asked
+    let topics: Vec<MetadataResponseTopic> = asked
         .into_iter()
         .map(|asked| {
             let with_operations = request.include_topic_authorized_operations;
             topic_response(&image, asked, version, with_operations, cut_off)
         })
         .collect();
-    response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
+    let leads = |broker: protocol::BrokerId| {
+        topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.leader_id.0 == broker.0)
+    };
+    // Clients that are told of others only ask them, and hear of the leaders that this one does not know.
+    let left_out = cut_off.filter(|me| !leads(*me) && image.unfenced_brokers().any(|other| other.broker != *me));
+    let response = response(context, &image, version, request.include_cluster_authorized_operations, left_out);
+    response.with_topics(topics)
 }
 
 fn find(
@@ -183,10 +189,17 @@ fn partition_response(
     if version >= 7 { response.with_leader_epoch(state.leader_epoch.0) } else { response }
 }
 
-fn response(context: &Context, image: &MetadataImage, version: i16, with_operations: bool) -> MetadataResponse {
+fn response(
+    context: &Context,
+    image: &MetadataImage,
+    version: i16,
+    with_operations: bool,
+    left_out: Option<protocol::BrokerId>,
+) -> MetadataResponse {
     let shard = context.shard();
     let brokers = image
         .unfenced_brokers()
+        .filter(|broker| left_out != Some(broker.broker))
         .map(|broker| {
             let response = MetadataResponseBroker::default()
                 .with_node_id(BrokerId(broker.broker.0))

@@ -128,7 +128,11 @@ impl Links {
             node: Some((node.node, node.directory_id)),
             address: self.address_of(node.node).unwrap_or_else(|| node.address.clone()),
         };
-        Ok(connect(&self.0, &callee).await?.into_std()?)
+        let connected = connect(&self.0, &callee).await;
+        if connected.is_err() {
+            self.0.forget_address(&callee);
+        }
+        Ok(connected?.into_std()?)
     }
 
     fn send(&self, callee: &Callee, mut question: Question) {
@@ -148,6 +152,15 @@ impl Links {
 }
 
 impl Shared {
+    /// Nobody who is meant was at the address that a node had called from: it is looked for again where the metadata has it.
+    fn forget_address(&self, callee: &Callee) {
+        let Some((node, _)) = callee.node else { return };
+        let mut heard_of = lock(&self.heard_of);
+        if heard_of.get(&node) == Some(&callee.address) {
+            heard_of.remove(&node);
+        }
+    }
+
     fn note_lost(&self, callee: &Callee) {
         if let (Purpose::Raft, Some((node, directory_id)), Some(lost)) = (callee.purpose, callee.node, self.lost.get())
         {
@@ -173,6 +186,7 @@ async fn serve(shared: Arc<Shared>, callee: Callee, mut questions: mpsc::Unbound
             Err(error) => {
                 tracing::debug!(address = callee.address, %error, "internal connection could not be made");
                 shared.note_lost(&callee);
+                shared.forget_address(&callee);
                 let failed = LinkError::Handshake { address: callee.address.clone(), source: error };
                 // Whoever else waits asks again.
                 let _ = first.answer.send(Err(failed));

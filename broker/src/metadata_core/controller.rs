@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use upkeep::Term;
 
 /// How often sessions and membership are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process of a broker: the broker, and the epoch that the process registered with.
 pub type BrokerLife = (BrokerId, u64);
@@ -116,8 +116,10 @@ impl Controller {
     pub async fn run(mut self) -> Result<(), NodeStopped> {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut raft = self.raft.clone();
         loop {
             tokio::select! {
+                () = raft.changed() => self.note_term(),
                 job = self.jobs.recv() => match job {
                     // Whoever asked has given up, and was told so: it is not done after that.
                     Some(Job { reply, .. }) if reply.is_closed() => {}

@@ -114,13 +114,13 @@ impl Reporting {
             let patience = millis(config.broker_session_timeout_ms);
             let wants_in = beat.wish == Wish::Unfenced;
             match self.router.ask(Beat(beat), patience).await {
-                Ok((Ok(Beaten { fenced, session_timeout_ms }), metadata_offset)) => {
+                Ok((Ok(Beaten { fenced, lease_ms }), metadata_offset)) => {
                     let next = began + millis(config.broker_heartbeat_interval_ms);
                     // What the controller knew may have another lead what this broker leads.
                     let mut applied = self.applied.clone();
                     let known = applied.wait_for(|applied| *applied >= metadata_offset);
                     if tokio::time::timeout_at(next, known).await.is_ok() {
-                        self.lease.on_answer(sent_ms, fenced, session_timeout_ms);
+                        self.lease.on_answer(sent_ms, fenced, lease_ms);
                     }
                     self.wait(next, fenced && wants_in).await;
                 }

@@ -142,9 +142,8 @@ pub struct Beat(pub Heartbeat);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beaten {
     pub fenced: bool,
-    /// The controller's `broker.session.timeout.ms`: so long after it has heard the broker it does not fence it, unless the
-    /// broker's process has ended.
-    pub session_timeout_ms: u64,
+    /// So long after the heartbeat was sent no controller fences the broker, unless its process has ended or asks for it.
+    pub lease_ms: u64,
 }
 
 /// A broker's process tells of replicas that are not what the metadata takes them for.
@@ -299,8 +298,8 @@ impl Decide for Beat {
     fn decide(&self, on: Deciding<'_>) -> (Vec<MetadataRecord>, Self::Answer) {
         match controller::heartbeat(on.image, &self.0, on.ends) {
             Ok((records, fenced)) => {
-                let session_timeout_ms = u64::try_from(on.config.broker_session_timeout_ms).unwrap_or(0);
-                (records, Ok(Beaten { fenced, session_timeout_ms }))
+                let timeout_ms = u64::try_from(on.config.broker_session_timeout_ms).unwrap_or(0);
+                (records, Ok(Beaten { fenced, lease_ms: controller::lease_ms(timeout_ms) }))
             }
             Err(stale) => (Vec::new(), Err(stale.to_string())),
         }

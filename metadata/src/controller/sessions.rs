@@ -12,6 +12,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Sessions {
     heard: BTreeMap<BrokerId, Heard>,
+    /// Until all brokers of the image that was taken over are counted.
+    began: Option<Duration>,
     looked: Duration,
 }
 
@@ -21,11 +23,22 @@ struct Heard {
     at: Duration,
 }
 
+/// A session that a controller takes over ends so much earlier than one session timeout after that, and so much shorter than a
+/// session are leases: about the time in which a controller that falls silent is succeeded.
+const TAKEN_OVER_MS: u64 = 600;
+
+/// How long after a broker has sent a heartbeat that was answered no controller fences it for silence, where this is the session
+/// timeout; both in milliseconds.
+#[must_use]
+pub fn lease_ms(timeout_ms: u64) -> u64 {
+    timeout_ms - TAKEN_OVER_MS.min(timeout_ms / 2)
+}
+
 impl Sessions {
-    /// Of a controller that begins to lead at `now`: it gives every broker the whole timeout.
+    /// Of a controller that begins to lead at `now`: it gives every broker the length of a lease.
     #[must_use]
     pub fn begin(now: Duration) -> Sessions {
-        Sessions { heard: BTreeMap::new(), looked: now }
+        Sessions { heard: BTreeMap::new(), began: Some(now), looked: now }
     }
 
     /// A heartbeat has come.
@@ -44,12 +57,15 @@ impl Sessions {
         }
         self.looked = now;
         self.heard.retain(|broker, _| image.broker(*broker).is_some());
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let taken_over = Duration::from_millis(timeout_ms - lease_ms(timeout_ms));
+        let first = self.began.take().map_or(now, |began| began.saturating_sub(taken_over));
         let mut silent = Vec::new();
         for broker in image.unfenced_brokers() {
-            let since = Heard { epoch: broker.epoch, at: now };
-            let heard = self.heard.entry(broker.broker).or_insert(since);
-            if heard.epoch < broker.epoch {
-                *heard = since;
+            let epoch = broker.epoch;
+            let heard = self.heard.entry(broker.broker).or_insert(Heard { epoch, at: first });
+            if heard.epoch < epoch {
+                *heard = Heard { epoch, at: now };
             }
             if now.saturating_sub(heard.at) >= timeout {
                 silent.push(broker.broker);
@@ -85,6 +101,23 @@ mod tests {
         sessions.heard(ONE, epoch, at(108));
         assert_eq!(look_until(&mut sessions, 109, 116), []);
         assert_eq!(look_until(&mut sessions, 117, 117), [ONE]);
+    }
+
+    #[test]
+    fn a_session_that_is_taken_over_is_as_long_as_a_lease() {
+        let image = image_with_broker();
+        let lease = Duration::from_millis(lease_ms(9000));
+        assert_eq!(lease, Duration::from_millis(8400));
+        let mut sessions = Sessions::begin(at(100));
+        assert_eq!(look_until(&mut sessions, 100, 108), []);
+        let just_before = at(100) + lease - Duration::from_millis(1);
+        assert_eq!(sessions.silent(&image, TIMEOUT, just_before), []);
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(100) + lease), [ONE]);
+        // From then on it is a whole session, and of a short one half is left.
+        sessions.heard(ONE, image.broker(ONE).unwrap().epoch, at(109));
+        assert_eq!(look_until(&mut sessions, 109, 117), []);
+        assert_eq!(look_until(&mut sessions, 118, 118), [ONE]);
+        assert_eq!((lease_ms(1000), lease_ms(0)), (500, 0));
     }
 
     #[test]

@@ -18,10 +18,12 @@ use tokio::sync::watch;
 const HEARTBEAT_INTERVAL_MS: u64 = 100;
 /// A leader that was silent for the longer of these is followed no more, and after one drawn from between them, too, somebody
 /// wants to lead: a cluster whose controller falls silent has another in 1.0 to 1.2 seconds, and one whose controller's process
-/// ends in 0.7 ([`Handle::may_succeed`]).
+/// ends in less than 0.1 ([`Handle::succeed`]).
 const ELECTION_TIMEOUT_MS: std::ops::Range<u64> = 400..600;
-/// Voters that want to take a dead leader's place try one after the other, so far apart in milliseconds: enough for a vote.
-const SUCCESSION_STEP_MS: u64 = 50;
+/// A dead leader's voters let go of it one after the other, so far apart: enough for all to notice its end, and for a vote.
+const SUCCESSION_STEP: Duration = Duration::from_millis(30);
+/// When nobody has succeeded it after so long, its voters try again in turn.
+const SUCCESSION_RETRY: Duration = Duration::from_millis(150);
 /// Entries between snapshots: with the image's size, what bounds the log.
 const SNAPSHOT_ENTRIES: u64 = 2000;
 /// Entries kept behind a snapshot for members that are a little late.
@@ -128,22 +130,39 @@ impl Handle {
         Ok(self.raft.trigger().elect().await?)
     }
 
-    /// The leader's process is known to have ended: waits until the other voters may follow another, which is before an election
-    /// timeout, and says whether this member is to take its place ([`Handle::elect`]). Not where somebody else leads by then, or
-    /// this member does not vote.
-    pub async fn may_succeed(&self, ended: BrokerId) -> bool {
-        let term = self.metrics.borrow().current_term;
-        let place = {
+    /// The leader's process is known to have ended: has another member lead without waiting for an election timeout. `is_ended`
+    /// looks again whether it has. Nothing where somebody else leads by then, or this member does not vote.
+    ///
+    /// A voter refuses votes for so long after it has heard a leader, unless it has voted for another since, itself too. So all
+    /// but the voter of the highest id want to lead at once, mostly in vain, and that one when they have let go of the dead
+    /// leader: of equal terms openraft prefers its vote. Should it be away itself, or lack what was agreed on, the others try
+    /// again in turn; and whatever goes wrong here, an election timeout mends.
+    pub async fn succeed<F: Future<Output = bool>>(
+        &self,
+        ended: BrokerId,
+        is_ended: impl FnOnce() -> F,
+    ) -> Result<(), NodeStopped> {
+        let (term, voters) = {
             let metrics = self.metrics.borrow();
             let voters = metrics.membership_config.membership().voter_ids();
-            voters.filter(|voter| *voter != raft_id(ended)).position(|voter| voter == self.id)
+            (metrics.current_term, voters.filter(|voter| *voter != raft_id(ended)).collect::<BTreeSet<u64>>())
         };
-        let Some(place) = place else { return false };
-        // Votes are refused for so long after the leader was last heard, which was before now.
-        let wait_ms = ELECTION_TIMEOUT_MS.end + SUCCESSION_STEP_MS * (1 + place as u64);
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        let metrics = self.metrics.borrow();
-        metrics.current_term == term && metrics.current_leader == Some(raft_id(ended))
+        let Some(place) = voters.iter().position(|voter| *voter == self.id) else { return Ok(()) };
+        if voters.last() == Some(&self.id) && voters.len() > 1 {
+            tokio::time::sleep(SUCCESSION_STEP).await;
+        }
+        let still_leads = {
+            let metrics = self.metrics.borrow();
+            metrics.current_term == term && metrics.current_leader == Some(raft_id(ended))
+        };
+        if !still_leads || !is_ended().await {
+            return Ok(());
+        }
+        self.elect().await?;
+        let turn = u32::try_from(place).unwrap_or(u32::MAX);
+        tokio::time::sleep(SUCCESSION_RETRY.saturating_add(SUCCESSION_STEP.saturating_mul(2 * turn))).await;
+        let is_led = self.metrics.borrow().current_leader.is_some();
+        if is_led { Ok(()) } else { self.elect().await }
     }
 
     /// The image in force here.

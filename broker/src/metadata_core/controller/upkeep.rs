@@ -28,6 +28,13 @@ pub(super) struct Term {
 }
 
 impl Controller {
+    /// Begins to count sessions, and looks for brokers that may have died, as soon as this node leads.
+    pub(super) fn note_term(&mut self) {
+        if self.raft.leads_in_term().is_some() {
+            self.term(self.began.elapsed());
+        }
+    }
+
     /// What this leader has remembered since it leads.
     fn term(&mut self, now: Duration) -> &mut Term {
         let of = self.raft.leads_in_term().unwrap_or_default();
@@ -166,11 +173,8 @@ impl Controller {
                 }
                 if was_controller {
                     tracing::info!(controller = %node.node, "the controller's process has ended");
-                    // It may be back by then, and leads on.
-                    if raft.may_succeed(node.node).await && links::is_refused(&node.address).await {
-                        // Raft's end is told elsewhere.
-                        let _ = raft.elect().await;
-                    }
+                    // Raft's end is told elsewhere.
+                    let _ = raft.succeed(node.node, || links::is_refused(&node.address)).await;
                 }
             }
             lock(&looked_for).remove(&node.node);
