@@ -110,6 +110,7 @@ def test_one_log_for_all(cluster, campaign, seed, report):
     summary = running.summary()
     report(seed=seed, rounds=rounds, **summary)
     running.raise_found(tolerated=())
+    running.check_logs()
     assert rounds > 1
 
 

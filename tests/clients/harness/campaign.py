@@ -110,6 +110,12 @@ class Campaign:
         for reader in self.readers:
             reader.check()
 
+    def check_logs(self):
+        """No run of any broker has panicked, though it may have gone on."""
+        for node in self.cluster.nodes.values():
+            for log in node.dir.glob("broker.*.log"):
+                assert "panicked at" not in log.read_text(errors="replace"), f"a panic in {log}"
+
     def acks_since(self, t: float) -> dict[str, list[float]]:
         """Times of acknowledgements by partition, of all producers together."""
         found: dict[str, list[float]] = {name_of(*where): [] for where in self.partitions}
