@@ -26,6 +26,7 @@ mod serve;
 mod settings;
 mod shard;
 mod storage;
+mod suspects;
 
 use std::process::ExitCode;
 

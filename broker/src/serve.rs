@@ -38,6 +38,7 @@ use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
 use crate::shard::message::ShardMessage;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
+use crate::suspects::Suspects;
 
 /// Pause before members of the cluster to join are asked again.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
@@ -151,7 +152,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
-    let lease = Arc::new(Lease::default());
+    let (lease, suspects) = (Arc::new(Lease::default()), Arc::new(Suspects::default()));
     let publishing = core.publish(epoch, lease.clone(), command_senders, requests);
     let (dir, image) = (data_dir.clone(), publishing.image.clone());
     // Elsewhere: this node takes part in the quorum meanwhile.
@@ -183,6 +184,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             broker: config.node_id,
             broker_epoch: epoch,
             lease: lease.clone(),
+            suspects: suspects.clone(),
             settings: settings.clone(),
             data_dir: data_dir.clone(),
             journal_dir: journal.clone(),

@@ -63,7 +63,15 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
             missing_errors.extend(shard.auto_create_topics(missing.into_iter().collect()).await);
         }
     }
-    let image = shard.image();
+    let where_led = |image: &MetadataImage, leader| match topics {
+        None => image.topics().any(|topic| is_led_by(topic, leader)),
+        Some(topics) => topics.iter().any(|topic| {
+            let named = topic.name.as_ref().and_then(|name| image.topic(name.as_str()));
+            let found = named.or_else(|| image.topic_by_id(TopicId(topic.topic_id)));
+            found.is_some_and(|topic| is_led_by(topic, leader))
+        }),
+    };
+    let image = shard.image_without_suspects(where_led).await;
     let asked: Vec<Asked> = match topics {
         None => image.topics().cloned().map(Asked::Known).collect(),
         Some(topics) => {
@@ -88,6 +96,10 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
     let left_out = cut_off.filter(|me| !leads(*me) && image.unfenced_brokers().any(|other| other.broker != *me));
     let response = response(context, &image, version, request.include_cluster_authorized_operations, left_out);
     response.with_topics(topics)
+}
+
+fn is_led_by(topic: &TopicImage, leader: protocol::BrokerId) -> bool {
+    topic.partitions().any(|(_, state)| state.leader == Some(leader))
 }
 
 fn find(

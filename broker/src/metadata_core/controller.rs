@@ -73,8 +73,8 @@ pub struct Controller {
     heard: mpsc::UnboundedReceiver<BrokerLife>,
     /// Nodes whose connection ended.
     gone: mpsc::UnboundedReceiver<NodeBinding>,
-    /// Nodes whose end is being found out about.
-    looked_for: Arc<Mutex<BTreeSet<BrokerId>>>,
+    /// Nodes whose end is being found out about, as brokers or as the controller.
+    looked_for: Arc<Mutex<BTreeSet<(BrokerId, bool)>>>,
     /// Processes that are known to have ended.
     dead: (mpsc::UnboundedSender<BrokerLife>, mpsc::UnboundedReceiver<BrokerLife>),
     began: Instant,

@@ -18,13 +18,16 @@ mod topics;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::Sender;
 use foldhash::fast::RandomState;
 use futures_channel::oneshot;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
+use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use metadata::config::BrokerConfig;
 use metadata::controller::ImpairedReplica;
@@ -45,6 +48,7 @@ use crate::purgatory::Watchers;
 use crate::replicator::Replicator;
 use crate::settings::Settings;
 use crate::storage::Wal;
+use crate::suspects::Suspects;
 use budget::ByteBudget;
 use message::ShardMessage;
 use queues::TaskQueues;
@@ -80,6 +84,8 @@ pub struct Shard {
     /// Of this process.
     broker_epoch: u64,
     lease: Arc<Lease>,
+    suspects: Arc<Suspects>,
+    image_changed: event::LocalEvent,
     /// As they were on disk at the start.
     noted_high_watermarks: Arc<HighWatermarks>,
     notes: mpsc::UnboundedSender<Note>,
@@ -148,6 +154,28 @@ impl Shard {
     /// This broker, where it has no lease: what it knows of the cluster may be over.
     pub fn cut_off(&self) -> Option<BrokerId> {
         (!self.lease.holds(crate::clock::boot_ms())).then_some(self.broker)
+    }
+
+    /// A connection of another broker's has broken.
+    pub fn suspect(&self, broker: BrokerId) {
+        if !self.is_stopping() {
+            self.suspects.note(broker, crate::clock::monotonic_ms());
+        }
+    }
+
+    /// The image, as soon as nobody leads in it `where_led` who is a suspect ([`crate::suspects`]).
+    pub async fn image_without_suspects(&self, where_led: impl Fn(&MetadataImage, BrokerId) -> bool) -> MetadataImage {
+        loop {
+            let changed = self.image_changed.listen();
+            let image = self.image();
+            let suspects = self.suspects.now(crate::clock::monotonic_ms());
+            let leading = suspects.into_iter().filter(|(broker, _)| where_led(&image, *broker));
+            let Some(left_ms) = leading.map(|(_, left_ms)| left_ms).max() else { return image };
+            let timer = Timer::new(Duration::from_millis(left_ms));
+            if let Either::Right(_) = select(pin!(changed), timer).await {
+                return self.image();
+            }
+        }
     }
 
     /// The epoch of a broker's process, if it is not fenced.

@@ -128,6 +128,7 @@ impl Shard {
         self.open_partitions(image, new).await;
         self.report_impaired();
         *self.image.borrow_mut() = image.clone();
+        self.image_changed.notify();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
         join_all(touched.iter().map(|key| self.assign_role(image, *key))).await;
         let brokers: BTreeSet<BrokerId> = deltas.iter().filter_map(changed_broker).collect();

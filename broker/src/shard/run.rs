@@ -39,6 +39,7 @@ use crate::orphans;
 use crate::replicator::Replicator;
 use crate::settings::Settings;
 use crate::storage;
+use crate::suspects::Suspects;
 
 /// glommio 0.9 can put an executor to sleep although a task is runnable, when it was preempted at the wrong moment. It is
 /// rare; this timer bounds how long it can last. Measured idle: under 0.5 % of a core.
@@ -62,6 +63,7 @@ pub struct ShardSpec {
     pub broker_epoch: u64,
     /// The broker's.
     pub lease: Arc<Lease>,
+    pub suspects: Arc<Suspects>,
     pub settings: Arc<Settings>,
     pub data_dir: PathBuf,
     /// Of the shards' journals, if there are to be any. May be on another device.
@@ -153,6 +155,8 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         replicator: Replicator::default(),
         broker_epoch: spec.broker_epoch,
         lease: spec.lease,
+        suspects: spec.suspects,
+        image_changed: LocalEvent::default(),
         noted_high_watermarks: spec.high_watermarks,
         notes: spec.notes,
         broker_config: RefCell::new(Rc::new(config)),

@@ -84,6 +84,7 @@ impl RunningShard {
             broker: BrokerId(HERE),
             broker_epoch: 1,
             lease: Arc::new(crate::lease::Lease::endless()),
+            suspects: Arc::default(),
             settings: Arc::new(settings),
             data_dir: root.to_owned(),
             journal_dir: None,

@@ -162,7 +162,7 @@ impl Controller {
         let leads = self.raft.leads_in_term().is_some();
         let life = serving.filter(|_| leads).map(|serving| (node.node, serving.epoch));
         let was_controller = self.raft.leader() == Some(node.node);
-        if life.is_none() && !was_controller || !lock(&self.looked_for).insert(node.node) {
+        if life.is_none() && !was_controller || !lock(&self.looked_for).insert((node.node, was_controller)) {
             return;
         }
         let (raft, dead, looked_for) = (self.raft.clone(), self.dead.0.clone(), self.looked_for.clone());
@@ -177,7 +177,7 @@ impl Controller {
                     let _ = raft.succeed(node.node, || links::is_refused(&node.address)).await;
                 }
             }
-            lock(&looked_for).remove(&node.node);
+            lock(&looked_for).remove(&(node.node, was_controller));
         });
     }
 

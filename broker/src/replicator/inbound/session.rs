@@ -43,6 +43,7 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, from: 
     });
     shard.replicator().add_session(&session);
     let reason = session.wire.serve(&shard, socket, &session).await;
+    shard.suspect(from);
     tracing::info!(shard = shard.index(), leader = %from, %peer, reason, "a leader's replication connection has ended");
     let streams: Vec<_> = session.streams.borrow_mut().drain().map(|(_, stream)| stream).collect();
     streams.iter().for_each(|stream| stream.lost());

@@ -208,6 +208,7 @@ impl Link {
                     tracing::info!(shard = self.shard.index(), follower = %broker, their_shard = shard, "replication connected");
                     let began = crate::clock::monotonic_ms();
                     let reason = self.serve(socket).await;
+                    self.shard.suspect(broker);
                     tracing::info!(shard = self.shard.index(), follower = %broker, their_shard = shard, reason, "replication disconnected");
                     if crate::clock::monotonic_ms() - began >= RECONNECT_LONGEST_MS {
                         backoff.succeeded();

@@ -125,6 +125,7 @@ impl RunningShard {
             broker: BrokerId(broker),
             broker_epoch: 0,
             lease: Arc::new(crate::lease::Lease::endless()),
+            suspects: Arc::default(),
             settings: Arc::new(settings),
             data_dir: root.to_owned(),
             journal_dir: None,
