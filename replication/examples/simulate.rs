@@ -17,11 +17,25 @@ struct Args {
     options: Options,
 }
 
+const USAGE: &str = "usage: simulate [--seeds N] [--first SEED] [--bug NAME|all] [--only CHECKER] [--trace]
+
+Runs partitions of a whole cluster in virtual time, under faults that are drawn from the seed: brokers that crash, stop, come back,
+lose records or disks; networks that break; replicas that move; elections of every kind. Without --bug nothing may be found, and
+the exit status is 1 if anything is.
+
+  --seeds N       so many seeds (1000)
+  --first SEED    from this one on (1); --first SEED --seeds 1 runs one again exactly
+  --bug NAME      with this mistake built in, or with all of them one after the other; says who finds it in how many seeds
+  --only CHECKER  what the other checkers find is let pass
+  --trace         says on stderr what happens
+  --help          says this";
+
+fn help() -> String {
+    format!("{USAGE}\n\nmistakes: {:?}\n\ncheckers: {:?}", Bug::ALL, Checker::ALL)
+}
+
 fn usage(error: &str) -> ! {
-    eprintln!(
-        "{error}\nusage: simulate [--seeds N] [--first SEED] [--bug NAME|all] [--only CHECKER] [--trace]\nbugs: {:?}",
-        Bug::ALL
-    );
+    eprintln!("{error}\n{}", help());
     std::process::exit(2)
 }
 
@@ -39,6 +53,10 @@ fn args() -> Args {
             "--seeds" => parsed.seeds = number(value()),
             "--first" => parsed.first = number(value()),
             "--trace" => parsed.options.trace = true,
+            "--help" => {
+                println!("{}", help());
+                std::process::exit(0)
+            }
             "--only" => {
                 let name = value();
                 let checker = named(&Checker::ALL, &name).unwrap_or_else(|| usage(&format!("no checker '{name}'")));
@@ -64,17 +82,32 @@ fn main() {
             println!("seed {}: {:?}", report.seed, report.violation);
             sound = false;
         }
-        let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>() / seeds;
+        let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
         println!(
-            "{seeds} seeds in {:.1} s; of each {} events, {} acknowledged, {} read, {} elections, {} ISR changes, {} restarts, {} cuts",
+            "{seeds} seeds in {:.1} s; of each {} events, {} acknowledged, {} read, {} elections, {} ISR changes, {} restarts, \
+             {} cuts",
             begin.elapsed().as_secs_f64(),
-            sum(|report| report.events),
-            sum(|report| report.acknowledged as u64),
-            sum(|report| report.read as u64),
-            sum(|report| report.elections as u64),
-            sum(|report| report.isr_changes as u64),
-            sum(|report| report.restarts),
-            sum(|report| report.cuts),
+            sum(|report| report.events) / seeds,
+            sum(|report| report.acknowledged as u64) / seeds,
+            sum(|report| report.read as u64) / seeds,
+            sum(|report| report.elections as u64) / seeds,
+            sum(|report| report.isr_changes as u64) / seeds,
+            sum(|report| report.restarts) / seeds,
+            sum(|report| report.cuts) / seeds,
+        );
+        println!(
+            "of all {} reassignments complete, {} replicas removed, {} stops in order, {} reports of lost records, {} disks \
+             replaced, {} elections by log, {} answers kept for want of a lease, {} times loss was allowed, {} of them to the \
+             last leader",
+            sum(|report| report.counts.reassigned),
+            sum(|report| report.counts.removed),
+            sum(|report| report.counts.stops),
+            sum(|report| report.counts.reports_of_loss),
+            sum(|report| report.counts.disks),
+            sum(|report| report.counts.by_log),
+            sum(|report| report.counts.without_lease),
+            sum(|report| report.losses),
+            sum(|report| report.counts.last_known),
         );
         if !sound {
             let mut found: BTreeMap<Checker, Vec<u64>> = BTreeMap::new();

@@ -6,7 +6,7 @@ mod sim;
 
 use sim::{Bug, Checker, Options, Report, run};
 
-/// As many as take some 10 s.
+/// As many as take some 15 s.
 const SEEDS_DEFAULT: u64 = 2000;
 
 /// The one that is asked for, or as many as are.
@@ -33,6 +33,14 @@ fn what_is_promised_holds_whatever_happens() {
         assert!(sum(|report| report.isr_changes as u64) > 10 * count);
         assert!(sum(|report| report.restarts) > 3 * count);
         assert!(sum(|report| report.cuts) > count / 2);
+        assert!(sum(|report| report.counts.reassigned) > count / 2);
+        assert!(sum(|report| report.counts.removed) > count / 4);
+        assert!(sum(|report| report.counts.stops) > count / 4);
+        assert!(sum(|report| report.counts.reports_of_loss) > count / 20);
+        assert!(sum(|report| report.counts.disks) > count / 20);
+        assert!(sum(|report| report.counts.by_log) > count / 2);
+        assert!(sum(|report| report.counts.without_lease) > count / 2);
+        assert!(sum(|report| report.losses) > count / 20);
     }
 }
 
@@ -45,8 +53,8 @@ fn a_seed_comes_again_exactly() {
 }
 
 /// The mistakes, the checker that must find each whatever the others find, and within how many seeds.
-const FOUND: [(Bug, Checker, u64); 22] = [
-    (Bug::AcknowledgeBeforeSync, Checker::Acknowledged, 100),
+const FOUND: [(Bug, Checker, u64); 34] = [
+    (Bug::AcknowledgeBeforeSync, Checker::Acknowledged, 1000),
     (Bug::OwnDiskNotCounted, Checker::Acknowledged, 300),
     (Bug::AnswerBeforeSync, Checker::SameDisk, 1000),
     (Bug::TruncateByHighWatermark, Checker::InSync, 100),
@@ -56,8 +64,8 @@ const FOUND: [(Bug, Checker, u64); 22] = [
     (Bug::ServeAboveHighWatermark, Checker::Readable, 5),
     (Bug::JoinWithoutHighWatermark, Checker::InSync, 50),
     (Bug::JoinWithoutEpochStart, Checker::InSync, 100),
-    (Bug::ForgetProposalInDoubt, Checker::InSync, 2000),
-    (Bug::ForgetRefusedProposal, Checker::InSync, 3000),
+    (Bug::ForgetProposalInDoubt, Checker::InSync, 1500),
+    (Bug::ForgetRefusedProposal, Checker::InSync, 4000),
     (Bug::LeadAtOldEpoch, Checker::Rules, 500),
     (Bug::AdvanceBelowMinInsync, Checker::MinInsync, 10),
     (Bug::AdvanceBelowMinInsync, Checker::Acknowledged, 10),
@@ -65,9 +73,21 @@ const FOUND: [(Bug, Checker, u64); 22] = [
     (Bug::HighWatermarkBeyondLog, Checker::Equal, 10),
     (Bug::ElectOutsideIsr, Checker::Acknowledged, 50),
     (Bug::ForgetHighWatermark, Checker::Monotonic, 10),
-    (Bug::IgnorePartitionEpoch, Checker::InSync, 800),
+    (Bug::IgnorePartitionEpoch, Checker::InSync, 1500),
     (Bug::NeverJoin, Checker::Progress, 10),
     (Bug::AppendTwice, Checker::Order, 10),
+    (Bug::KeepEpochAtElection, Checker::Epochs, 5),
+    (Bug::ReuseEpoch, Checker::Epochs, 5),
+    (Bug::TakeOldStreams, Checker::Rules, 200),
+    (Bug::ElectPreferredThoughIsrEmpty, Checker::Elected, 20),
+    (Bug::LostStaysEligible, Checker::InSync, 500),
+    (Bug::CompleteReassignmentEarly, Checker::Reassigned, 50),
+    (Bug::AcknowledgeWithoutLease, Checker::Lease, 100),
+    (Bug::ReadWithoutLease, Checker::Lease, 100),
+    (Bug::LeaseThoughFenced, Checker::Lease, 300),
+    (Bug::WaitForSilentReplica, Checker::Led, 1500),
+    (Bug::IgnoreLogEnds, Checker::Longest, 100),
+    (Bug::ElectOutsideIsr, Checker::Elected, 20),
 ];
 
 #[test]

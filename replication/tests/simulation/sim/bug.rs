@@ -45,10 +45,32 @@ pub enum Bug {
     NeverJoin,
     /// A leader appends a produce that was sent twice twice.
     AppendTwice,
+    /// Whoever is elected leads at the epoch of whoever led before.
+    KeepEpochAtElection,
+    /// Whoever is elected where nobody led leads at the epoch in which nobody did.
+    ReuseEpoch,
+    /// A follower takes streams of leaders of earlier epochs.
+    TakeOldStreams,
+    /// Where the ISR becomes empty, the first replica that is alive leads.
+    ElectPreferredThoughIsrEmpty,
+    /// A replica that has lost what it had on disk may lead nevertheless.
+    LostStaysEligible,
+    /// A reassignment is complete before the new replicas have caught up.
+    CompleteReassignmentEarly,
+    /// Whoever leads acknowledges without a lease.
+    AcknowledgeWithoutLease,
+    /// Whoever is in sync is read from without a lease.
+    ReadWithoutLease,
+    /// An answer that says that the broker is fenced extends its lease like any other.
+    LeaseThoughFenced,
+    /// Elections wait for all candidates that were asked.
+    WaitForSilentReplica,
+    /// Whoever is first is elected, whatever the logs.
+    IgnoreLogEnds,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AcknowledgeBeforeSync,
         Bug::OwnDiskNotCounted,
         Bug::AnswerBeforeSync,
@@ -70,5 +92,16 @@ impl Bug {
         Bug::IgnorePartitionEpoch,
         Bug::NeverJoin,
         Bug::AppendTwice,
+        Bug::KeepEpochAtElection,
+        Bug::ReuseEpoch,
+        Bug::TakeOldStreams,
+        Bug::ElectPreferredThoughIsrEmpty,
+        Bug::LostStaysEligible,
+        Bug::CompleteReassignmentEarly,
+        Bug::AcknowledgeWithoutLease,
+        Bug::ReadWithoutLease,
+        Bug::LeaseThoughFenced,
+        Bug::WaitForSilentReplica,
+        Bug::IgnoreLogEnds,
     ];
 }

@@ -1,13 +1,12 @@
 //! Producers, consumers, and somebody who deletes old records.
 
 use super::bug::Bug;
-use super::checks::min_insync;
+use super::checks::{lease, min_insync};
 use super::events::Event;
 use super::leading::Waiting;
 use super::log::Batch;
 use super::shell::Role;
 use super::world::World;
-use protocol::newtypes::BrokerId;
 
 impl World {
     /// A producer appends where it believes the leader to be, which is any broker that believes so itself.
@@ -21,7 +20,7 @@ impl World {
         if self.healed && self.mood.idle && !self.is_whole() {
             return;
         }
-        let partition = self.random.index(self.replicas.len());
+        let partition = self.random.index(self.partitions);
         let Some(broker) = self.anybody(|world, broker| world.leading(broker, partition).is_some()) else { return };
         for _ in 0..self.random.between(1, 3) {
             self.append(broker, partition, producer);
@@ -74,6 +73,22 @@ impl World {
         let (done, rest) = std::mem::take(&mut leading.waiting).into_iter().partition(is_done);
         leading.waiting = rest;
         let done: Vec<Waiting> = done;
+        // Whoever cannot be sure to lead answers with an error: nobody knows what becomes of it.
+        if !self.may_serve(broker, partition) && !self.has(Bug::AcknowledgeWithoutLease) {
+            self.counts.without_lease += done.len() as u64;
+            return;
+        }
+        if done.is_empty() {
+            return;
+        }
+        let checked = lease::check(broker, self.is_silenced(broker, partition), "acknowledges");
+        self.check(checked);
+        // What an unclean election has given up is not looked for: only a broker that is being stopped can get here.
+        if epoch < self.checks[partition].valid_from {
+            return;
+        }
+        let replicas = self.leading(broker, partition).map_or(0, |leading| leading.leader.followers().count() + 1);
+        let replicas = replicas.min(self.controller.partition(partition).replicas.len());
         for Waiting { batch, acks_all } in done {
             if !acks_all {
                 self.checks[partition].same_disk.on_acknowledged(epoch, batch);
@@ -86,11 +101,16 @@ impl World {
             let deleted_to = checks.committed.deleted_to;
             let checked = checks.acknowledged.on_acknowledged(epoch, batch, deleted_to, logs);
             self.check(checked);
-            let replicas = self.replicas[partition].iter().map(|at| &self.brokers[*at].disk[partition]);
             let wanted = usize::try_from(self.mood.min_insync).expect("it is small");
             // A later leader may have deleted it by now.
             if batch.base >= deleted_to {
-                let checked = min_insync::check(&batch, wanted, replicas);
+                let has = |at: &usize| {
+                    let log = &self.brokers[*at].disk[partition];
+                    let had = || self.checks[partition].counted.had(*at, epoch, batch.next());
+                    log.holds(&batch) && log.durable >= batch.next() || had()
+                };
+                let found = (0..self.brokers.len()).filter(has).count();
+                let checked = min_insync::check(&batch, wanted.min(replicas), found);
                 self.check(checked);
             }
         }
@@ -99,7 +119,7 @@ impl World {
     /// A consumer reads from the leader, or from a follower that believes that it is in sync (KIP-392).
     pub fn read(&mut self) {
         self.within(5_000, 60_000, Event::Read);
-        let partition = self.random.index(self.replicas.len());
+        let partition = self.random.index(self.partitions);
         let Some(broker) = self.anybody(|world, broker| world.serves(broker, partition)) else { return };
         let log = &self.brokers[broker].disk[partition];
         let high_watermark = self.part(broker, partition).high_watermark;
@@ -107,16 +127,21 @@ impl World {
         let from = log.start + self.random.below((end - log.start).max(0) as u64 + 1) as i64;
         let log = &self.brokers[broker].disk[partition];
         let batches: Vec<Batch> = log.from(from).take_while(|batch| batch.next() <= end).take(8).copied().collect();
-        let checked = self.checks[partition].on_read(broker, &batches);
-        self.check(checked);
+        let epoch = self.part(broker, partition).role.epoch().map_or(0, |epoch| epoch.0);
+        let checked = [
+            lease::check(broker, self.is_silenced(broker, partition), "is read from"),
+            self.checks[partition].on_read(broker, epoch, &batches),
+        ];
+        checked.into_iter().for_each(|checked| self.check(checked));
     }
 
     fn serves(&self, broker: usize, partition: usize) -> bool {
         let Some(process) = self.brokers[broker].process.as_ref() else { return false };
         match &process.parts[partition].role {
             Role::None => false,
+            _ if !self.may_serve(broker, partition) && !self.has(Bug::ReadWithoutLease) => false,
             Role::Leader(_) => true,
-            Role::Follower(_) => process.partition(partition).isr.contains(&BrokerId(broker as i32)),
+            Role::Follower(following) => following.in_sync,
         }
     }
 
@@ -126,7 +151,7 @@ impl World {
             return;
         }
         self.within(100_000, 1_500_000, Event::Delete);
-        let partition = self.random.index(self.replicas.len());
+        let partition = self.random.index(self.partitions);
         let Some(broker) = self.anybody(|world, broker| world.leading(broker, partition).is_some()) else { return };
         let high_watermark = self.part(broker, partition).high_watermark;
         let log = &mut self.brokers[broker].disk[partition];

@@ -4,6 +4,7 @@ use super::controller::{Answer, Request};
 use super::faults::Trouble;
 use super::network::{ConnectionId, End, Life};
 use bytes::Bytes;
+use metadata::controller::LogEnd;
 use replication::divergence::Cut;
 
 /// Something that happens at a moment.
@@ -70,6 +71,32 @@ pub enum Event {
     Mend(Trouble),
     Start {
         broker: usize,
+    },
+    /// The process ends again, and so many times more.
+    Flap {
+        broker: usize,
+        times: u64,
+    },
+    /// A process that was to stop has waited long enough.
+    Stopped {
+        life: Life,
+    },
+    /// Somebody looks after what no broker can mend by itself.
+    Operate,
+    /// A broker is asked how its logs end.
+    AskedForLogs {
+        broker: usize,
+        number: u64,
+        partitions: Vec<usize>,
+    },
+    ToldOfLogs {
+        broker: usize,
+        number: u64,
+        ends: Vec<(usize, LogEnd)>,
+    },
+    /// Whoever has not told by now is not waited for.
+    ElectionDue {
+        number: u64,
     },
 }
 

@@ -9,6 +9,8 @@ use super::world::World;
 #[derive(Clone, Debug)]
 pub struct Mood {
     pub min_insync: i32,
+    /// `unclean.leader.election.enable`.
+    pub unclean: bool,
     pub lag_time_max_ms: u64,
     pub tick_us: u64,
     pub window_bytes: u32,
@@ -31,13 +33,28 @@ pub enum Trouble {
     Metadata { broker: usize },
 }
 
-const KINDS: usize = 13;
+const KINDS: usize = 21;
+/// From here on whole replicas and brokers come and go, which drowns other trouble: many seeds know none of that.
+const REASSIGNS: usize = 13;
+/// Lost records and disks, and unclean elections: most seeds know no loss, so that what is committed stays.
+const RARE: [usize; 3] = [17, 18, 20];
 
 impl Mood {
     pub fn draw(random: &mut Random) -> Mood {
-        let weights = (0..KINDS).map(|_| if random.happens(55) { random.between(1, 4) } else { 0 }).collect();
+        let all_stay = random.happens(50);
+        let weight = |kind| {
+            let percent = match kind {
+                REASSIGNS.. if all_stay => 0,
+                REASSIGNS.. if RARE.contains(&kind) => 20,
+                REASSIGNS.. => 35,
+                _ => 55,
+            };
+            if random.happens(percent) { random.between(1, 4) } else { 0 }
+        };
+        let weights = (0..KINDS).map(weight).collect();
         Mood {
             min_insync: random.between(1, 3) as i32,
+            unclean: random.happens(15),
             lag_time_max_ms: random.between(300, 1200),
             tick_us: random.between(100_000, 300_000),
             window_bytes: random.between(2, 20) as u32 * 200,
@@ -127,7 +144,17 @@ impl World {
                     controller_delay_us_max: if self.random.happens(50) { 1_500_000 } else { 200_000 },
                 };
             }
-            _ => self.network.heal(),
+            12 => self.network.heal(),
+            REASSIGNS | 14 => self.reassign(),
+            15 => self.stop(one),
+            16 => {
+                let times = self.random.between(1, 4);
+                self.flap(one, times);
+            }
+            17 => self.crash_with_loss(one),
+            18 => self.wipe(one),
+            19 => self.change_controller(),
+            _ => self.ask_unclean(),
         }
     }
 
@@ -149,6 +176,7 @@ impl World {
     /// Nothing goes wrong from here on.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.healed_us = Some(self.now_us);
         self.network.heal();
         for broker in 0..self.brokers.len() {
             self.brokers[broker].mend_disk();

@@ -7,7 +7,8 @@ use super::log::decode;
 use super::network::ConnectionId;
 use super::shell::Role;
 use super::world::World;
-use protocol::newtypes::{LeaderEpoch, Offset};
+use metadata::image::PartitionImage;
+use protocol::newtypes::{BrokerId, LeaderEpoch, Offset};
 use replication::divergence::{Cut, LogTail};
 use replication::message::{Reason, ToFollower, ToLeader};
 use replication::receiver::{Action, Receiver};
@@ -15,6 +16,8 @@ use replication::receiver::{Action, Receiver};
 /// A follower of one leader epoch, whether its leader has found it yet or not.
 pub struct Following {
     epoch: LeaderEpoch,
+    /// By the metadata, and another leads.
+    pub in_sync: bool,
     incoming: Option<Incoming>,
     /// Of an epoch that the metadata does not tell of yet, or that waits for a cut.
     parked: Option<Parked>,
@@ -36,6 +39,12 @@ struct Parked {
     epoch: LeaderEpoch,
 }
 
+impl Following {
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+}
+
 impl World {
     fn following(&mut self, broker: usize, partition: usize) -> Option<&mut Following> {
         match &mut self.part_mut(broker, partition).role {
@@ -44,16 +53,19 @@ impl World {
         }
     }
 
-    pub fn apply_following(&mut self, broker: usize, partition: usize, epoch: LeaderEpoch) {
-        let mut parked = None;
+    pub fn apply_following(&mut self, broker: usize, partition: usize, state: &PartitionImage) {
+        let (epoch, mut parked) = (state.leader_epoch, None);
+        let in_sync = state.leader.is_some() && state.isr.contains(&BrokerId(broker as i32));
         if let Some(following) = self.following(broker, partition) {
+            following.in_sync = in_sync;
             if following.epoch == epoch {
                 return;
             }
             parked = following.parked.take();
         }
         self.leave(broker, partition);
-        self.part_mut(broker, partition).role = Role::Follower(Following { epoch, incoming: None, parked: None });
+        self.part_mut(broker, partition).role =
+            Role::Follower(Following { epoch, in_sync, incoming: None, parked: None });
         self.sync(broker, partition);
         if let Some(Parked { connection, stream, epoch }) = parked {
             self.on_open(broker, connection, stream, partition, epoch);
@@ -70,7 +82,7 @@ impl World {
     }
 
     pub fn on_leader_lost(&mut self, broker: usize, connection: ConnectionId) {
-        for partition in 0..self.replicas.len() {
+        for partition in 0..self.partitions {
             let Some(following) = self.following(broker, partition) else { continue };
             if following.incoming.as_ref().is_some_and(|incoming| incoming.connection == connection) {
                 following.incoming = None;
@@ -89,7 +101,7 @@ impl World {
                 None => return self.say_to_leader(connection, stream, &ToLeader::Close(Reason::NoReplica)),
             },
         };
-        if epoch < known {
+        if epoch < known && !self.has(Bug::TakeOldStreams) {
             return self.say_to_leader(connection, stream, &ToLeader::Close(Reason::OldEpoch { known }));
         }
         let cutting = self.part(broker, partition).cutting;
@@ -157,7 +169,7 @@ impl World {
             return self.on_open(broker, connection, stream, partition.0 as usize, leader_epoch);
         }
         let is_it = |incoming: &Incoming| (incoming.connection, incoming.stream) == (connection, stream);
-        for partition in 0..self.replicas.len() {
+        for partition in 0..self.partitions {
             let Some(following) = self.following(broker, partition) else { continue };
             if following.parked.is_some_and(|parked| (parked.connection, parked.stream) == (connection, stream)) {
                 // Nothing but its end can come before its position was told.
@@ -238,7 +250,9 @@ impl World {
         // What lies before the log's begin was committed once.
         part.high_watermark = part.high_watermark.max(start);
         let high_watermark = part.high_watermark;
-        if high_watermark > end {
+        // Only an unclean election takes back what was committed.
+        part.high_watermark = high_watermark.min(end);
+        if high_watermark > end && self.checks[partition].losses == 0 {
             let text = format!("broker {broker} cuts its log to {end}, and {high_watermark} is committed");
             self.check(Err((super::checks::Checker::Equal, text)));
         }
@@ -280,6 +294,7 @@ impl World {
         let beyond = self.has(Bug::HighWatermarkBeyondLog);
         let Some(following) = self.following(broker, partition) else { return };
         let Some(Incoming { receiver: Some(receiver), .. }) = &following.incoming else { return };
+        let epoch = receiver.leader_epoch().0;
         let Some(progress) = receiver.progress() else { return };
         let Some(mut to) = receiver.high_watermark(durable) else { return };
         if beyond {
@@ -288,7 +303,7 @@ impl World {
         let from = self.part(broker, partition).high_watermark;
         if to.0 > from {
             let log = &self.brokers[broker].disk[partition];
-            let checked = self.checks[partition].on_follower_advance(broker, log, from, to.0);
+            let checked = self.checks[partition].on_follower_advance(broker, epoch, log, from, to.0);
             self.check(checked);
             self.part_mut(broker, partition).high_watermark = to.0;
         }

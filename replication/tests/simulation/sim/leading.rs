@@ -61,6 +61,7 @@ impl World {
             Some(leading) if leading.leader.leader_epoch() == state.leader_epoch => {
                 let rose = self.decide(broker, partition, |leader, _| leader.on_assignment(assignment(state)));
                 self.rose(broker, partition, rose.flatten());
+                self.close_streams_to_strangers(broker, partition);
                 self.open_streams(broker, partition);
             }
             _ => self.lead(broker, partition, state),
@@ -78,6 +79,7 @@ impl World {
         let high_watermark = self.part(broker, partition).high_watermark;
         let log = &mut self.brokers[broker].disk[partition];
         log.begin(epoch);
+        self.checks[partition].on_maybe_lost(epoch, log, high_watermark);
         let checked = self.checks[partition].on_leader(broker, epoch, log, high_watermark);
         let (end, durable) = (log.end, log.durable);
         checked.into_iter().for_each(|checked| self.check(checked));
@@ -124,6 +126,16 @@ impl World {
         }
     }
 
+    /// Ends the streams to brokers that have no replica any more.
+    fn close_streams_to_strangers(&mut self, broker: usize, partition: usize) {
+        let Some(leading) = self.leading(broker, partition) else { return };
+        let followers: Vec<usize> = leading.leader.followers().map(|id| id.0 as usize).collect();
+        let streams: Vec<usize> = leading.outgoing.keys().copied().filter(|id| !followers.contains(id)).collect();
+        for stranger in streams {
+            self.close_stream(broker, partition, stranger, Reason::Over);
+        }
+    }
+
     /// Opens the streams that are missing, and connections for them.
     pub fn open_streams(&mut self, broker: usize, partition: usize) {
         let Some(leading) = self.leading(broker, partition) else { return };
@@ -167,7 +179,7 @@ impl World {
         if links.get(&follower) == Some(&connection) {
             links.remove(&follower);
         }
-        for partition in 0..self.replicas.len() {
+        for partition in 0..self.partitions {
             let Some(leading) = self.leading(broker, partition) else { continue };
             if leading.outgoing.get(&follower).is_some_and(|outgoing| outgoing.connection == connection) {
                 self.drop_stream(broker, partition, follower);
@@ -200,7 +212,7 @@ impl World {
 
     pub fn on_follower_says(&mut self, broker: usize, connection: ConnectionId, stream: u32, message: ToLeader) {
         let of_stream = |outgoing: &Outgoing| (outgoing.connection, outgoing.stream) == (connection, stream);
-        let found = (0..self.replicas.len()).find_map(|partition| {
+        let found = (0..self.partitions).find_map(|partition| {
             let mut outgoing = self.leading(broker, partition)?.outgoing.iter();
             outgoing.find(|(_, outgoing)| of_stream(outgoing)).map(|(follower, _)| (partition, *follower))
         });
@@ -348,11 +360,10 @@ impl World {
         let checked = self.checks[partition].counted.on_advance(broker, epoch.0, to, members.into_iter());
         self.check(checked);
         let log = &self.brokers[broker].disk[partition];
-        let checked = self.checks[partition].on_leader_advance(broker, log, from, to);
+        let checked = self.checks[partition].on_leader_advance(broker, epoch.0, log, from, to);
         self.check(checked);
         self.part_mut(broker, partition).high_watermark = to;
-        let logs = |member: i32| &self.brokers[member as usize].disk[partition];
-        let checked = self.checks[partition].on_isr(self.controller.partition(partition), logs, false);
+        let checked = self.check_isr(partition, self.controller.partition(partition), false);
         self.check(checked);
         self.answer_produces(broker, partition);
         // At once, or with what is sent next.

@@ -10,7 +10,7 @@ use replication::divergence::{BatchMark, Cut, LogTail, LogView};
 use std::collections::VecDeque;
 
 /// A batch, with its number for content: no two that were produced have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch {
     pub base: i64,
     pub last: i64,
@@ -186,6 +186,28 @@ impl Log {
         self.durable = self.end;
     }
 
+    /// Some of what was on disk is gone, from any batch on. Says whether anything is.
+    pub fn lose(&mut self, random: &mut Random) -> bool {
+        let lost = random.index(self.batches.len() + 1);
+        let Some(first) = (self.batches.len() - lost..self.batches.len()).next() else { return false };
+        let to = self.batches[first].base;
+        self.truncate(to.max(self.start));
+        self.cuts += 1;
+        self.durable = self.end;
+        true
+    }
+
+    /// All of it is gone, and it begins anew.
+    pub fn wipe(&mut self) {
+        *self = Log { cuts: self.cuts + 1, ..Log::default() };
+    }
+
+    /// A process that stops in order leaves nothing unsynced.
+    pub fn sync_all(&mut self) {
+        self.cuts += 1;
+        self.durable = self.end;
+    }
+
     pub fn batches(&self) -> impl DoubleEndedIterator<Item = &Batch> + '_ {
         self.batches.iter()
     }
@@ -210,6 +232,11 @@ impl Log {
 
     pub fn holds(&self, batch: &Batch) -> bool {
         self.batches.get(self.position(batch.base)) == Some(batch)
+    }
+
+    /// Whether this batch lies before `to` and is here, or was deleted here.
+    pub fn keeps(&self, batch: &Batch, to: i64) -> bool {
+        batch.base < to && (batch.base < self.start || self.holds(batch))
     }
 
     pub fn tail(&self) -> LogTail {

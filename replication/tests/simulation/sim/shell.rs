@@ -1,30 +1,26 @@
 //! A broker around the decisions: its processes, disks, clock, and what it hears of the metadata.
 
-use super::controller::{Answer, Request, partition_of};
+use super::controller::partition_of;
 use super::events::Event;
 use super::following::Following;
 use super::leading::Leading;
+use super::lease::Lease;
 use super::log::Log;
 use super::network::{ConnectionId, End, Life, Sent};
 use super::random::Random;
 use super::world::World;
 use bytes::{Bytes, BytesMut};
 use metadata::image::{MetadataImage, PartitionImage};
-use protocol::newtypes::{BrokerId, Offset};
+use protocol::newtypes::{BrokerId, LeaderEpoch, Offset};
 use replication::leader::{Leader, Now};
 use replication::message::{ToFollower, ToLeader};
 use std::collections::BTreeMap;
-
-/// Between two heartbeats.
-const BEAT_US: u64 = 250_000;
-/// Before a registration is asked for again.
-const REGISTER_US: u64 = 200_000;
 
 pub struct Broker {
     /// By partition; those of others stay empty.
     pub disk: Vec<Log>,
     /// The high watermarks that are on disk.
-    checkpoints: Vec<i64>,
+    pub checkpoints: Vec<i64>,
     pub process: Option<Process>,
     pub lives: u64,
     clock_begin_us: u64,
@@ -35,6 +31,12 @@ pub struct Broker {
     sync_us_usual: (u64, u64),
     /// It hears nothing new of the metadata.
     pub metadata_stands: bool,
+    /// By partition, what was on disk and is not, until the controller knows: since the end of this life.
+    pub lost: Vec<Option<u64>>,
+    /// Its disk is gone, and it cannot start.
+    pub is_wiped: bool,
+    /// Number of its disk.
+    pub directory: u64,
 }
 
 impl Broker {
@@ -46,10 +48,14 @@ impl Broker {
             process: None,
             lives: 0,
             clock_begin_us: random.below(1 << 40),
-            clock_rate: random.between(900, 1100),
+            // None is slower than the controller's, or leases would not be over in time.
+            clock_rate: random.between(1000, 1200),
             sync_us,
             sync_us_usual: sync_us,
             metadata_stands: false,
+            lost: vec![None; partitions],
+            is_wiped: false,
+            directory: 0,
         }
     }
 
@@ -57,8 +63,12 @@ impl Broker {
         self.sync_us = self.sync_us_usual;
     }
 
+    pub fn clock_us(&self, now_us: u64) -> u64 {
+        self.clock_begin_us + now_us * self.clock_rate / 1000
+    }
+
     fn now_ms(&self, now_us: u64) -> u64 {
-        (self.clock_begin_us + now_us * self.clock_rate / 1000) / 1000
+        self.clock_us(now_us) / 1000
     }
 }
 
@@ -66,11 +76,14 @@ impl Broker {
 pub struct Process {
     pub number: u64,
     /// Since it is registered.
-    epoch: Option<u64>,
-    version: usize,
-    image: MetadataImage,
+    pub epoch: Option<u64>,
+    pub version: usize,
+    pub image: MetadataImage,
     /// It knows its own registration: before, it would take up what an earlier process led.
     pub started: bool,
+    /// It is to end, and asks to be fenced.
+    pub stopping: bool,
+    pub lease: Lease,
     pub parts: Vec<Part>,
     /// Connections to the followers.
     pub links: BTreeMap<usize, ConnectionId>,
@@ -94,6 +107,17 @@ pub enum Role {
     None,
     Leader(Box<Leading>),
     Follower(Following),
+}
+
+impl Role {
+    /// The leader epoch that it is of.
+    pub fn epoch(&self) -> Option<LeaderEpoch> {
+        match self {
+            Role::None => None,
+            Role::Leader(leading) => Some(leading.leader.leader_epoch()),
+            Role::Follower(following) => Some(following.epoch()),
+        }
+    }
 }
 
 impl Process {
@@ -164,96 +188,6 @@ impl World {
         decide(Now { ms: at.now_ms(self.now_us), log_end: Offset(log_end), brokers: &brokers })
     }
 
-    pub fn start(&mut self, broker: usize) {
-        if self.brokers[broker].process.is_some() {
-            return;
-        }
-        let at = &mut self.brokers[broker];
-        at.lives += 1;
-        let parts =
-            at.checkpoints.iter().map(|high_watermark| Part { high_watermark: *high_watermark, ..Part::default() });
-        at.process = Some(Process {
-            number: at.lives,
-            epoch: None,
-            version: 0,
-            image: MetadataImage::default(),
-            started: false,
-            parts: parts.collect(),
-            links: BTreeMap::new(),
-        });
-        let life = self.life(broker);
-        self.note(|| format!("broker {broker} starts, {life:?}"));
-        self.within(0, 10_000, Event::Beat { life });
-        self.within(1_000, 20_000, Event::Poll { life });
-        let tick_us = self.mood.tick_us;
-        self.within(0, tick_us, Event::Tick { life });
-    }
-
-    /// The process ends, and starts anew after a while.
-    pub fn crash(&mut self, broker: usize, least_us: u64, most_us: u64) {
-        if self.brokers[broker].process.take().is_none() {
-            return;
-        }
-        for partition in 0..self.replicas.len() {
-            self.brokers[broker].disk[partition].crash(&mut self.random);
-        }
-        self.note(|| {
-            let ends: Vec<i64> = self.brokers[broker].disk.iter().map(|log| log.end).collect();
-            format!("broker {broker} crashes; its logs end at {ends:?}")
-        });
-        let number = self.brokers[broker].lives;
-        self.break_connections(|ends| ends.contains(&Life { broker, number }));
-        self.within(least_us, most_us, Event::Start { broker });
-    }
-
-    pub fn on_beat(&mut self, life: Life) {
-        let process = self.process(life.broker);
-        let (request, next_us) = match process.epoch {
-            None => (Some(Request::Register { life: life.number }), REGISTER_US),
-            Some(epoch) if process.started => {
-                (Some(Request::Beat { epoch, applied: process.image.metadata_offset() }), BEAT_US)
-            }
-            Some(_) => (None, 50_000),
-        };
-        if let Some(request) = request {
-            self.ask(life, request);
-        }
-        self.after(next_us, Event::Beat { life });
-    }
-
-    /// Sends a request to the controller; it may arrive twice, and any time.
-    pub fn ask(&mut self, life: Life, request: Request) {
-        let weather = self.network.weather;
-        let copies = if self.random.happens(weather.repeated_percent) { 2 } else { 1 };
-        for _ in 0..copies {
-            let lost = self.random.happens(weather.lost_percent);
-            if !lost && !self.network.cut_off.contains(&(life.broker, true)) {
-                let request = request.clone();
-                self.within(300, weather.controller_delay_us_max, Event::Asked { life, request });
-            }
-        }
-    }
-
-    pub fn on_asked(&mut self, life: Life, request: &Request) {
-        let answer = self.controller.on_request(life.broker, request, self.now_us);
-        self.note(|| format!("controller: {life:?} asks {request:?}, answered {answer:?}"));
-        let weather = self.network.weather;
-        let lost = self.random.happens(weather.lost_percent) || self.network.cut_off.contains(&(life.broker, false));
-        if let Some(answer) = answer.filter(|_| !lost) {
-            self.within(300, weather.controller_delay_us_max, Event::Answered { life, answer });
-        }
-    }
-
-    pub fn on_answer(&mut self, life: Life, answer: Answer) {
-        match answer {
-            Answer::Registered { epoch } => {
-                self.process(life.broker).epoch = Some(epoch);
-                self.apply_all(life.broker);
-            }
-            Answer::Altered { number, partition, outcome } => self.on_outcome(life.broker, partition, number, outcome),
-        }
-    }
-
     pub fn on_poll(&mut self, life: Life) {
         let most = self.mood.poll_us_max;
         self.within(1_000, most, Event::Poll { life });
@@ -273,12 +207,12 @@ impl World {
     }
 
     /// Takes up what the metadata says, if this process is in it.
-    fn apply_all(&mut self, broker: usize) {
+    pub fn apply_all(&mut self, broker: usize) {
         let process = self.process(broker);
         let own = process.image.broker(BrokerId(broker as i32)).map(|known| known.epoch);
         process.started |= process.epoch.is_some() && own == process.epoch;
         if process.started {
-            for partition in 0..self.replicas.len() {
+            for partition in 0..self.partitions {
                 self.apply(broker, partition);
             }
         }
@@ -286,22 +220,24 @@ impl World {
 
     /// Takes the role that the metadata says, once the log is at rest.
     pub fn apply(&mut self, broker: usize, partition: usize) {
-        if !self.replicas[partition].contains(&broker) || self.part(broker, partition).cutting {
+        if self.part(broker, partition).cutting {
             return;
         }
         let process = self.process(broker);
         let state = process.partition(partition).clone();
-        if state.leader == Some(BrokerId(broker as i32)) {
+        if !state.replicas.contains(&BrokerId(broker as i32)) {
+            self.let_go(broker, partition);
+        } else if state.leader == Some(BrokerId(broker as i32)) {
             self.apply_leading(broker, partition, &state);
         } else {
-            self.apply_following(broker, partition, state.leader_epoch);
+            self.apply_following(broker, partition, &state);
         }
     }
 
     pub fn on_tick(&mut self, life: Life) {
         let tick_us = self.mood.tick_us;
         self.after(tick_us, Event::Tick { life });
-        for partition in 0..self.replicas.len() {
+        for partition in 0..self.partitions {
             if let Some(effects) = self.decide(life.broker, partition, |leader, now| leader.on_tick(now)) {
                 self.take(life.broker, partition, effects);
                 self.open_streams(life.broker, partition);

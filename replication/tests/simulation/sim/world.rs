@@ -1,40 +1,24 @@
 //! What there is, what happens when, and the run of a seed from its begin to its verdict.
 
 use super::bug::Bug;
-use super::checks::{Checked, Checker, Checks};
-use super::controller::{Controller, TOPIC, partition_of};
+use super::checks::elected::{self, Loss};
+use super::checks::led::Led;
+use super::checks::{Checked, Checker, Checks, Election, longest, reassigned};
+use super::controller::{Controller, partition_of};
+use super::electing::Asked;
 use super::events::{Event, Scheduled};
 use super::faults::Mood;
 use super::network::{Life, Network};
 use super::random::Random;
+use super::report::{Counts, Report};
 use super::shell::Broker;
-use protocol::newtypes::PartitionId;
+use metadata::image::PartitionImage;
+use protocol::newtypes::BrokerId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// How long there is trouble.
 const TROUBLE_US: u64 = 8_000_000;
-/// Within which a cluster that has healed must be whole again.
-const HEALING_US_MAX: u64 = 12_000_000;
-/// For which it is looked at when it should be idle.
-const LOOK_EVERY_US: u64 = 100_000;
-
-/// What came of a seed. Equal for equal seeds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    pub seed: u64,
-    pub violation: Option<(Checker, String)>,
-    pub events: u64,
-    pub acknowledged: usize,
-    pub read: usize,
-    pub elections: i32,
-    pub isr_changes: usize,
-    pub restarts: u64,
-    pub cuts: u64,
-    pub elapsed_us: u64,
-    /// Of all that happened.
-    pub digest: u64,
-}
 
 /// What a seed is run with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,12 +40,19 @@ pub struct World {
     pub network: Network,
     pub controller: Controller,
     pub brokers: Vec<Broker>,
+    pub partitions: usize,
     /// By partition.
-    pub replicas: Vec<Vec<usize>>,
     pub checks: Vec<Checks>,
+    /// Elections that wait for answers.
+    pub asked: Vec<Asked>,
+    pub next_asked: u64,
+    pub led: Led,
+    pub counts: Counts,
     pub mood: Mood,
     pub violation: Option<(Checker, String)>,
     pub healed: bool,
+    /// Since when.
+    pub healed_us: Option<u64>,
     pub quiet: bool,
     pub next_batch: u32,
     pub next_request: u64,
@@ -86,7 +77,7 @@ impl World {
             })
             .collect();
         let mood = Mood::draw(&mut random);
-        let controller = Controller::new(count, &replicas, mood.min_insync, options.bug);
+        let controller = Controller::new(count, &replicas, mood.min_insync, mood.unclean, options.bug);
         let brokers = (0..count).map(|_| Broker::new(partitions, &mut random)).collect();
         World {
             now_us: 0,
@@ -97,11 +88,16 @@ impl World {
             network: Network::new(),
             controller,
             brokers,
+            partitions,
             checks: replicas.iter().map(|_| Checks::default()).collect(),
-            replicas,
+            asked: Vec::new(),
+            next_asked: 0,
+            led: Led::new(partitions),
+            counts: Counts::default(),
             mood,
             violation: None,
             healed: false,
+            healed_us: None,
             quiet: false,
             next_batch: 0,
             next_request: 0,
@@ -159,7 +155,7 @@ impl World {
     }
 
     /// Runs until then, or until something is wrong.
-    fn run_until(&mut self, until_us: u64) {
+    pub fn run_until(&mut self, until_us: u64) {
         while self.violation.is_none() {
             match self.queue.peek() {
                 Some(Reverse(next)) if next.at_us <= until_us => {}
@@ -189,21 +185,24 @@ impl World {
             Event::Poll { life } if self.is_alive(life) => self.on_poll(life),
             Event::Beat { life } if self.is_alive(life) => self.on_beat(life),
             Event::Open { life, partition } if self.is_alive(life) => self.open_streams(life.broker, partition),
-            Event::Asked { life, request } => self.on_asked(life, &request),
+            Event::Asked { life, request } => self.on_asked(life, request),
             Event::Answered { life, answer } if self.is_alive(life) => self.on_answer(life, answer),
             Event::Unanswered { life, partition, number } if self.is_alive(life) => {
                 self.on_unanswered(life.broker, partition, number);
             }
-            Event::Sessions => {
-                self.controller.look_at_sessions(self.now_us);
-                self.after(100_000, Event::Sessions);
-            }
+            Event::Sessions => self.look_at_sessions(),
+            Event::AskedForLogs { broker, number, partitions } => self.on_asked_for_logs(broker, number, &partitions),
+            Event::ToldOfLogs { broker, number, ends } => self.on_told_of_logs(broker, number, ends),
+            Event::ElectionDue { number } => self.on_election_due(number),
             Event::Produce { producer } => self.produce(producer),
             Event::Read => self.read(),
             Event::Delete => self.delete(),
             Event::Trouble => self.trouble(),
             Event::Mend(trouble) => self.mend(trouble),
             Event::Start { broker } => self.start(broker),
+            Event::Flap { broker, times } => self.flap(broker, times),
+            Event::Stopped { life } if self.is_alive(life) => self.on_stopped(life),
+            Event::Operate => self.operate(),
             _ => {}
         }
     }
@@ -213,85 +212,54 @@ impl World {
         while self.checked_version < self.controller.version() {
             let (before, now) = (self.checked_version, self.checked_version + 1);
             self.checked_version = now;
-            for partition in 0..self.replicas.len() {
+            for partition in 0..self.partitions {
+                let before = partition_of(self.controller.at(before), partition).clone();
                 let state = partition_of(self.controller.at(now), partition).clone();
-                let known = self.controller.at(before).topic_by_id(TOPIC);
-                if known.and_then(|topic| topic.partition(PartitionId(partition as i32))) == Some(&state) {
+                let image = self.controller.at(now);
+                let checked = self.checks[partition].epochs.on_image(image, &before, &state);
+                self.check(checked);
+                if before == state {
                     continue;
                 }
                 self.note(|| format!("controller: partition {partition} is {state:?}"));
                 self.isr_changes += 1;
-                if let Some(leader) = state.leader {
-                    self.checks[partition].same_disk.on_elected(state.leader_epoch.0, leader.0 as usize);
-                }
-                let logs = |broker: i32| &self.brokers[broker as usize].disk[partition];
-                let checked = self.checks[partition].on_isr(&state, logs, true);
-                self.check(checked);
-            }
-        }
-    }
-
-    /// Whether every partition is whole: led, all in sync.
-    pub fn is_whole(&self) -> bool {
-        (0..self.replicas.len()).all(|partition| {
-            let state = self.controller.partition(partition);
-            state.leader.is_some() && state.isr.len() == state.replicas.len()
-        })
-    }
-
-    /// Everything has healed: the cluster must become whole, commit new records, and in the end be equal everywhere.
-    fn settle(&mut self) {
-        self.note(|| "all is well from here on".to_owned());
-        self.heal();
-        let deadline_us = self.now_us + HEALING_US_MAX;
-        let before: Vec<usize> = self.checks.iter().map(|checks| checks.acknowledged.count()).collect();
-        let is_back = |world: &World| {
-            let commits =
-                world.checks.iter().zip(&before).all(|(checks, before)| checks.acknowledged.count() > *before);
-            world.is_whole() && commits
-        };
-        while self.violation.is_none() && !is_back(self) {
-            if self.now_us >= deadline_us {
-                let states: Vec<_> = (0..self.replicas.len()).map(|at| self.controller.partition(at).clone()).collect();
-                let text = format!("after {HEALING_US_MAX} us without trouble the partitions are {states:?}");
-                self.check(Err((Checker::Progress, text)));
-                return;
-            }
-            self.run_until(self.now_us + LOOK_EVERY_US);
-        }
-        self.quiet = true;
-        while self.violation.is_none() {
-            self.run_until(self.now_us + LOOK_EVERY_US);
-            let at_end = self.check_end();
-            if at_end.iter().all(Checked::is_ok) {
-                break;
-            }
-            if self.now_us >= deadline_us + 3_000_000 {
-                at_end.into_iter().for_each(|checked| self.check(checked));
-                return;
-            }
-        }
-    }
-
-    fn check_end(&self) -> Vec<Checked> {
-        let mut checked = Vec::new();
-        for (partition, replicas) in self.replicas.iter().enumerate() {
-            for broker in replicas {
-                let Some(process) = &self.brokers[*broker].process else {
-                    checked.push(Err((Checker::Progress, format!("broker {broker} does not run"))));
-                    continue;
-                };
-                let part = &process.parts[partition];
-                let log = &self.brokers[*broker].disk[partition];
-                checked.extend(self.checks[partition].at_end(*broker, log, part.high_watermark));
-                if !log.is_synced() || log.end != part.high_watermark {
-                    let (end, high_watermark) = (log.end, part.high_watermark);
-                    let text = format!("broker {broker} has {end}, and only {high_watermark} is committed");
-                    checked.push(Err((Checker::Progress, text)));
+                self.counts.reassigned += u64::from(before.replicas != state.replicas && state.reassignment.is_none());
+                self.look_at_election(now, partition, &before, &state);
+                if self.checks[partition].loss.is_none() {
+                    let checked = self.check_isr(partition, &state, true);
+                    self.check(checked);
                 }
             }
         }
-        checked
+    }
+
+    fn look_at_election(&mut self, version: usize, partition: usize, before: &PartitionImage, now: &PartitionImage) {
+        let (image, cause) = (self.controller.at(version), self.controller.cause(version));
+        let election = Election { image, cause, partition, before, now };
+        self.counts.by_log += u64::from(election.is_by_log());
+        let checked = [reassigned::check(before, now), longest::check(&election)];
+        let elected = elected::check(&election);
+        checked.into_iter().for_each(|checked| self.check(checked));
+        match elected {
+            Ok(None) => {}
+            Ok(Some(loss)) => {
+                self.note(|| format!("what is committed may be lost: {loss:?}"));
+                self.counts.last_known += u64::from(loss == Loss::LastKnown);
+                // When it begins to lead it will be seen what.
+                self.checks[partition].loss.get_or_insert(now.leader_epoch.0);
+            }
+            Err(violation) => self.check(Err(violation)),
+        }
+        if let Some(leader) = now.leader {
+            self.checks[partition].same_disk.on_elected(now.leader_epoch.0, leader.0 as usize);
+        }
+    }
+
+    /// Whether those who may lead have all that is committed, but for those of which nobody can know yet that they do not.
+    pub fn check_isr(&self, partition: usize, state: &PartitionImage, fully: bool) -> Checked {
+        let logs = |broker: i32| &self.brokers[broker as usize].disk[partition];
+        let excused = |broker: BrokerId| self.has_lost(broker, partition);
+        self.checks[partition].on_isr(state, logs, excused, fully)
     }
 
     fn report(self, seed: u64) -> Report {
@@ -300,10 +268,12 @@ impl World {
             events: self.events,
             acknowledged: self.checks.iter().map(|checks| checks.acknowledged.count()).sum(),
             read: self.checks.iter().map(|checks| checks.readable.count()).sum(),
-            elections: (0..self.replicas.len()).map(|at| self.controller.partition(at).leader_epoch.0).sum(),
+            elections: (0..self.partitions).map(|at| self.controller.partition(at).leader_epoch.0).sum(),
             isr_changes: self.isr_changes,
             restarts: self.brokers.iter().map(|broker| broker.lives - 1).sum(),
             cuts: self.cuts,
+            counts: self.counts,
+            losses: self.checks.iter().map(|checks| checks.losses).sum(),
             elapsed_us: self.now_us,
             digest: self.digest,
             violation: self.violation,
@@ -324,6 +294,7 @@ pub fn run(seed: u64, options: Options) -> Report {
     world.after(300_000, Event::Read);
     world.after(500_000, Event::Delete);
     world.after(100_000, Event::Sessions);
+    world.after(400_000, Event::Operate);
     world.after(700_000, Event::Trouble);
     world.run_until(TROUBLE_US);
     world.settle();

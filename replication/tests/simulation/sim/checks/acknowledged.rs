@@ -1,7 +1,8 @@
 //! No record that was acknowledged with acks=all is lost.
 //!
-//! The promise: it was on the disk of every member of the ISR, disks keep what was synced, and only members of the ISR are
-//! elected. So every later leader has it from its first moment on, and in the end every replica.
+//! The promise: it was on the disk of every member of the ISR, and only members of the ISR, or replicas that have as much, are
+//! elected. So every later leader has it from its first moment on, and in the end every replica. Disks that lose what was
+//! synced leave the ISR and are not elected. What an unclean election gives up is promised no more.
 
 use super::super::log::{Batch, Log};
 use super::equal::Committed;
@@ -11,6 +12,7 @@ use super::{Checked, Checker};
 pub struct Acknowledged {
     /// With the epochs of the leaders that acknowledged them.
     batches: Vec<(i32, Batch)>,
+    count: usize,
 }
 
 impl Acknowledged {
@@ -23,6 +25,7 @@ impl Acknowledged {
         mut later: impl Iterator<Item = (usize, &'a Log)>,
     ) -> Checked {
         self.batches.push((epoch, batch));
+        self.count += 1;
         match later.find(|(_, log)| batch.base >= deleted_to && !log.holds(&batch)) {
             Some((broker, _)) => lost(broker, &batch),
             None => Ok(()),
@@ -39,8 +42,13 @@ impl Acknowledged {
         self.on_leader(broker, i32::MAX, log, committed)
     }
 
+    /// What this leader's log does not have, or from there on, has been given up.
+    pub fn on_lost(&mut self, log: &Log, from: i64) {
+        self.batches.retain(|(_, batch)| log.keeps(batch, from));
+    }
+
     pub fn count(&self) -> usize {
-        self.batches.len()
+        self.count
     }
 }
 

@@ -3,14 +3,20 @@
 
 use super::super::log::{Batch, Log};
 use super::{Checked, Checker};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All that was ever committed, by base offset, and what was deleted of it on purpose.
 #[derive(Debug, Default)]
 pub struct Committed {
     batches: BTreeMap<i64, Batch>,
+    /// Whatever was given up since.
+    ever: BTreeSet<Batch>,
     pub end: i64,
     pub deleted_to: i64,
+    /// The most that was ever deleted: replicas that lost nothing keep that so.
+    deleted_to_ever: i64,
+    /// Where the log began of whoever led first after something was given up: what others have before is nobody's matter.
+    pub floor: i64,
 }
 
 fn wrong(text: String) -> Checked {
@@ -44,6 +50,7 @@ impl Committed {
             if batch.next() > to {
                 return wrong(format!("broker {broker} commits up to {to}, within {batch:?}"));
             }
+            self.ever.insert(*batch);
             self.end = self.end.max(batch.next());
         }
         Ok(())
@@ -53,7 +60,7 @@ impl Committed {
         if to > log.end {
             return wrong(format!("broker {broker} takes {to} for committed, and its log ends at {}", log.end));
         }
-        for batch in log.from(from).take_while(|batch| batch.base < to) {
+        for batch in log.from(from.max(self.floor)).take_while(|batch| batch.base < to) {
             if !self.contains(batch) {
                 let known = self.batches.get(&batch.base);
                 return wrong(format!(
@@ -62,6 +69,24 @@ impl Committed {
             }
         }
         Ok(())
+    }
+
+    /// What this leader's log lacks is committed no more, and what was committed once and is there is again, whatever was given up
+    /// in between: other replicas may know of it.
+    /// Gives from where on anything may be another.
+    pub fn on_lost(&mut self, log: &Log, high_watermark: i64) -> i64 {
+        let lacking = self.batches.values().find(|batch| batch.next() > log.start && !log.holds(batch));
+        // What is not on its disk may go yet.
+        let from = lacking.map_or(self.end, |batch| batch.base).min(log.durable).max(log.start);
+        let to = high_watermark.max(from).min(log.end);
+        let is_known = |batch: &&Batch| batch.base < to || batch.next() <= log.durable && self.ever.contains(batch);
+        let batches = log.batches().take_while(is_known).map(|batch| (batch.base, *batch)).collect();
+        self.batches = batches;
+        self.end = self.batches.values().next_back().map_or(log.start, Batch::next);
+        // Others may have deleted more than it has, and keep that so.
+        self.deleted_to_ever = self.deleted_to_ever.max(self.deleted_to);
+        (self.deleted_to, self.floor) = (self.deleted_to_ever.min(log.end).max(log.start), log.start);
+        from
     }
 
     /// What a log lacks of what is committed.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Readable {
     read: BTreeMap<i64, Batch>,
+    given_up: usize,
 }
 
 fn wrong(text: String) -> Checked {
@@ -16,7 +17,7 @@ fn wrong(text: String) -> Checked {
 
 impl Readable {
     pub fn on_read(&mut self, broker: usize, batches: &[Batch], committed: &Committed) -> Checked {
-        for batch in batches {
+        for batch in batches.iter().filter(|batch| batch.base >= committed.floor) {
             if !committed.contains(batch) {
                 return wrong(format!("broker {broker} hands out {batch:?}, which is not committed"));
             }
@@ -35,7 +36,14 @@ impl Readable {
         }
     }
 
+    /// What this leader's log does not have, or from there on, has been given up.
+    pub fn on_lost(&mut self, log: &Log, from: i64) {
+        let before = self.read.len();
+        self.read.retain(|_, batch| log.keeps(batch, from));
+        self.given_up += before - self.read.len();
+    }
+
     pub fn count(&self) -> usize {
-        self.read.len()
+        self.read.len() + self.given_up
     }
 }

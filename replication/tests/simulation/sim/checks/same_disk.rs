@@ -22,6 +22,17 @@ impl SameDisk {
         self.batches.push((epoch, batch));
     }
 
+    /// What this leader's log does not have, or from there on, has been given up.
+    pub fn on_lost(&mut self, log: &Log, from: i64) {
+        self.batches.retain(|(_, batch)| log.keeps(batch, from));
+    }
+
+    /// A broker's disk has lost some of what it had.
+    pub fn on_forgotten(&mut self, broker: usize) {
+        let leaders = &self.leaders;
+        self.batches.retain(|(epoch, _)| leaders.get(epoch) != Some(&broker));
+    }
+
     pub fn on_leader(&self, broker: usize, epoch: i32, log: &Log, committed: &Committed) -> Checked {
         let since = self.leaders.range(..epoch).rev().take_while(|(_, leader)| **leader == broker).map(|(at, _)| *at);
         let Some(since) = since.last() else { return Ok(()) };
