@@ -45,6 +45,15 @@ impl LogEnds {
         self.0.insert((partition, broker), Told::NotOpen);
     }
 
+    /// `None` where the broker has told nothing, or that its log is not open.
+    #[must_use]
+    pub fn end_of(&self, topic: TopicId, partition: PartitionId, broker: BrokerId) -> Option<LogEnd> {
+        match self.of(topic, partition, broker) {
+            Told::End(end) => Some(end),
+            Told::Nothing | Told::NotOpen => None,
+        }
+    }
+
     pub(super) fn of(&self, topic: TopicId, partition: PartitionId, broker: BrokerId) -> Told {
         self.0.get(&((topic, partition), broker)).copied().unwrap_or(Told::Nothing)
     }

@@ -20,8 +20,13 @@ use uuid::Uuid;
 
 pub const TOPIC: TopicId = TopicId(Uuid::from_u128(77));
 const TOPIC_NAME: &str = "simulated";
-/// After which a silent broker is fenced, and for which a lease holds (`broker.session.timeout.ms`).
+/// After which a silent broker is fenced (`broker.session.timeout.ms`).
 pub const SESSION_US: u64 = 1_000_000;
+
+/// For which a lease holds.
+pub fn lease_us() -> u64 {
+    1000 * metadata::controller::lease_ms(SESSION_US / 1000)
+}
 
 /// What brokers ask.
 #[derive(Clone, Debug)]

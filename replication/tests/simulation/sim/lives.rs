@@ -1,7 +1,7 @@
 //! How brokers come and go: they start, crash, stop in order, lose records or whole disks, and come back.
 
 use super::bug::Bug;
-use super::controller::{Answer, Request, SESSION_US};
+use super::controller::{Answer, Request, lease_us};
 use super::events::Event;
 use super::lease::Lease;
 use super::log::Log;
@@ -213,7 +213,7 @@ impl World {
                 let bug = self.has(Bug::LeaseThoughFenced);
                 let process = self.process(life.broker);
                 if !fenced || bug {
-                    process.lease.extend(sent_us, SESSION_US);
+                    process.lease.extend(sent_us, lease_us());
                 }
                 if fenced && process.stopping {
                     self.on_stopped(life);

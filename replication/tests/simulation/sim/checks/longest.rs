@@ -9,7 +9,7 @@ use protocol::newtypes::{BrokerId, PartitionId};
 pub fn check(election: &Election<'_>) -> Checked {
     let (Some(leader), Some(ends)) = (election.elected(), &election.cause.ends) else { return Ok(()) };
     let (before, now) = (election.before, election.now);
-    let end_of = |id: BrokerId| ends.of(TOPIC, PartitionId(election.partition as i32), id);
+    let end_of = |id: BrokerId| ends.end_of(TOPIC, PartitionId(election.partition as i32), id);
     let eligible = || election.still(&before.elr).filter(|id| election.is_alive(*id)).collect::<Vec<_>>();
     let all = || now.replicas.iter().copied().filter(|id| election.is_alive(*id)).collect::<Vec<_>>();
     let pools = [election.in_sync(), eligible(), if election.cause.unclean { all() } else { Vec::new() }];
