@@ -4,14 +4,12 @@ All of it under the load of `harness/planned.py`, whose clients must not be told
 anything. Each test prints a line of JSON with the longest pause of each producer; no time is asserted.
 """
 
-import subprocess
-
 import pytest
 
 from harness import quorum, replicas
 from harness.clients.java_client import tool
 from harness.cluster import Cluster
-from harness.paths import AGAINST, ringlog_binary
+from harness.paths import AGAINST
 from harness.planned import LOG_LEVEL, PlannedLoad, restart
 from harness.quorum import Unanswered
 from harness.wait import PATIENCE_S, wait_until
@@ -228,68 +226,3 @@ def test_preferred_leaders_by_themselves(make_cluster, topic_name, report):
             wait_until(lambda: led(cluster, load) == preferred(load), f"leaders to be back on broker {node_id}")
             load.progress(f"after the restart of broker {node_id}")
         report(pauses_s=load.pauses(), acknowledged=load.finish())
-
-
-# Ringlog's own commands: `ringlog cluster drain NODE` and `ringlog cluster rebalance [--dry-run]`.
-def cluster_command(cluster: Cluster, *words: str) -> str:
-    """`ringlog cluster WORDS`, asked of the first broker; what it prints."""
-    at = f"{cluster[1].place.internal[0]}:{cluster[1].place.internal[1]}"
-    command = [str(ringlog_binary()), "cluster", *words, "--internal-addr", at]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE_S)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def lacks(command: str) -> bool:
-    return (
-        AGAINST != "ringlog"
-        or command
-        not in subprocess.run(
-            [str(ringlog_binary()), "cluster", "--help"], capture_output=True, text=True, timeout=PATIENCE_S
-        ).stdout
-    )
-
-
-@pytest.mark.skipif(lacks("drain"), reason="there is no `ringlog cluster drain`")
-def test_drain_under_load(make_cluster, topic_name, report):
-    """A broker that is drained has no replica any more, and can be stopped and removed, under load."""
-    cluster = make_cluster(n=4, voters=3)
-    with PlannedLoad(cluster, topic_name, {0: [4, 1, 2], 1: [1, 4, 3], 2: [2, 3, 4]}, SAFE, ids=[1, 2, 3]) as load:
-        cluster_command(cluster, "drain", "4")
-        wait_until(lambda: not has_replicas(cluster, load, 4), "broker 4 to be drained", 2 * PATIENCE_S)
-        assign_as_shown(cluster, load)
-        load.wait_in_sync()
-        load.progress("after the drain")
-        assert cluster[4].stop() == EXIT_STATUS
-        load.progress("without the drained broker")
-        report(pauses_s=load.pauses(), acknowledged=load.finish())
-
-
-@pytest.mark.skipif(lacks("rebalance"), reason="there is no `ringlog cluster rebalance`")
-def test_rebalance_under_load(make_cluster, topic_name, report):
-    """A broker that was added gets its part of the replicas; a dry run moves nothing."""
-    cluster = make_cluster(n=4, voters=3)
-    with PlannedLoad(cluster, topic_name, EVERYWHERE, SAFE, ids=[1, 2, 3]) as load:
-        plan = cluster_command(cluster, "rebalance", "--dry-run")
-        assert any(topic in plan for topic in load.topics), plan
-        assert not under_way(cluster)
-        load.wait_in_sync()
-        cluster_command(cluster, "rebalance")
-        has_its_part = lambda: has_replicas(cluster, load, 4) and not under_way(cluster)  # noqa: E731
-        wait_until(has_its_part, "broker 4 to have a part", 2 * PATIENCE_S)
-        assign_as_shown(cluster, load)
-        load.wait_in_sync()
-        load.progress("after the move")
-        report(pauses_s=load.pauses(), acknowledged=load.finish())
-
-
-def has_replicas(cluster: Cluster, load: PlannedLoad, node_id: int) -> bool:
-    """Of any of the load's topics, by the first broker."""
-    views = [quorum.partitions(cluster[1].address, topic) for topic in load.topics]
-    return any(node_id in view.replicas for partitions in views for view in partitions.values())
-
-
-def assign_as_shown(cluster: Cluster, load: PlannedLoad):
-    for topic in load.topics:
-        shown = quorum.partitions(cluster[1].address, topic)
-        load.assignments[topic] = {p: list(view.replicas) for p, view in shown.items()}

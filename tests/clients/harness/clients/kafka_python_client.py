@@ -74,6 +74,8 @@ class _Member(ThreadMember):
 
     def _loop(self):
         while not self._stop.is_set():
-            for batch in self.consumer.poll(timeout_ms=200).values():
+            # Longer than any rebalance takes: a poll that ends within one loses the assignment that it would have brought
+            # (kafka-python 3.0).
+            for batch in self.consumer.poll(timeout_ms=2000).values():
                 self._add(map(_read, batch))
         self.consumer.close()  # commits and leaves
