@@ -25,6 +25,7 @@ from .wait import wait_until
 # Until a cluster has recovered: much more than it takes, little enough to tell one that is stuck.
 DEADLINE_S = 120.0
 OUTCOME_S = 360.0  # more than any producer may take until it is replaced
+READER_S = 75.0  # more than any consumer waits for an answer (librdkafka's socket.timeout.ms is 60 s)
 PER_SECOND = 100.0  # records of each producer
 # Ringlog looks at the high watermark once for what it reads and what it tells.
 NEVER = {ABOVE_HIGH_WATERMARK} if paths.AGAINST == "ringlog" else set()
@@ -50,6 +51,7 @@ class Campaign:
         self.writers: list[Recording] = []
         self.held = False
         self.readers: list[Reader] = []
+        self.replaced_readers: list[str] = []
         self._past: list[Recording] = []  # writers that had to be replaced
         self._serial = count(1)
         self.fault_s = 0.0
@@ -268,8 +270,12 @@ class Campaign:
         return first.high_watermark
 
     def _wait_readers(self, ends: dict[tuple[str, int], int]):
+        began = time.monotonic()
+
         def at_end():
             self.check_clients()
+            if time.monotonic() - began > READER_S:
+                self._revive_readers(ends)
             at_end.last = {
                 f"{reader.name} {name_of(*where)}": (at, ends[where])
                 for reader in self.readers
@@ -282,6 +288,19 @@ class Campaign:
             wait_until(at_end, "all readers to be at the end", DEADLINE_S)
         except AssertionError as e:
             raise AssertionError(f"{e}; behind (offset, end): {at_end.last}") from None
+
+    def _revive_readers(self, ends: dict[tuple[str, int], int]):
+        """A consumer whose library hangs, though there is more to read and others have read it, is replaced."""
+        for i, reader in enumerate(self.readers):
+            behind = [name_of(*where) for where, at in reader.positions.items() if at < ends[where]]
+            if isinstance(reader, RawReader) or not behind or not reader.is_silent(READER_S):
+                continue
+            again = reader.again(f"{reader.name}-{next(self._serial)}")
+            error = f"hangs, and is replaced by {again.name}: behind in {behind}"
+            self.recorder.write("error", client=reader.name, began=self.recorder.now(), error=error)
+            reader.abandon()
+            self.readers[i] = again.start()
+            self.replaced_readers.append(reader.name)
 
     def findings(self) -> Findings:
         with self.recorder.still():
@@ -298,6 +317,7 @@ class Campaign:
         return {
             "seconds": round(time.monotonic() - self.began), "fault_s": round(self.fault_s),
             "operations": dict(self.recorder.counts), "errors": findings.errors, "notices": findings.notices,
+            "replaced_readers": self.replaced_readers,
         }  # fmt: skip
 
 

@@ -56,6 +56,20 @@ class Reader:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), f"{self.name} does not end"
 
+    def abandon(self):
+        """Whatever its library is doing."""
+        self._stop.set()
+
+    def is_silent(self, seconds: float) -> bool:
+        """It has neither read anything nor been told of an error for so long."""
+        return time.monotonic() - self._heard > seconds
+
+    def again(self, name: str) -> "Reader":
+        """Another one that goes on where this one is."""
+        reader = type(self)(name, self.recorder, self.bootstrap, list(self.positions))
+        reader.positions = dict(self.positions)
+        return reader
+
     def check(self):
         assert not self.failures, f"{self.name}: {self.failures[:3]}"
 
@@ -89,6 +103,11 @@ class ConfluentReader(Reader):
         super().__init__(*args)
         self.rack = rack
         self.answering: dict[Where, int] = {}
+
+    def again(self, name):
+        reader = super().again(name)
+        reader.rack = self.rack
+        return reader
 
     def _note(self, statistics: str):
         for topic, found in json.loads(statistics)["topics"].items():
