@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use futures_channel::oneshot;
 use protocol::{Offset, PartitionId, TopicId};
 use tokio::sync::mpsc;
 
@@ -34,6 +35,9 @@ pub type HighWatermarks = HashMap<PartitionKey, Offset, RandomState>;
 pub enum Note {
     /// All that a shard has to say: what it said before counts no more.
     OfShard { shard: usize, high_watermarks: HighWatermarks },
+    /// No more of this partition is committed: its log is about to be cut there. `stored` is told when that is on disk, or cannot
+    /// be.
+    Lowered { key: PartitionKey, to: Offset, stored: oneshot::Sender<()> },
     /// All shards have ended.
     End,
 }
@@ -61,12 +65,18 @@ pub async fn run(data_dir: PathBuf, mut known: HighWatermarks, mut notes: mpsc::
     let mut by_shard: HashMap<usize, HighWatermarks> = HashMap::new();
     let mut ended = false;
     while !ended {
+        let mut waiting = Vec::new();
         let mut next = notes.recv().await;
         while let Some(note) = next {
             match note {
                 Note::OfShard { shard, high_watermarks } => {
                     known.retain(|key, _| !high_watermarks.contains_key(key));
                     by_shard.insert(shard, high_watermarks);
+                }
+                Note::Lowered { key, to, stored } => {
+                    let noted = by_shard.values_mut().chain([&mut known]).filter_map(|noted| noted.get_mut(&key));
+                    noted.for_each(|offset| *offset = to.min(*offset));
+                    waiting.push(stored);
                 }
                 Note::End => ended = true,
             }
@@ -77,6 +87,10 @@ pub async fn run(data_dir: PathBuf, mut known: HighWatermarks, mut notes: mpsc::
             tokio::task::spawn_blocking(move || store(&data_dir, &text)).await.expect("a panic ends the process");
         if let Err(error) = stored {
             tracing::warn!(%error, "high watermarks cannot be noted on disk: after a restart replicas tell them again");
+        }
+        // Whoever waits may have given up.
+        for stored in waiting {
+            let _ = stored.send(());
         }
     }
 }
@@ -139,6 +153,27 @@ mod tests {
             store(dir.path(), &render(known.iter())).unwrap();
             assert_eq!(load(dir.path()), known);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_is_noted_before_the_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (known, said) = (some(), some());
+        let keys: Vec<PartitionKey> = known.keys().copied().collect();
+        let (notes, noted) = mpsc::unbounded_channel();
+        let running = tokio::spawn(run(dir.path().to_owned(), known, noted));
+        let lower = async |key, to| {
+            let (stored, is_stored) = oneshot::channel();
+            notes.send(Note::Lowered { key, to, stored }).unwrap();
+            is_stored.await.unwrap();
+            load(dir.path())[&key]
+        };
+        assert_eq!(lower(keys[0], Offset(-1)).await, Offset(-1), "as it was known at the start");
+        notes.send(Note::OfShard { shard: 0, high_watermarks: said.clone() }).unwrap();
+        assert_eq!(lower(keys[1], Offset(-1)).await, Offset(-1), "as a shard has said it");
+        assert_eq!(lower(keys[2], Offset(i64::MAX)).await, said[&keys[2]], "it is never raised by that");
+        notes.send(Note::End).unwrap();
+        running.await.unwrap();
     }
 
     #[test]

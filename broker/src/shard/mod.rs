@@ -33,7 +33,7 @@ use metadata::config::BrokerConfig;
 use metadata::controller::ImpairedReplica;
 use metadata::image::MetadataImage;
 use metadata::record::BrokerState;
-use protocol::BrokerId;
+use protocol::{BrokerId, Offset};
 
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
@@ -176,6 +176,19 @@ impl Shard {
                 return self.image();
             }
         }
+    }
+
+    /// Has it on disk that no more of a partition is committed than what lies before `to`, where more was noted: a log that is cut
+    /// there, and grows again before the next note, would otherwise seem to be committed that far after a restart.
+    pub async fn lower_noted_high_watermark(&self, partition: &Partition, to: Offset) {
+        let noted_at_start = self.noted_high_watermarks.get(&partition.key).copied();
+        if noted_at_start.max(Some(partition.high_watermark())) <= Some(to) {
+            return;
+        }
+        let (stored, is_stored) = oneshot::channel();
+        let _ = self.notes.send(Note::Lowered { key: partition.key, to, stored });
+        // Nobody notes any more when the process ends.
+        let _ = is_stored.await;
     }
 
     /// The epoch of a broker's process, if it is not fenced.

@@ -192,7 +192,12 @@ impl InStream {
             log_end = %partition.log.log_end_offset(), "the log is cut to what the leader has");
         let Some(session) = self.session.upgrade() else { return };
         let stream = self.me();
-        session.shard.queues().spawn_produce(async move {
+        let (shard, queues) = (session.shard.clone(), *session.shard.queues());
+        let to = match cut {
+            Cut::TruncateTo(to) | Cut::RestartAt(to) => to,
+        };
+        queues.spawn_produce(async move {
+            shard.lower_noted_high_watermark(&partition, to).await;
             // Another broker may lead by now, or this one.
             if stream.closed.get() {
                 return;

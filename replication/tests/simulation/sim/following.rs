@@ -233,6 +233,10 @@ impl World {
             return self.position(broker, partition);
         }
         self.part_mut(broker, partition).cutting = true;
+        // On disk before the cut.
+        let (Cut::TruncateTo(to) | Cut::RestartAt(to)) = cut;
+        let checkpoint = &mut self.brokers[broker].checkpoints[partition];
+        *checkpoint = to.0.min(*checkpoint);
         let life = self.life(broker);
         let (_, slow) = self.brokers[broker].sync_us;
         self.within(100, 2_000 + slow, Event::CutDone { life, partition, cut });

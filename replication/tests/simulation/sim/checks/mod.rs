@@ -88,7 +88,8 @@ impl Election<'_> {
 
     /// Whether anything was known of logs when somebody was elected.
     pub fn is_by_log(&self) -> bool {
-        let told = |ends: &LogEnds, id: &BrokerId| ends.end_of(TOPIC, PartitionId(self.partition as i32), *id).is_some();
+        let told =
+            |ends: &LogEnds, id: &BrokerId| ends.end_of(TOPIC, PartitionId(self.partition as i32), *id).is_some();
         let ends = self.cause.ends.as_ref().filter(|_| self.elected().is_some());
         ends.is_some_and(|ends| self.now.replicas.iter().any(|id| told(ends, id)))
     }
