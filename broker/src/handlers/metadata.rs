@@ -36,6 +36,23 @@ enum Asked {
     Unknown { error: ResponseError, name: Option<TopicName>, topic_id: TopicId },
 }
 
+/// Whether this broker is cut off and led what is asked for, so that another leads it by now or soon. A client that is told that
+/// nobody leads asks the same broker again, for as long as it is answered; one whose connection is closed asks another.
+pub fn is_for_others(context: &Context, request: &MetadataRequest) -> bool {
+    let shard = context.shard();
+    let Some(me) = shard.cut_off() else { return false };
+    let image = shard.image();
+    let has_led =
+        |topic: &TopicImage| topic.partitions().any(|(_, state)| state.leader == Some(me) && state.replicas.len() > 1);
+    match &request.topics {
+        None => image.topics().any(|topic| has_led(topic)),
+        Some(topics) => topics.iter().any(|asked| {
+            let named = asked.name.as_ref().and_then(|name| image.topic(name.as_str()));
+            named.or_else(|| image.topic_by_id(TopicId(asked.topic_id))).is_some_and(|topic| has_led(topic))
+        }),
+    }
+}
+
 pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResponse {
     let version = context.version();
     let shard = context.shard();
@@ -82,20 +99,14 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
         }
     };
     let cut_off = shard.cut_off();
-    let topics: Vec<MetadataResponseTopic> = asked
+    let topics = asked
         .into_iter()
         .map(|asked| {
             let with_operations = request.include_topic_authorized_operations;
             topic_response(&image, asked, version, with_operations, cut_off)
         })
         .collect();
-    let leads = |broker: protocol::BrokerId| {
-        topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.leader_id.0 == broker.0)
-    };
-    // Clients that are told of others only ask them, and hear of the leaders that this one does not know.
-    let left_out = cut_off.filter(|me| !leads(*me) && image.unfenced_brokers().any(|other| other.broker != *me));
-    let response = response(context, &image, version, request.include_cluster_authorized_operations, left_out);
-    response.with_topics(topics)
+    response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
 }
 
 fn is_led_by(topic: &TopicImage, leader: protocol::BrokerId) -> bool {
@@ -201,17 +212,10 @@ fn partition_response(
     if version >= 7 { response.with_leader_epoch(state.leader_epoch.0) } else { response }
 }
 
-fn response(
-    context: &Context,
-    image: &MetadataImage,
-    version: i16,
-    with_operations: bool,
-    left_out: Option<protocol::BrokerId>,
-) -> MetadataResponse {
+fn response(context: &Context, image: &MetadataImage, version: i16, with_operations: bool) -> MetadataResponse {
     let shard = context.shard();
     let brokers = image
         .unfenced_brokers()
-        .filter(|broker| left_out != Some(broker.broker))
         .map(|broker| {
             let response = MetadataResponseBroker::default()
                 .with_node_id(BrokerId(broker.broker.0))
