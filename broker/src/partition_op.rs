@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use futures_util::future::{Either, select};
+use futures_channel::oneshot;
+use futures_util::future::{Either, join_all, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
 use metadata::controller::LogEnd;
@@ -15,7 +16,7 @@ use protocol::records;
 use protocol::{LeaderEpoch, Offset};
 
 use crate::partition::{Partition, PartitionKey, PartitionView};
-use crate::shard::Shard;
+use crate::shard::{Shard, placement};
 
 /// `timestamp` values of ListOffsets with a meaning of their own.
 pub const TIMESTAMP_LATEST: i64 = -1;
@@ -33,6 +34,7 @@ pub struct PartitionOp {
     pub kind: PartitionOpKind,
 }
 
+#[derive(Clone, Copy, Debug)]
 pub enum PartitionOpKind {
     /// ListOffsets: where `timestamp` (or one of the special values) lies.
     OffsetForTimestamp { timestamp: i64, current_leader_epoch: LeaderEpoch },
@@ -101,6 +103,34 @@ impl PartitionOps {
         let results = shard.run_ops(self.ops).await;
         self.answers.into_iter().map(move |answer| answer.and_then(|op| results[op].clone()))
     }
+}
+
+/// Hands each operation to the shard, of so many, that owns its partition, to all of them before the first answers; results in
+/// the order of `ops`. What a shard does not answer, since it has ended, is KAFKA_STORAGE_ERROR.
+pub async fn scatter(
+    ops: Vec<PartitionOp>,
+    shards: usize,
+    mut hand_over: impl FnMut(usize, Vec<PartitionOp>, oneshot::Sender<Vec<PartitionOpResult>>),
+) -> Vec<PartitionOpResult> {
+    let mut results: Vec<PartitionOpResult> = vec![Err(ResponseError::KafkaStorageError); ops.len()];
+    let mut by_shard: Vec<(Vec<usize>, Vec<PartitionOp>)> = (0..shards).map(|_| Default::default()).collect();
+    for (slot, op) in ops.into_iter().enumerate() {
+        let (slots, ops) = &mut by_shard[placement::owner_of(op.key, shards)];
+        slots.push(slot);
+        ops.push(op);
+    }
+    let mut parts = Vec::new();
+    for (owner, (slots, ops)) in by_shard.into_iter().enumerate().filter(|(_, (slots, _))| !slots.is_empty()) {
+        let (answer, receiver) = oneshot::channel();
+        hand_over(owner, ops, answer);
+        parts.push(async move { (slots, receiver.await.unwrap_or_default()) });
+    }
+    for (slots, answers) in join_all(parts).await {
+        for (slot, answer) in slots.into_iter().zip(answers) {
+            results[slot] = answer;
+        }
+    }
+    results
 }
 
 /// Runs `op` on the shard that owns its partition.

@@ -41,14 +41,22 @@ enum Asked {
 pub fn is_for_others(context: &Context, request: &MetadataRequest) -> bool {
     let shard = context.shard();
     let Some(me) = shard.cut_off() else { return false };
-    let image = shard.image();
-    let has_led =
-        |topic: &TopicImage| topic.partitions().any(|(_, state)| state.leader == Some(me) && state.replicas.len() > 1);
-    match &request.topics {
-        None => image.topics().any(|topic| has_led(topic)),
+    let has_led = |state: &PartitionImage| state.leader == Some(me) && state.replicas.len() > 1;
+    asks_for(&shard.image(), request.topics.as_deref(), has_led)
+}
+
+/// Whether a partition like this is among those of the topics that are asked for; `None` are all.
+fn asks_for(
+    image: &MetadataImage,
+    topics: Option<&[MetadataRequestTopic]>,
+    is_such: impl Fn(&PartitionImage) -> bool,
+) -> bool {
+    let has_such = |topic: &TopicImage| topic.partitions().any(|(_, state)| is_such(state));
+    match topics {
+        None => image.topics().any(|topic| has_such(topic)),
         Some(topics) => topics.iter().any(|asked| {
             let named = asked.name.as_ref().and_then(|name| image.topic(name.as_str()));
-            named.or_else(|| image.topic_by_id(TopicId(asked.topic_id))).is_some_and(|topic| has_led(topic))
+            named.or_else(|| image.topic_by_id(TopicId(asked.topic_id))).is_some_and(|topic| has_such(topic))
         }),
     }
 }
@@ -80,13 +88,8 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
             missing_errors.extend(shard.auto_create_topics(missing.into_iter().collect()).await);
         }
     }
-    let where_led = |image: &MetadataImage, leader| match topics {
-        None => image.topics().any(|topic| is_led_by(topic, leader)),
-        Some(topics) => topics.iter().any(|topic| {
-            let named = topic.name.as_ref().and_then(|name| image.topic(name.as_str()));
-            let found = named.or_else(|| image.topic_by_id(TopicId(topic.topic_id)));
-            found.is_some_and(|topic| is_led_by(topic, leader))
-        }),
+    let where_led = |image: &MetadataImage, leader| {
+        asks_for(image, topics.map(Vec::as_slice), |state| state.leader == Some(leader))
     };
     let image = shard.image_without_suspects(where_led).await;
     let asked: Vec<Asked> = match topics {
@@ -107,10 +110,6 @@ pub async fn handle(context: &Context, request: MetadataRequest) -> MetadataResp
         })
         .collect();
     response(context, &image, version, request.include_cluster_authorized_operations).with_topics(topics)
-}
-
-fn is_led_by(topic: &TopicImage, leader: protocol::BrokerId) -> bool {
-    topic.partitions().any(|(_, state)| state.leader == Some(leader))
 }
 
 fn find(

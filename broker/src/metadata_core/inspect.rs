@@ -2,7 +2,6 @@
 //! partitions that they lead; by the controller how its logs end, when somebody is to be elected.
 
 use futures_channel::oneshot;
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use metadata::controller::LogEnd;
 use metadata::image::MetadataImage;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::internal::links::Links;
 use crate::internal::listener::Shards;
 use crate::partition::{PartitionKey, PartitionView};
-use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput};
+use crate::partition_op::{self, PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult};
 use crate::shard::message::ShardMessage;
 use crate::shard::placement;
 
@@ -23,14 +22,31 @@ pub trait Inspect: Into<Inspection> {
     type Answer: Serialize + DeserializeOwned;
 }
 
-/// Any question.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Inspection {
-    Partitions(Partitions),
-    LeaderView(LeaderView),
-    LogEnds(LogEndsOf),
-    LedSizes(LedSizes),
+macro_rules! inspections {
+    ($($(#[$doc:meta])* $name:ident($question:ident) => $answer:ty),* $(,)?) => {
+        /// Any question.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        pub enum Inspection { $($name($question)),* }
+        $(
+            impl From<$question> for Inspection {
+                fn from(question: $question) -> Inspection { Inspection::$name(question) }
+            }
+            impl Inspect for $question {
+                $(#[$doc])*
+                type Answer = $answer;
+            }
+        )*
+    };
 }
+inspections!(
+    /// `None` if there is no such topic.
+    Partitions(Partitions) => Option<Vec<PartitionLine>>,
+    LeaderView(LeaderView) => Result<PartitionView, NoView>,
+    /// In the order of the question; `None` of a log that is not open here.
+    LogEnds(LogEndsOf) => Vec<Option<LogEnd>>,
+    /// Without those whose log is not to be had now.
+    LedSizes(LedSizes) => Vec<SizeLine>,
+);
 
 /// Partitions by the metadata: of one topic, or of all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,49 +105,6 @@ pub enum NoView {
     Failed(String),
 }
 
-impl From<Partitions> for Inspection {
-    fn from(question: Partitions) -> Inspection {
-        Inspection::Partitions(question)
-    }
-}
-
-impl Inspect for Partitions {
-    /// `None` if there is no such topic.
-    type Answer = Option<Vec<PartitionLine>>;
-}
-
-impl From<LeaderView> for Inspection {
-    fn from(question: LeaderView) -> Inspection {
-        Inspection::LeaderView(question)
-    }
-}
-
-impl Inspect for LeaderView {
-    type Answer = Result<PartitionView, NoView>;
-}
-
-impl From<LogEndsOf> for Inspection {
-    fn from(question: LogEndsOf) -> Inspection {
-        Inspection::LogEnds(question)
-    }
-}
-
-impl Inspect for LogEndsOf {
-    /// In the order of the question; `None` of a log that is not open here.
-    type Answer = Vec<Option<LogEnd>>;
-}
-
-impl From<LedSizes> for Inspection {
-    fn from(question: LedSizes) -> Inspection {
-        Inspection::LedSizes(question)
-    }
-}
-
-impl Inspect for LedSizes {
-    /// Without those whose log is not to be had now.
-    type Answer = Vec<SizeLine>;
-}
-
 /// Answers a question; why it cannot be read otherwise.
 pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards) -> Vec<u8> {
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
@@ -184,30 +157,28 @@ fn lines(question: &Partitions, image: &MetadataImage, links: &Links) -> Option<
 
 /// How logs of this broker end; see [`LogEndsOf`].
 pub async fn log_ends(question: &LogEndsOf, shards: &Shards) -> Vec<Option<LogEnd>> {
-    let mut ends = vec![None; question.partitions.len()];
-    let Some(inboxes) = shards.get() else { return ends };
-    let mut by_shard: Vec<(Vec<usize>, Vec<PartitionOp>)> = (0..inboxes.len()).map(|_| Default::default()).collect();
-    for (slot, (topic_id, partition)) in question.partitions.iter().enumerate() {
-        let key = PartitionKey { topic_id: *topic_id, partition: *partition };
-        let (slots, ops) = &mut by_shard[placement::owner_of(key, inboxes.len())];
-        slots.push(slot);
-        ops.push(PartitionOp { key, kind: PartitionOpKind::LogEnd });
-    }
-    let asked = by_shard.into_iter().zip(inboxes).filter(|((slots, _), _)| !slots.is_empty());
-    let asked = asked.map(|((slots, ops), inbox)| {
-        let (answer, answered) = oneshot::channel();
+    let key = |(topic_id, partition): &_| PartitionKey { topic_id: *topic_id, partition: *partition };
+    let answers = ask_owners(question.partitions.iter().map(key), PartitionOpKind::LogEnd, shards).await;
+    let end = |answer| match answer {
+        Ok(PartitionOpOutput::LogEnd(end)) => Some(end),
+        _ => None,
+    };
+    answers.into_iter().map(end).collect()
+}
+
+/// What the shards of this broker answer about these partitions; errors while there are none yet.
+async fn ask_owners(
+    keys: impl Iterator<Item = PartitionKey>,
+    kind: PartitionOpKind,
+    shards: &Shards,
+) -> Vec<PartitionOpResult> {
+    let ops: Vec<PartitionOp> = keys.map(|key| PartitionOp { key, kind }).collect();
+    let Some(inboxes) = shards.get() else { return vec![Err(ResponseError::KafkaStorageError); ops.len()] };
+    let hand_over = |owner: usize, ops, answer| {
         // A shard that has ended answers nothing.
-        let _ = inbox.try_send(ShardMessage::Partitions { ops, answer });
-        async move { (slots, answered.await.unwrap_or_default()) }
-    });
-    for (slots, answers) in join_all(asked).await {
-        for (slot, answer) in slots.into_iter().zip(answers) {
-            if let Ok(PartitionOpOutput::LogEnd(end)) = answer {
-                ends[slot] = Some(end);
-            }
-        }
-    }
-    ends
+        let _ = inboxes[owner].try_send(ShardMessage::Partitions { ops, answer });
+    };
+    partition_op::scatter(ops, inboxes.len(), hand_over).await
 }
 
 async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, NoView> {
@@ -230,31 +201,15 @@ async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, N
 }
 
 async fn led_sizes(question: &LedSizes, image: &MetadataImage, shards: &Shards) -> Vec<SizeLine> {
-    // A broker that starts has no logs yet.
-    let Some(inboxes) = shards.get() else { return Vec::new() };
-    let mut by_shard: Vec<Vec<PartitionKey>> = vec![Vec::new(); inboxes.len()];
-    for topic in image.topics() {
+    let led = image.topics().flat_map(|topic| {
         let led = topic.partitions().filter(|(_, state)| state.leader == Some(question.leader));
-        for key in led.map(|(partition, _)| PartitionKey { topic_id: topic.id, partition }) {
-            by_shard[placement::owner_of(key, inboxes.len())].push(key);
-        }
-    }
-    // All shards are asked before the first answer is waited for.
-    let mut waiting = Vec::new();
-    for (inbox, keys) in inboxes.iter().zip(by_shard).filter(|(_, keys)| !keys.is_empty()) {
-        let ops = keys.iter().map(|key| PartitionOp { key: *key, kind: PartitionOpKind::SizeBytes }).collect();
-        let (answer, answered) = oneshot::channel();
-        if inbox.try_send(ShardMessage::Partitions { ops, answer }).is_ok() {
-            waiting.push((keys, answered));
-        }
-    }
-    let mut lines = Vec::new();
-    for (keys, answered) in waiting {
-        let answers = answered.await.unwrap_or_default();
-        lines.extend(keys.into_iter().zip(answers).filter_map(|(PartitionKey { topic_id, partition }, answer)| {
-            let Ok(PartitionOpOutput::SizeBytes { bytes }) = answer else { return None };
-            Some(SizeLine { topic_id, partition, bytes })
-        }));
-    }
-    lines
+        led.map(|(partition, _)| PartitionKey { topic_id: topic.id, partition })
+    });
+    let keys: Vec<PartitionKey> = led.collect();
+    let answers = ask_owners(keys.iter().copied(), PartitionOpKind::SizeBytes, shards).await;
+    let line = |(PartitionKey { topic_id, partition }, answer)| match answer {
+        Ok(PartitionOpOutput::SizeBytes { bytes }) => Some(SizeLine { topic_id, partition, bytes }),
+        _ => None,
+    };
+    keys.into_iter().zip(answers).filter_map(line).collect()
 }

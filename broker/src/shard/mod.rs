@@ -281,29 +281,11 @@ impl Shard {
 
     /// Runs each operation on the shard that owns its partition; results in the order of `ops`.
     pub async fn run_ops(self: &Rc<Self>, ops: Vec<PartitionOp>) -> Vec<PartitionOpResult> {
-        let mut results: Vec<PartitionOpResult> = vec![Err(ResponseError::KafkaStorageError); ops.len()];
-        let mut by_shard: Vec<(Vec<usize>, Vec<PartitionOp>)> = (0..self.count()).map(|_| Default::default()).collect();
-        for (slot, op) in ops.into_iter().enumerate() {
-            let (slots, ops) = &mut by_shard[self.owner_of(op.key)];
-            slots.push(slot);
-            ops.push(op);
-        }
-        let parts = by_shard.into_iter().enumerate().filter(|(_, (slots, _))| !slots.is_empty());
-        let parts = parts.map(|(owner, (slots, ops))| {
-            let (answer, receiver) = oneshot::channel();
-            if owner == self.index {
-                self.spawn_ops(ops, answer);
-            } else {
-                self.send(owner, ShardMessage::Partitions { ops, answer });
-            }
-            async move { (slots, receiver.await.unwrap_or_default()) }
-        });
-        for (slots, answers) in join_all(parts).await {
-            for (slot, answer) in slots.into_iter().zip(answers) {
-                results[slot] = answer;
-            }
-        }
-        results
+        let hand_over = |owner, ops, answer| match owner == self.index {
+            true => self.spawn_ops(ops, answer),
+            false => self.send(owner, ShardMessage::Partitions { ops, answer }),
+        };
+        partition_op::scatter(ops, self.count(), hand_over).await
     }
 
     /// Runs operations on partitions of this shard. Detached: a change to a log is never abandoned half-way because the
