@@ -12,7 +12,7 @@ import pytest
 from harness import quorum
 from harness.admin_load import AdminLoader, start_load, verify, wait_acknowledged
 from harness.cluster import SETTINGS, Cluster
-from harness.netns import Network
+from harness.netns import network_or_skip
 from harness.quorum import Unanswered
 from harness.wait import wait_until
 
@@ -201,11 +201,8 @@ def test_everything_is_there_after_all_were_killed_idle(cluster, before):
 
 @pytest.fixture
 def network():
-    try:
-        with Network(3) as network:
-            yield network
-    except OSError as e:
-        pytest.skip(f"no network namespaces: {e}")
+    with network_or_skip(3, filters=False) as network:
+        yield network
 
 
 def refused_by(address, attempt: int):

@@ -12,7 +12,7 @@ import pytest
 from harness import paths, quorum, replicas, wire
 from harness.batch import batch
 from harness.cluster import Cluster
-from harness.netns import Network
+from harness.netns import network_or_skip
 from harness.quorum import Unanswered
 from harness.wait import wait_until
 
@@ -25,13 +25,8 @@ SETTINGS = {"replica.lag.time.max.ms": "600000", "broker.session.timeout.ms": "4
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        if shutil.which("nft") is None:
-            raise OSError("nft (nftables) is not installed")
-        with Network(4) as network:
-            yield network
-    except OSError as e:
-        pytest.skip(f"no network namespaces: {e}")
+    with network_or_skip(4) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +45,7 @@ def cluster(elections_cluster, network):
 
 def places(cluster: Cluster) -> tuple[int, int, int, int]:
     """(broker that does not vote, two voters, controller): the first two may be away together."""
-    controller = cluster.wait_controller()
-
-    def three_vote():  # Ringlog replaces a voter that is away for long
-        voters = quorum.describe_quorum(cluster[controller].address).voters
-        return voters if len(voters) == 3 and controller in voters else None
-
-    voters = wait_until(three_vote, "three voters")
+    controller, voters = cluster.wait_three_voters()
     (bystander,) = set(cluster.nodes) - voters
     one, other = sorted(voters - {controller})
     return bystander, one, other, controller

@@ -11,7 +11,6 @@ library gives up by itself is counted; it fails the test unless more than one br
 
 import os
 import random
-import shutil
 import time
 from itertools import chain
 from pathlib import Path
@@ -24,7 +23,7 @@ from harness.check.checker import LOST
 from harness.check.plant import PLANTS
 from harness.cluster import Cluster
 from harness.faults import KINDS, TARGETS, Strike, plan
-from harness.netns import Network
+from harness.netns import network_or_skip
 from harness.wait import wait_until
 
 SECONDS = float(os.environ.get("RINGLOG_CAMPAIGN_SECONDS", "75"))
@@ -39,13 +38,8 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        if shutil.which("nft") is None:
-            raise OSError("nft (nftables) is not installed")
-        with Network(3) as network:
-            yield network
-    except OSError as e:
-        pytest.skip(f"no network namespaces: {e}")
+    with network_or_skip(3) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")

@@ -74,13 +74,7 @@ def whole(cluster: Cluster):
 
 def roles(cluster: Cluster) -> tuple[int, int, int]:
     """(leader, follower, follower) of four brokers: both followers may go, since at most one of them votes."""
-    controller = cluster.wait_controller()
-
-    def three_vote():  # Ringlog replaces a voter that is away for long
-        voters = quorum.describe_quorum(cluster[controller].address).voters
-        return voters if len(voters) == 3 and controller in voters else None
-
-    voters = wait_until(three_vote, "three voters")
+    controller, voters = cluster.wait_three_voters()
     (bystander,) = set(cluster.nodes) - voters
     # The controller stays out of it: that it is replaced while a broker is away has tests of its own.
     leader, follower = sorted(voters - {controller})

@@ -8,7 +8,6 @@ enough of their replicas are left. Each test prints a line of JSON with rates; n
 Producers are idempotent, of acks=all, with their libraries' own time-outs. Every broker has a network namespace (root).
 """
 
-import shutil
 import time
 from contextlib import ExitStack
 
@@ -27,7 +26,7 @@ from harness.load import (
     assert_exactly_once,
     sequence_of,
 )
-from harness.netns import INTERNAL, PEERS, Network
+from harness.netns import INTERNAL, PEERS, Network, network_or_skip
 from harness.records import by_partition
 from harness.slow_link import slow_link
 from harness.wait import wait_until
@@ -300,13 +299,8 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        if shutil.which("nft") is None:
-            raise OSError("nft (nftables) is not installed")
-        with Network(3) as network:
-            yield network
-    except OSError as e:
-        pytest.skip(f"no network namespaces: {e}")
+    with network_or_skip(3) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")

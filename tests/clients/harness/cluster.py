@@ -319,6 +319,16 @@ class Cluster:
     def wait_controller(self, asked: set[int] | None = None) -> int:
         return wait_until(lambda: self.controller(asked), "a controller", FORM_TIMEOUT_S)
 
+    def wait_three_voters(self) -> tuple[int, set[int]]:
+        """The controller, and the three that vote, it among them."""
+        controller = self.wait_controller()
+
+        def three_vote():  # Ringlog replaces a voter that is away for long
+            voters = quorum.describe_quorum(self[controller].address).voters
+            return voters if len(voters) == 3 and controller in voters else None
+
+        return controller, wait_until(three_vote, "three voters")
+
     def make_marker(self):
         """The topic that `settle` changes: one partition on all brokers."""
         self.create_topic(MARKER, {0: list(self.nodes)})

@@ -6,10 +6,13 @@ other brokers, while clients go on reaching it. A cut is silent: packets vanish,
 broker to another can be dropped too, all or some, and connections to a broker led through a proxy (nftables). Needs root.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+
+import pytest
 
 from .cluster import Place
 
@@ -21,6 +24,18 @@ def _ip(*words: str):
     done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=30)
     if done.returncode != 0:
         raise OSError(f"ip {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+@contextlib.contextmanager
+def network_or_skip(count: int, filters=True):
+    """A `Network`, or a skipped test that says why there can be none; `filters` need nftables too."""
+    try:
+        if filters and shutil.which("nft") is None:
+            raise OSError("nft (nftables) is not installed")
+        with Network(count) as network:
+            yield network
+    except OSError as e:
+        pytest.skip(f"no network namespaces: {e}")
 
 
 class Network:
