@@ -36,15 +36,6 @@ enum Asked {
     Unknown { error: ResponseError, name: Option<TopicName>, topic_id: TopicId },
 }
 
-/// Whether this broker is cut off and led what is asked for, so that another leads it by now or soon. A client that is told that
-/// nobody leads asks the same broker again, for as long as it is answered; one whose connection is closed asks another.
-pub fn is_for_others(context: &Context, request: &MetadataRequest) -> bool {
-    let shard = context.shard();
-    let Some(me) = shard.cut_off() else { return false };
-    let has_led = |state: &PartitionImage| state.leader == Some(me) && state.replicas.len() > 1;
-    asks_for(&shard.image(), request.topics.as_deref(), has_led)
-}
-
 /// Whether a partition like this is among those of the topics that are asked for; `None` are all.
 fn asks_for(
     image: &MetadataImage,

@@ -126,7 +126,7 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, St
                 drop(turn);
                 match answer {
                     Some(body) => context.encode(&body),
-                    None => Response::Close { reason: "the broker stops, or is cut off and others know better".into() },
+                    None => Response::Close { reason: "the request was abandoned at shutdown".into() },
                 }
             });
             Ok(Started { response, keeps_frame: true })
@@ -134,12 +134,11 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, St
     }
 }
 
-/// Everything but Produce and Fetch. `None` when the broker stops before there is an answer, or is not the one to give it.
+/// Everything but Produce and Fetch. `None` when the broker stops before there is an answer.
 async fn control(context: &Context, body: RequestBody) -> Option<ResponseBody> {
     Some(match body {
         RequestBody::Produce(_) | RequestBody::Fetch(_) => unreachable!("dispatched apart"),
         RequestBody::ListOffsets(body) => list_offsets::handle(context, body).await.into(),
-        RequestBody::Metadata(body) if metadata::is_for_others(context, &body) => return None,
         RequestBody::Metadata(body) => metadata::handle(context, body).await.into(),
         RequestBody::FindCoordinator(body) => find_coordinator::handle(context, body).await.into(),
         RequestBody::ApiVersions(body) => api_versions::handle(context, body).into(),
