@@ -254,6 +254,8 @@ def test_fewer_in_sync_than_min_insync_replicas(quick, topic_name):
         replicas.wait_in_sync(quick, topic, {0: {leader}}, asked=running)
         error, _ = waiting.result()
         assert error in (wire.REQUEST_TIMED_OUT, wire.NOT_ENOUGH_REPLICAS_AFTER_APPEND), error
+        # They leave the ISR before they are fenced, and as long as they are not, clients may ask them and wait in vain.
+        quick.wait_formed(running, asked=running)
 
     assert produce(quick[leader], topic, [b"refused"])[0] == wire.NOT_ENOUGH_REPLICAS
     assert error_for_client(quick, topic) == "NOT_ENOUGH_REPLICAS"
