@@ -27,12 +27,78 @@ use protocol::records::BatchBuilder;
 /// Generous: a bound on a hang, never on speed.
 const HANG_MAX: Duration = Duration::from_secs(60);
 
-/// A broker process whose log lines are collected.
-pub struct Broker {
-    process: Child,
+/// A process of the binary whose lines on standard error are collected; it is killed when dropped.
+pub struct Process {
+    child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<thread::JoinHandle<()>>,
+    hang_max: Duration,
 }
+
+impl Process {
+    /// `hang_max` bounds every wait for it.
+    pub fn spawn(command: &mut Command, hang_max: Duration) -> Process {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let stderr = child.stderr.take().expect("piped");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let collected = lines.clone();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                collected.lock().unwrap().push(line);
+            }
+        });
+        Process { child, lines, reader: Some(reader), hang_max }
+    }
+
+    /// Waits for a line; fails if the process ends without it.
+    pub fn wait_for_line(&mut self, text: &str) -> String {
+        let since = Instant::now();
+        loop {
+            if let Some(line) = self.lines.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let goes_on = self.child.try_wait().unwrap().is_none() && since.elapsed() < self.hang_max;
+            assert!(goes_on, "no line with {text:?} in {:#?}", self.lines.lock().unwrap());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it has said a line with `text` so far.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.lines.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end; returns the exit code (`None` when killed by a signal) and all it said.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(since.elapsed() < self.hang_max, "it does not end: {:#?}", self.lines.lock().unwrap());
+            thread::sleep(Duration::from_millis(5));
+        };
+        self.reader.take().expect("once").join().unwrap();
+        let said = self.lines.lock().unwrap().join("\n");
+        (status.code(), said)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A broker process.
+pub struct Broker(Process);
 
 impl Broker {
     pub fn spawn(data_dir: &Path, kafka_addr: &str, more: &[&str]) -> Broker {
@@ -42,25 +108,13 @@ impl Broker {
             .arg(data_dir)
             .args(if more.contains(&"--internal-addr") { &[][..] } else { &["--internal-addr", "127.0.0.1:0"] })
             .args(if more.contains(&"--shards") { &[][..] } else { &["--shards", "2"] })
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .args(more);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RINGLOG_") {
                 command.env_remove(name);
             }
         }
-        let mut process = command.spawn().expect("the broker's binary starts");
-        let stderr = process.stderr.take().expect("piped");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let collected = lines.clone();
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                collected.lock().unwrap().push(line);
-            }
-        });
-        Broker { process, lines, reader: Some(reader) }
+        Broker(Process::spawn(&mut command, HANG_MAX))
     }
 
     pub fn start(data_dir: &Path) -> (Broker, SocketAddr) {
@@ -76,40 +130,21 @@ impl Broker {
 
     /// Waits for a log line; fails if the process ends without it.
     pub fn wait_for_line(&mut self, text: &str) -> String {
-        let since = Instant::now();
-        loop {
-            if let Some(line) = self.lines.lock().unwrap().iter().find(|line| line.contains(text)) {
-                return line.clone();
-            }
-            let ended = self.process.try_wait().unwrap().is_some();
-            assert!(!ended && since.elapsed() < HANG_MAX, "no line with {text:?} in {:#?}", self.lines.lock().unwrap());
-            thread::sleep(Duration::from_millis(5));
-        }
+        self.0.wait_for_line(text)
     }
 
     /// Whether a line with `text` was logged so far.
     pub fn has_logged(&self, text: &str) -> bool {
-        self.lines.lock().unwrap().iter().any(|line| line.contains(text))
+        self.0.has_logged(text)
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        self.0.signal(name);
     }
 
     /// Waits for the end; returns the exit code (`None` when killed by a signal) and all it logged.
-    pub fn wait(mut self) -> (Option<i32>, String) {
-        let since = Instant::now();
-        let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                break status;
-            }
-            assert!(since.elapsed() < HANG_MAX, "the broker does not end: {:#?}", self.lines.lock().unwrap());
-            thread::sleep(Duration::from_millis(5));
-        };
-        self.reader.take().expect("once").join().unwrap();
-        let log = self.lines.lock().unwrap().join("\n");
-        (status.code(), log)
+    pub fn wait(self) -> (Option<i32>, String) {
+        self.0.wait()
     }
 
     pub fn stop(self) -> String {
@@ -122,13 +157,6 @@ impl Broker {
     pub fn kill9(self) {
         self.signal("KILL");
         assert_eq!(self.wait().0, None);
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

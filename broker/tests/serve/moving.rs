@@ -2,16 +2,14 @@
 //! they can be stopped anywhere.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::cluster::{Cluster, node, ringlog};
-use crate::harness::Client;
+use crate::harness::{Client, Process};
 
 /// Generous: a bound on a hang, never on speed.
 const HANG_MAX: Duration = Duration::from_secs(120);
@@ -92,63 +90,11 @@ fn cluster_command(cluster: &Cluster, args: &[&str]) -> (bool, String) {
     ringlog(&[&["cluster"], args, &["--internal-addr", &cluster.nodes[&2].internal]].concat())
 }
 
-/// A command that runs beside the test.
-struct Running {
-    process: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: thread::JoinHandle<()>,
-}
-
-impl Running {
-    fn start(cluster: &Cluster, args: &[&str]) -> Running {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ringlog"))
-            .arg("cluster")
-            .args(args)
-            .args(["--internal-addr", &cluster.nodes[&2].internal])
-            .env_clear()
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = process.stderr.take().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let collected = lines.clone();
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                collected.lock().unwrap().push(line);
-            }
-        });
-        Running { process, lines, reader }
-    }
-
-    fn wait_for_line(&mut self, text: &str) {
-        let since = Instant::now();
-        while !self.lines.lock().unwrap().iter().any(|line| line.contains(text)) {
-            let ended = self.process.try_wait().unwrap().is_some();
-            assert!(!ended && since.elapsed() < HANG_MAX, "no {text:?} in {:#?}", self.lines.lock().unwrap());
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-    }
-
-    /// Its exit status (`None` when killed), and all that it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let since = Instant::now();
-        let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                break status;
-            }
-            assert!(since.elapsed() < HANG_MAX, "it does not end: {:#?}", self.lines.lock().unwrap());
-            thread::sleep(Duration::from_millis(5));
-        };
-        self.reader.join().unwrap();
-        let text = self.lines.lock().unwrap().join("\n");
-        (status.code(), text)
-    }
+/// `ringlog cluster …` beside the test.
+fn start_command(cluster: &Cluster, args: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
+    command.arg("cluster").args(args).args(["--internal-addr", &cluster.nodes[&2].internal]).env_clear();
+    Process::spawn(&mut command, HANG_MAX)
 }
 
 #[test]
@@ -248,11 +194,11 @@ fn a_drain_that_is_stopped_goes_on_and_one_that_was_killed_can_be_taken_back() {
     let before = held(&cluster);
     let slow = ["drain", "1", "--concurrency", "4", "--throttle", "1"];
     // Killed: what is under way stays so, throttled, until it is taken back.
-    let mut running = Running::start(&cluster, &slow);
+    let mut running = start_command(&cluster, &slow);
     running.wait_for_line("moving");
     running.wait_for_line(" done, ");
     running.signal("KILL");
-    assert_eq!(running.end().0, None);
+    assert_eq!(running.wait().0, None);
     wait_until("both rates and both lists are set", || throttles(&cluster).len() == 4);
     let (ok, out) = cluster_command(&cluster, &["drain", "1", "--dry-run"]);
     assert!(ok && out.contains("are moving already"), "{out}");
@@ -263,10 +209,10 @@ fn a_drain_that_is_stopped_goes_on_and_one_that_was_killed_can_be_taken_back() {
     wait_until("nothing moves", || partitions(&cluster).iter().all(has_two));
     assert!(held(&cluster)[&1].0 > 0, "{before:?} became {:?}", held(&cluster));
     // Stopped: throttles go, what is under way arrives, and nothing else begins.
-    let mut running = Running::start(&cluster, &slow);
+    let mut running = start_command(&cluster, &slow);
     running.wait_for_line(" done, ");
     running.signal("INT");
-    let (code, said) = running.end();
+    let (code, said) = running.wait();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("are moving and go on") && said.contains("goes on where this stands"), "{said}");
     wait_for_no_throttles(&cluster);
@@ -284,9 +230,9 @@ fn what_goes_to_a_broker_that_dies_goes_elsewhere() {
     let cluster = cluster_and_a_new_broker();
     // It hangs: for as long as its session lasts it counts as alive, and is planned with.
     cluster.nodes[&4].broker.signal("STOP");
-    let mut running = Running::start(&cluster, &["drain", "1", "--timeout", "2"]);
+    let mut running = start_command(&cluster, &["drain", "1", "--timeout", "2"]);
     running.wait_for_line("to do: 8 partition(s)");
-    let (code, said) = running.end();
+    let (code, said) = running.wait();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("broker 4 has not been alive for 2 s"), "{said}");
     wait_until("brokers 2 and 3 have it all", || held(&cluster).into_keys().eq([2, 3]));
