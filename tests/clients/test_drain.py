@@ -12,18 +12,8 @@ import threading
 import pytest
 
 from harness import paths, quorum, replicas
-from harness.clients import CONFLUENT
 from harness.cluster import MARKER, Cluster, host_port
-from harness.load import (
-    WINDOW,
-    ConfluentLoader,
-    FranzLoader,
-    KafkaPythonLoader,
-    Loader,
-    assert_exactly_once,
-    sequence_of,
-)
-from harness.records import by_partition
+from harness.load import ConfluentLoader, FranzLoader, KafkaPythonLoader, Loader, wait_progress
 from harness.wait import wait_until
 
 pytestmark = [
@@ -102,7 +92,7 @@ def test_drain_under_load(cluster, topic_name, report):
         for loader in loaders:
             loader.bootstrap, loader.per_second, loader.own_patience = cluster.bootstrap, PER_SECOND, True
             loader.start()
-        wait_progress(loaders, "before the drain")
+        wait_progress(loaders, "before the drain", DEADLINE_S)
         slowly = ("--concurrency", "2", "--throttle", str(BYTES_PER_SECOND))
         drain = Command(cluster, "drain", str(DRAINED), *slowly)
         drain.wait_for_line(" done, ")
@@ -110,19 +100,19 @@ def test_drain_under_load(cluster, topic_name, report):
         code, said = drain.end()
         assert code == 1 and "goes on where this stands" in said, said
         assert on(cluster, topic_name, DRAINED), f"nothing was left to do: {said}"
-        wait_progress(loaders, "after the stop")
+        wait_progress(loaders, "after the stop", DEADLINE_S)
 
         code, said = Command(cluster, "drain", str(DRAINED)).end()
         assert code == 0 and "leads nothing" in said, said
         wait_until(lambda: not on(cluster, topic_name, DRAINED), "all brokers to know", DEADLINE_S)
         leaders = [view.leader for view in quorum.partitions(cluster[2].address, topic_name).values()]
         assert {leaders.count(node) for node in NODES if node != DRAINED} == {2, 3}, leaders
-        wait_progress(loaders, "with the node empty")
+        wait_progress(loaders, "with the node empty", DEADLINE_S)
 
         code, said = Command(cluster, "rebalance", "--concurrency", "3").end()
         assert code == 0 and "replicas and leaders are even" in said, said
         wait_until(lambda: len(on(cluster, topic_name, DRAINED)) in (5, 6, 7), "its share back", DEADLINE_S)
-        wait_progress(loaders, "after the rebalance")
+        wait_progress(loaders, "after the rebalance", DEADLINE_S)
         for loader in loaders:
             loader.finish()
         report(acknowledged={loader.name: loader.acknowledged() for loader in loaders})
@@ -141,31 +131,10 @@ def on(cluster: Cluster, topic: str, node: int) -> list[int]:
     return [p for p, view in quorum.partitions(cluster[2].address, topic).items() if node in view.replicas]
 
 
-def wait_progress(loaders: list[Loader], when: str):
-    """Until every partition has had more acknowledged than can have been under way."""
-
-    def counts() -> list[int]:
-        for loader in loaders:
-            loader.check()
-        return [loader.acknowledged_in(p) for loader in loaders for p in range(PARTITIONS)]
-
-    targets = [n + WINDOW + 1 for n in counts()]
-    moved_on = lambda: all(n >= target for n, target in zip(counts(), targets))  # noqa: E731
-    wait_until(moved_on, f"records to be acknowledged {when}", DEADLINE_S)
-
-
 def verify(cluster: Cluster, loaders: list[Loader]):
-    """All replicas are the same, and hold just what each producer had acknowledged, in order."""
+    """All replicas are in sync and the same, and hold just what each producer had acknowledged, in order."""
     topic = loaders[0].topic
-    placed = {p: set(view.replicas) for p, view in quorum.partitions(cluster[2].address, topic).items()}
-    assert all(len(ids) == 3 for ids in placed.values()), placed
-    replicas.wait_in_sync(cluster, topic, placed, timeout_s=DEADLINE_S)
-    for p, ids in placed.items():
-        replicas.assert_identical(cluster, topic, p, ids)
-    total = sum(replicas.end_of(cluster, topic, p) for p in placed)
-    read = by_partition(CONFLUENT.consume(cluster.bootstrap, topic, total))
-    for loader in loaders:
-        for p in placed:
-            mine = [r for r in read[p] if r.value.startswith(f"{loader.name}:".encode())]
-            found = {r.offset: sequence_of(r.value, loader.name, p) for r in mine}
-            assert_exactly_once(f"{topic}-{p} by {loader.name}", found, loader.acked[p], loader.sent[p])
+    placed = {p: view.replicas for p, view in quorum.partitions(cluster[2].address, topic).items()}
+    assert all(len(set(ids)) == 3 for ids in placed.values()), placed
+    replicas.wait_in_sync(cluster, topic, {p: set(ids) for p, ids in placed.items()}, timeout_s=DEADLINE_S)
+    replicas.assert_hold_acknowledged(cluster, loaders, placed)

@@ -15,19 +15,9 @@ import pytest
 
 from harness import paths, replicas, slow_disk, wire
 from harness.batch import batch
-from harness.clients import CONFLUENT
 from harness.cluster import Cluster
-from harness.load import (
-    WINDOW,
-    ConfluentLoader,
-    FranzLoader,
-    KafkaPythonLoader,
-    Loader,
-    assert_exactly_once,
-    sequence_of,
-)
+from harness.load import WINDOW, ConfluentLoader, FranzLoader, KafkaPythonLoader, Loader, wait_progress
 from harness.netns import INTERNAL, PEERS, Network, network_or_skip
-from harness.records import by_partition
 from harness.slow_link import slow_link
 from harness.wait import wait_until
 
@@ -37,8 +27,6 @@ DEADLINE_S = 120.0
 PER_SECOND = 600.0  # records of each producer
 SETTINGS = {"replica.lag.time.max.ms": "3000"}
 REPLICATED = {"min.insync.replicas": "2"}
-
-Assignment = dict[int, list[int]]
 
 
 class Fault:
@@ -328,18 +316,18 @@ def test_fault_under_load(kind, cluster, network, topic_name, report):
         for loader in loaders:
             loader.bootstrap, loader.per_second, loader.own_patience = cluster.bootstrap, PER_SECOND, True
             loader.start()
-        wait_progress(loaders, "before the fault")
+        wait_progress(loaders, "before the fault", DEADLINE_S)
         rates = {"before": measured(loaders, "before the fault")}
 
         fault.strike()
         struck = time.monotonic()
         during = counted(loaders)
-        wait_progress(beside, "beside the fault, at once")
+        wait_progress(beside, "beside the fault, at once", DEADLINE_S)
         fault.wait_effect(f"{topic_name}-touched")
-        wait_progress(beside, "beside the fault")
+        wait_progress(beside, "beside the fault", DEADLINE_S)
         if fault.touched_go_on:
             try:
-                wait_progress(hit, "in spite of the fault")
+                wait_progress(hit, "in spite of the fault", DEADLINE_S)
             except AssertionError:
                 # On a machine that is too busy the lead of the metadata may move to an end of the cut. The other end cannot
                 # change the ISR of what it leads then, in Kafka neither, and this is a leader cut off.
@@ -353,31 +341,27 @@ def test_fault_under_load(kind, cluster, network, topic_name, report):
             replicas.wait_in_sync(
                 cluster, topic, {p: set(ids) for p, ids in assignment.items()}, timeout_s=DEADLINE_S
             )
-        wait_progress(loaders, "after the fault")
+        wait_progress(loaders, "after the fault", DEADLINE_S)
         for loader in loaders:
             loader.finish()
         report(
             fault=fault.name, lasted_s=round(lasted, 1), records_per_s=rates,
             acknowledged={loader.name: loader.acknowledged() for loader in loaders},
         )  # fmt: skip
-        verify(cluster, hit, touched)
-        verify(cluster, beside, untouched)
+        replicas.assert_hold_acknowledged(cluster, hit, touched)
+        replicas.assert_hold_acknowledged(cluster, beside, untouched)
         fault.verify()
         passed = True
     finally:
         fault.cleanup.close()
         if not passed:
-            print({loader.name: (counted_in(loader), loader.failures[:3]) for loader in loaders})
+            print({loader.name: (loader.acknowledged_by_partition(), loader.failures[:3]) for loader in loaders})
             print(cluster.logs())
             network.mend()
             for n in list(network.cut):
                 network.heal(n)
         for loader in loaders:
             loader.abandon()
-
-
-def counted_in(loader: Loader) -> list[int]:
-    return [loader.acknowledged_in(p) for p in range(loader.partitions)]
 
 
 def counted(loaders: list[Loader]) -> dict[str, int]:
@@ -388,43 +372,8 @@ def rate(records: int, seconds: float) -> int:
     return round(records / max(seconds, 0.001))
 
 
-def wait_progress(loaders: list[Loader], when: str):
-    """Until every partition of these has had more acknowledged than can have been under way."""
-    targets = [[n + WINDOW + 1 for n in counted_in(loader)] for loader in loaders]
-
-    def moved_on():
-        for loader in loaders:
-            loader.check()
-        moved_on.last = {loader.name: counted_in(loader) for loader in loaders}
-        return all(
-            n >= target
-            for loader, wanted in zip(loaders, targets)
-            for n, target in zip(moved_on.last[loader.name], wanted)
-        )
-
-    moved_on.last = {}
-    try:
-        wait_until(moved_on, f"records to be acknowledged {when}", DEADLINE_S, poll_s=0.02)
-    except AssertionError as e:
-        raise AssertionError(f"{e}; of {targets} there were {moved_on.last}") from None
-
-
 def measured(loaders: list[Loader], when: str) -> dict[str, int]:
     began, first = time.monotonic(), counted(loaders)
-    wait_progress(loaders, when)
+    wait_progress(loaders, when, DEADLINE_S)
     took = time.monotonic() - began
     return {name: rate(n - first[name], took) for name, n in counted(loaders).items()}
-
-
-def verify(cluster: Cluster, loaders: list[Loader], assignment: Assignment):
-    """One topic: its replicas are the same, and hold just what each of its producers had acknowledged, in order."""
-    topic = loaders[0].topic
-    for p, ids in assignment.items():
-        replicas.assert_identical(cluster, topic, p, set(ids))
-    total = sum(replicas.end_of(cluster, topic, p) for p in assignment)
-    read = by_partition(CONFLUENT.consume(cluster.bootstrap, topic, total))
-    for loader in loaders:
-        for p in assignment:
-            mine = [r for r in read[p] if r.value.startswith(f"{loader.name}:".encode())]
-            found = {r.offset: sequence_of(r.value, loader.name, p) for r in mine}
-            assert_exactly_once(f"{topic}-{p} by {loader.name}", found, loader.acked[p], loader.sent[p])

@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from . import paths
 from .broker import java
-from .wait import PATIENCE_S
+from .wait import PATIENCE_S, wait_until
 
 # Records a producer may have unacknowledged: keeps it in step with the broker, also while that is down.
 WINDOW = 200
@@ -91,6 +91,9 @@ class Loader:
     def acknowledged_in(self, partition: int) -> int:
         with self._lock:
             return len(self.acked[partition])
+
+    def acknowledged_by_partition(self) -> list[int]:
+        return [self.acknowledged_in(p) for p in range(self.partitions)]
 
     def begin_pause(self):
         """From now on `pause_s` is measured anew."""
@@ -309,3 +312,24 @@ class JavaLoader(Loader):
     def abandon(self):
         self._abandoned = True
         super().abandon()
+
+
+def wait_progress(loaders: list[Loader], when: str, timeout_s: float):
+    """Until every partition of these has had more acknowledged than can have been under way."""
+    targets = [[n + WINDOW + 1 for n in loader.acknowledged_by_partition()] for loader in loaders]
+
+    def moved_on():
+        for loader in loaders:
+            loader.check()
+        moved_on.last = {loader.name: loader.acknowledged_by_partition() for loader in loaders}
+        return all(
+            n >= target
+            for loader, wanted in zip(loaders, targets)
+            for n, target in zip(moved_on.last[loader.name], wanted)
+        )
+
+    moved_on.last = {}
+    try:
+        wait_until(moved_on, f"records to be acknowledged {when}", timeout_s, poll_s=0.02)
+    except AssertionError as e:
+        raise AssertionError(f"{e}; of {targets} there were {moved_on.last}") from None

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from . import paths, quorum, wire
 from .batch import batch_headers
+from .clients import CONFLUENT
 from .cluster import Cluster, Node
+from .load import Loader, assert_exactly_once, sequence_of
 from .quorum import PartitionView, Unanswered
+from .records import by_partition
 from .wait import PATIENCE_S, wait_until
 from .wire import Fetched
 
@@ -142,6 +145,21 @@ def wait_same_extent(cluster: Cluster, topic: str, partition: int, ids: set[int]
         return wait_until(same, f"the replicas of {topic}-{partition} to have the same extent", timeout_s)
     except AssertionError as e:
         raise AssertionError(f"{e}; brokers say: {same.last}\n{cluster.logs()}") from None
+
+
+def assert_hold_acknowledged(cluster: Cluster, loaders: list[Loader], assignment: dict[int, list[int]]):
+    """One topic, whose producers have ended: its replicas are the same, and hold just what each of its producers had
+    acknowledged, in order."""
+    topic = loaders[0].topic
+    for p, ids in assignment.items():
+        assert_identical(cluster, topic, p, set(ids))
+    total = sum(end_of(cluster, topic, p) for p in assignment)
+    read = by_partition(CONFLUENT.consume(cluster.bootstrap, topic, total))
+    for loader in loaders:
+        for p in assignment:
+            mine = [r for r in read[p] if r.value.startswith(f"{loader.name}:".encode())]
+            found = {r.offset: sequence_of(r.value, loader.name, p) for r in mine}
+            assert_exactly_once(f"{topic}-{p} by {loader.name}", found, loader.acked[p], loader.sent[p])
 
 
 def assert_identical(cluster: Cluster, topic: str, partition: int, ids: set[int], whole=True) -> Copy:
