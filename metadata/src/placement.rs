@@ -119,8 +119,13 @@ impl Placement {
 
     #[must_use]
     pub fn partition(&self, topic: &str, partition: PartitionId) -> Option<&PartitionPlace> {
+        self.partition_of_topic(topic, partition).map(|(_, partition)| partition)
+    }
+
+    #[must_use]
+    pub fn partition_of_topic(&self, topic: &str, partition: PartitionId) -> Option<(&TopicPlace, &PartitionPlace)> {
         let topic = &self.topics[self.topics.binary_search_by(|known| known.name.as_str().cmp(topic)).ok()?];
-        topic.partitions.get(usize::try_from(partition.0).ok()?)
+        Some((topic, topic.partitions.get(usize::try_from(partition.0).ok()?)?))
     }
 
     #[must_use]

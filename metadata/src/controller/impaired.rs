@@ -2,8 +2,9 @@
 //! (KIP-966 takes those of a broker that did not stop in order out of them; here each replica is told of by itself).
 
 use super::brokers::StaleBroker;
+use super::leadership::left_by;
 use super::partition_changes::PartitionChanges;
-use super::settle::{Electorate, settle};
+use super::settle::Electorate;
 use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 use protocol::newtypes::{BrokerId, PartitionId, TopicId};
@@ -65,10 +66,7 @@ pub fn report_impaired(
         if !leaves_isr && !leaves_elr {
             continue;
         }
-        let next = state.changed(|changed| {
-            changed.isr = state.isr.iter().copied().filter(|member| *member != broker).collect();
-            settle(Electorate::without_for_good(image, broker), topic, *partition, state, changed);
-        });
+        let next = left_by(Electorate::without_for_good(image, broker), topic, *partition, state, broker);
         changes.set(topic, *partition, next);
     }
     Ok(changes.into_records())

@@ -46,7 +46,8 @@ pub(super) fn without_for_good(image: &MetadataImage, gone: BrokerId) -> impl It
     })
 }
 
-fn left_by(
+/// The partition without a broker in its ISR.
+pub(super) fn left_by(
     electorate: Electorate<'_>,
     topic: &TopicImage,
     partition: PartitionId,

@@ -147,9 +147,6 @@ fn replacement(
             .cmp(&shares_rack(b))
             // Whoever was on its way out has everything.
             .then_with(|| in_sync(b).cmp(&in_sync(a)))
-            .then_with(|| loads.compare_with_one_more(Counted::Replicas, a, b))
-            .then_with(|| loads.compare_in_topic(Counted::Replicas, partition, a, b))
-            .then_with(|| loads.compare_bytes(a, b))
-            .then(a.cmp(&b))
+            .then_with(|| loads.prefer(partition, a, b))
     })
 }

@@ -196,8 +196,16 @@ impl<'a> Loads<'a> {
         self.of_topic.get(&(topic, broker)).map_or(0, |held| held.of(counted))
     }
 
-    pub fn compare_bytes(&self, a: BrokerAt, b: BrokerAt) -> Ordering {
+    fn compare_bytes(&self, a: BrokerAt, b: BrokerAt) -> Ordering {
         self.per_shard((self.brokers[a].bytes, a), (self.brokers[b].bytes, b))
+    }
+
+    /// Which of two brokers had rather have a replica of the partition: the lesser one.
+    pub fn prefer(&self, partition: PartitionAt, a: BrokerAt, b: BrokerAt) -> Ordering {
+        self.compare_with_one_more(Counted::Replicas, a, b)
+            .then_with(|| self.compare_in_topic(Counted::Replicas, partition, a, b))
+            .then_with(|| self.compare_bytes(a, b))
+            .then(a.cmp(&b))
     }
 
     /// Whether counts are nearer to everybody's share when one goes from `source` to `sink`. Such a step makes the sum of

@@ -3,7 +3,7 @@
 use super::drain::leave;
 use super::loads::{BrokerAt, Counted, Loads, PartitionAt};
 use super::{Move, Placement};
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Moves after which every unfenced broker has its share of replicas and of preferred leaders.
@@ -45,19 +45,11 @@ fn part_racks(loads: &mut Loads<'_>, partition: PartitionAt) {
             .filter(shared)
             .min_by(|a, b| loads.compare_with_one_more(Counted::Replicas, *b, *a));
         let free = |at: &BrokerAt| !target.iter().any(|held| held == at) && !loads.shares_rack(target, *at);
-        let sink = loads.usable().filter(free).min_by(|a, b| prefer_sink(loads, partition, *a, *b));
+        let sink = loads.usable().filter(free).min_by(|a, b| loads.prefer(partition, *a, *b));
         let (Some(source), Some(sink)) = (source, sink) else { return };
         let target = loads.replaced(partition, source, sink);
         loads.set_target(partition, target);
     }
-}
-
-fn prefer_sink(loads: &Loads<'_>, partition: PartitionAt, a: BrokerAt, b: BrokerAt) -> Ordering {
-    loads
-        .compare_with_one_more(Counted::Replicas, a, b)
-        .then_with(|| loads.compare_in_topic(Counted::Replicas, partition, a, b))
-        .then_with(|| loads.compare_bytes(a, b))
-        .then(a.cmp(&b))
 }
 
 /// One partition gives something from the first broker to the second.

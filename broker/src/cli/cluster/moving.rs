@@ -395,11 +395,7 @@ impl<'a> Run<'a> {
     }
 
     async fn progress(&self, plan: &VecDeque<Move>, seen: &PlacementSeen) -> Progress {
-        let moving = self.in_flight.iter().filter_map(|name| {
-            let at = seen.placement.topics.binary_search_by(|topic| topic.name.cmp(&name.0)).ok()?;
-            let topic = &seen.placement.topics[at];
-            Some((topic, topic.partitions.get(usize::try_from(name.1.0).ok()?)?))
-        });
+        let moving = self.in_flight.iter().filter_map(|name| seen.placement.partition_of_topic(&name.0, name.1));
         let moving: Vec<(&TopicPlace, &PartitionPlace)> = moving.collect();
         let views = moving.iter().take(VIEWS_MAX).map(|(topic, state)| self.bytes_behind(topic, state, &seen.nodes));
         let views = join_all(views).await;
