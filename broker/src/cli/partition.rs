@@ -13,7 +13,7 @@ use super::table::table;
 use super::tell;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
-use crate::metadata_core::inspect::{self, Inspect, Inspection, LeaderView, NoView, PartitionLine, Partitions};
+use crate::metadata_core::inspect::{self, Inspect, LeaderView, NoView, PartitionLine, Partitions};
 use crate::partition::{PartitionView, ReplicaView};
 
 /// Pause before the leader is looked for again, while leadership moves.
@@ -50,16 +50,11 @@ impl Asking {
     }
 
     async fn ask<I: Inspect>(&self, node: Option<&NodeBinding>, question: I) -> Result<I::Answer, String> {
-        let question: Inspection = question.into();
-        let message = postcard::to_allocvec(&question).expect("questions hold nothing that postcard cannot write");
-        let callee = Callee {
-            purpose: Purpose::Inspect,
-            node: node.map(|node| (node.node, node.directory_id)),
-            address: node.map_or_else(|| self.address.clone(), |node| node.address.clone()),
+        let callee = match node {
+            Some(node) => Callee::node(Purpose::Inspect, node),
+            None => Callee { purpose: Purpose::Inspect, node: None, address: self.address.clone() },
         };
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let answer = self.links.ask(&callee, message, left).await.map_err(|error| error.to_string())?;
-        inspect::decode::<I>(&answer).map_err(|error| format!("{}: {error}", callee.address))
+        inspect::ask(&self.links, &callee, question, self.deadline.saturating_duration_since(Instant::now())).await
     }
 
     async fn lines(&self, topic: Option<String>) -> Result<Vec<PartitionLine>, String> {

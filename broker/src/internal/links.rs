@@ -61,6 +61,13 @@ pub struct Callee {
     pub address: String,
 }
 
+impl Callee {
+    /// A node, where the metadata has it.
+    pub fn node(purpose: Purpose, node: &NodeBinding) -> Callee {
+        Callee { purpose, node: Some((node.node, node.directory_id)), address: node.address.clone() }
+    }
+}
+
 /// All connections that this node has made. `Clone` is cheap.
 #[derive(Clone)]
 pub struct Links(Arc<Shared>);
@@ -109,6 +116,12 @@ impl Links {
         lock(&self.0.heard_of).get(&node).cloned()
     }
 
+    /// A node, where it was last heard of.
+    pub fn callee(&self, purpose: Purpose, node: &NodeBinding) -> Callee {
+        let callee = Callee::node(purpose, node);
+        Callee { address: self.address_of(node.node).unwrap_or(callee.address), ..callee }
+    }
+
     /// Asks, and waits for the answer for `patience`.
     pub async fn ask(&self, callee: &Callee, message: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
         let (answer, answered) = oneshot::channel();
@@ -123,11 +136,7 @@ impl Links {
 
     /// A connection to a shard of another node, on which replication is all that is spoken.
     pub async fn replicate_to(&self, node: &NodeBinding, shard: u32) -> Result<std::net::TcpStream, HandshakeError> {
-        let callee = Callee {
-            purpose: Purpose::Replication { shard },
-            node: Some((node.node, node.directory_id)),
-            address: self.address_of(node.node).unwrap_or_else(|| node.address.clone()),
-        };
+        let callee = self.callee(Purpose::Replication { shard }, node);
         let connected = connect(&self.0, &callee).await;
         if connected.is_err() {
             self.0.forget_address(&callee);

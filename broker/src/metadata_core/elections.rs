@@ -7,9 +7,9 @@ use metadata::controller::{LogEnd, LogEnds, PartitionKey, Questions};
 use metadata::image::MetadataImage;
 use protocol::BrokerId;
 
-use super::inspect::{self, Inspection, LogEndsOf};
+use super::inspect::{self, LogEndsOf};
 use crate::internal::handshake::Purpose;
-use crate::internal::links::{Callee, Links};
+use crate::internal::links::Links;
 use crate::internal::listener::Shards;
 
 /// How long a broker may take to tell. One that is silent for longer is not waited for: any candidate may lead, and the
@@ -60,13 +60,6 @@ impl Polling {
             return Ok(inspect::log_ends(&question, &self.shards).await);
         }
         let node = image.node(broker).ok_or("it does not belong to the cluster")?;
-        let callee = Callee {
-            purpose: Purpose::Inspect,
-            node: Some((node.node, node.directory_id)),
-            address: self.links.address_of(broker).unwrap_or_else(|| node.address.clone()),
-        };
-        let message = postcard::to_allocvec(&Inspection::from(question)).map_err(|error| error.to_string())?;
-        let answer = self.links.ask(&callee, message, PATIENCE).await.map_err(|error| error.to_string())?;
-        inspect::decode::<LogEndsOf>(&answer)
+        inspect::ask(&self.links, &self.links.callee(Purpose::Inspect, node), question, PATIENCE).await
     }
 }

@@ -1,6 +1,8 @@
 //! What a broker is asked about itself: by `ringlog partition` the metadata as it knows it, and what its shards know of the
 //! partitions that they lead; by the controller how its logs end, when somebody is to be elected.
 
+use std::time::Duration;
+
 use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
 use metadata::controller::LogEnd;
@@ -10,7 +12,7 @@ use protocol::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::internal::links::Links;
+use crate::internal::links::{Callee, Links};
 use crate::internal::listener::Shards;
 use crate::partition::{PartitionKey, PartitionView};
 use crate::partition_op::{self, PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult};
@@ -125,8 +127,21 @@ fn encoded(answer: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(answer).expect("answers hold nothing that postcard cannot write")
 }
 
+/// Asks a broker, once; the error says which.
+pub async fn ask<I: Inspect>(
+    links: &Links,
+    callee: &Callee,
+    question: I,
+    patience: Duration,
+) -> Result<I::Answer, String> {
+    let question: Inspection = question.into();
+    let message = postcard::to_allocvec(&question).expect("questions hold nothing that postcard cannot write");
+    let answer = links.ask(callee, message, patience).await.map_err(|error| error.to_string())?;
+    decode::<I>(&answer).map_err(|error| format!("{}: {error}", callee.address))
+}
+
 /// A question's answer out of what the broker sent.
-pub fn decode<I: Inspect>(message: &[u8]) -> Result<I::Answer, String> {
+fn decode<I: Inspect>(message: &[u8]) -> Result<I::Answer, String> {
     let answered: Result<Vec<u8>, String> = postcard::from_bytes(message).map_err(|error| error.to_string())?;
     postcard::from_bytes(&answered?).map_err(|error| error.to_string())
 }

@@ -8,7 +8,7 @@ use metadata::record::NodeBinding;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::controller::{NotDone, Reply};
-use crate::metadata_core::inspect::{self, Inspect, Inspection};
+use crate::metadata_core::inspect::{self, Inspect};
 use crate::metadata_core::request::{Ask, DescribePlacement, PlacementSeen, Request};
 use crate::metadata_core::router;
 
@@ -88,14 +88,6 @@ impl Asking {
         question: I,
         patience: Duration,
     ) -> Result<I::Answer, String> {
-        let question: Inspection = question.into();
-        let message = postcard::to_allocvec(&question).expect("questions hold nothing that postcard cannot write");
-        let callee = Callee {
-            purpose: Purpose::Inspect,
-            node: Some((node.node, node.directory_id)),
-            address: node.address.clone(),
-        };
-        let answer = self.links.ask(&callee, message, patience).await.map_err(|error| error.to_string())?;
-        inspect::decode::<I>(&answer).map_err(|error| format!("{}: {error}", callee.address))
+        inspect::ask(&self.links, &Callee::node(Purpose::Inspect, node), question, patience).await
     }
 }

@@ -66,8 +66,8 @@ impl Controller {
             tracing::warn!(%broker, ?timeout, "no heartbeat within the session timeout");
             self.fence(broker).await?;
         }
-        self.elect_unclean(now).await?;
-        self.balance_leaders(now).await?;
+        self.elect_unclean(&config, now).await?;
+        self.balance_leaders(&config, now).await?;
         self.change_membership();
         Ok(())
     }
@@ -82,18 +82,17 @@ impl Controller {
 
     /// Has replicas lead that may lack committed records, where nobody else can and it is allowed
     /// (`unclean.leader.election.enable`).
-    async fn elect_unclean(&mut self, now: Duration) -> Result<(), NodeStopped> {
+    async fn elect_unclean(&mut self, config: &BrokerConfig, now: Duration) -> Result<(), NodeStopped> {
         let image = self.raft.image();
         let (looked_at, looked) = self.term(now).looked;
         if looked_at == image.metadata_offset() && now.saturating_sub(looked) < UNCLEAN_INTERVAL {
             return Ok(());
         }
         self.term(now).looked = (image.metadata_offset(), now);
-        let config = self.config(&image);
-        if controller::elect_unclean(&image, &config, &LogEnds::default()).is_empty() {
+        if controller::elect_unclean(&image, config, &LogEnds::default()).is_empty() {
             return Ok(());
         }
-        let ends = self.poll(controller::questions_unclean(&image, &config)).await;
+        let ends = self.poll(controller::questions_unclean(&image, config)).await;
         let elected = self.carry_out(|image, config| controller::elect_unclean(image, config, &ends)).await?;
         if elected > 0 {
             tracing::error!(
@@ -105,8 +104,7 @@ impl Controller {
     }
 
     /// Gives leadership back to first replicas (`auto.leader.rebalance.enable`).
-    async fn balance_leaders(&mut self, now: Duration) -> Result<(), NodeStopped> {
-        let config = self.config(&self.raft.image());
+    async fn balance_leaders(&mut self, config: &BrokerConfig, now: Duration) -> Result<(), NodeStopped> {
         let seconds = u64::try_from(config.leader_imbalance_check_interval_seconds).unwrap_or(0);
         let is_due = now.saturating_sub(self.term(now).balanced) >= Duration::from_secs(seconds);
         if !is_due || !config.auto_leader_rebalance_enable {
