@@ -17,6 +17,7 @@ mod elect_leaders;
 mod impaired;
 mod leadership;
 mod log_ends;
+mod offsets_topic;
 mod partition_changes;
 mod producer_ids;
 mod quorum;
@@ -46,11 +47,12 @@ pub use elect_leaders::{
 pub use impaired::{ImpairedReplica, Impairment, report_impaired};
 pub use leadership::elect_unclean;
 pub use log_ends::{LogEnd, LogEnds, Questions, questions_leaderless, questions_unclean, questions_without};
+pub use offsets_topic::{RAISED_AT_ONCE_MAX, raise_offsets_replication_factor};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, ProducerIdBlock, ProducerIdsExhausted, allocate_producer_ids};
 pub use quorum::{MembershipChange, Quorum, next_membership_change};
 pub use reassignments::{ReassignmentError, WantedReassignment, alter_partition_reassignments};
 pub use sessions::{Sessions, lease_ms};
-pub use topic_name::{TopicNameError, check_topic_name, is_internal_topic};
+pub use topic_name::{OFFSETS_TOPIC, TopicNameError, check_topic_name, is_internal_topic};
 
 use protocol::newtypes::PartitionId;
 use std::collections::BTreeSet;

@@ -60,7 +60,8 @@ impl MetadataDelta {
         Some(match record {
             MetadataRecord::ClusterCreated { .. }
             | MetadataRecord::ProducerIdsAllocated { .. }
-            | MetadataRecord::NodeBound(_) => return None,
+            | MetadataRecord::NodeBound(_)
+            | MetadataRecord::ReplicaCountChosen { .. } => return None,
             MetadataRecord::BrokerRegistered(registration) => {
                 MetadataDelta::BrokerChanged(Arc::new(BrokerState::from(registration)))
             }

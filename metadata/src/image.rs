@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::record::{BrokerRegistration, BrokerState, ConfigResource, MetadataRecord, NodeBinding, PartitionRecord};
 use protocol::newtypes::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId};
-use rpds::{RedBlackTreeMapSync, VectorSync};
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync, VectorSync};
 use std::sync::Arc;
 
 /// The cluster's metadata. `Clone` is cheap.
@@ -45,6 +45,8 @@ pub struct TopicImage {
     pub name: Arc<str>,
     /// By partition id.
     partitions: VectorSync<PartitionImage>,
+    /// Partitions whose number of replicas is an operator's choice.
+    replica_counts_chosen: RedBlackTreeSetSync<PartitionId>,
 }
 
 /// One partition, as the controller decided it.
@@ -269,7 +271,16 @@ impl TopicImage {
     fn to_records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         let created = MetadataRecord::TopicCreated { topic_id: self.id, name: self.name.to_string() };
         let partitions = self.partitions().map(|(partition, state)| state.to_record(self.id, partition));
-        std::iter::once(created).chain(partitions)
+        let chosen = self.replica_counts_chosen.iter();
+        let chosen =
+            chosen.map(|partition| MetadataRecord::ReplicaCountChosen { topic_id: self.id, partition: *partition });
+        std::iter::once(created).chain(partitions).chain(chosen)
+    }
+
+    /// Whether an operator has said how many replicas the partition is to have.
+    #[must_use]
+    pub fn is_replica_count_chosen(&self, partition: PartitionId) -> bool {
+        self.replica_counts_chosen.contains(&partition)
     }
 }
 

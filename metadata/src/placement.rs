@@ -1,8 +1,10 @@
-//! Where the replicas of existing partitions should rather be: emptying a broker, and evening out over all of them.
+//! Where the replicas of existing partitions should rather be: emptying a broker, evening out over all of them, and having
+//! more of them.
 //!
 //! Pure, as the controller's decisions are: a [`Placement`] goes in, an ordered list of [`Move`]s comes out, the same for the
-//! same input. Nobody carries moves out here, and the controller does not plan: `ringlog cluster drain` and `rebalance` ask
-//! it for reassignments, a few at a time.
+//! same input. Nobody carries moves out here. What an operator wants is planned by `ringlog cluster drain` and `rebalance`,
+//! which ask the controller for reassignments, a few at a time; the controller itself only has [`widen`] plan, for
+//! `__consumer_offsets`.
 //!
 //! - **A share** of replicas, or of leaders, is in proportion to a broker's shards: a node with twice the cores gets twice as
 //!   many. Whole numbers come of it as by Sainte-Laguë: one more goes to whoever has the smallest `(2 * held + 1) / shards`.
@@ -20,9 +22,11 @@ mod loads;
 mod rebalance;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 pub use drain::{DrainError, drain};
 pub use rebalance::rebalance;
+pub use widen::widen;
 
 use crate::controller::PartitionName;
 use crate::image::{MetadataImage, PartitionImage, TopicImage};

@@ -78,6 +78,13 @@ pub enum MetadataRecord {
         #[serde(with = "newtype_serde::broker_ids")]
         last_known_elr: Vec<BrokerId>,
     },
+    /// An operator has said how many replicas this partition is to have: the controller does not add to them.
+    ReplicaCountChosen {
+        #[serde(with = "newtype_serde::topic_id")]
+        topic_id: TopicId,
+        #[serde(with = "newtype_serde::partition_id")]
+        partition: PartitionId,
+    },
 }
 
 /// Which data directory a node is, and where.

@@ -6,7 +6,7 @@ use crate::controller::{
     AlterOp, BrokerStart, ConfigAlteration, ConfigChange, ElectionType, Heartbeat, IsrChange, LogEnds, NewPartitions,
     NewTopic, TopicToDelete, WantedReassignment, Wish, allocate_producer_ids, alter_partition,
     alter_partition_reassignments, bootstrap_records, create_partitions, create_topics, delete_topics, elect_leaders,
-    fence, heartbeat, incremental_alter_configs, join, register_broker, remove_node,
+    fence, heartbeat, incremental_alter_configs, join, raise_offsets_replication_factor, register_broker, remove_node,
 };
 use crate::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::record::{BrokerRegistration, ConfigResource, MetadataRecord, NodeBinding};
@@ -71,6 +71,10 @@ pub enum Request {
     Elect {
         unclean: bool,
     },
+    /// The controller's own, of the topic of committed offsets.
+    RaiseOffsets {
+        replication_factor: i16,
+    },
 }
 
 /// Few, so that they meet; two of them collide.
@@ -101,6 +105,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         2 => prop::option::of(target()).prop_map(|target| Request::Reassign { target }),
         2 => (1..=3_i32).prop_map(|replica| Request::CatchUp { replica }),
         1 => any::<bool>().prop_map(|unclean| Request::Elect { unclean }),
+        2 => (1..=3_i16).prop_map(|replication_factor| Request::RaiseOffsets { replication_factor }),
     ]
 }
 
@@ -186,6 +191,9 @@ impl Request {
             Request::Elect { unclean } => {
                 let election = if *unclean { ElectionType::Unclean } else { ElectionType::Preferred };
                 elect_leaders(image, election, None, &LogEnds::default()).0
+            }
+            Request::RaiseOffsets { replication_factor } => {
+                raise_offsets_replication_factor(image, *replication_factor)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Finding what a request names in the cluster's image.
 
 use kafka_protocol::ResponseError;
-pub use metadata::controller::is_internal_topic as is_internal;
+pub use metadata::controller::{OFFSETS_TOPIC, is_internal_topic as is_internal};
 use metadata::image::MetadataImage;
 use protocol::PartitionId;
 
@@ -19,8 +19,6 @@ pub fn partition_key(
     }
 }
 
-/// The topic of committed offsets and group metadata.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Without authorization everything is allowed; the operations that make sense on a topic: Read, Write, Create, Delete,
 /// Alter, Describe, DescribeConfigs, AlterConfigs (bits as in Kafka's `AclOperation`).
 pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;

@@ -9,8 +9,10 @@
 use super::assignment::{AssignmentError, check_manual};
 use super::partition_changes::PartitionChanges;
 use super::settle::{Electorate, settle, target_of};
+use super::topic_name::OFFSETS_TOPIC;
 use super::{Decision, PartitionName};
 use crate::image::{MetadataImage, PartitionImage, Reassignment, TopicImage};
+use crate::record::MetadataRecord;
 use crate::shown::shown;
 use protocol::newtypes::{BrokerId, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -55,7 +57,31 @@ pub enum ReassignmentError {
 
 /// Decides on an AlterPartitionReassignments request. `may_change_replication_factor` is its
 /// `allow_replication_factor_change` (KIP-860).
+///
+/// Whoever asks for another number of replicas of a partition of `__consumer_offsets`, or takes back one that is on its way,
+/// has chosen: the controller does not raise it any more ([`super::raise_offsets_replication_factor`]).
 pub fn alter_partition_reassignments(
+    image: &MetadataImage,
+    may_change_replication_factor: bool,
+    wanted: &[WantedReassignment],
+) -> Decision<PartitionName, (), ReassignmentError> {
+    let (mut records, answers) = reassignments(image, may_change_replication_factor, wanted);
+    let choices: Vec<MetadataRecord> = records.iter().filter_map(|record| choice(image, record)).collect();
+    records.extend(choices);
+    (records, answers)
+}
+
+/// The record of a choice that comes with a reassignment's.
+fn choice(image: &MetadataImage, reassigned: &MetadataRecord) -> Option<MetadataRecord> {
+    let (topic_id, partition, state) = PartitionImage::of_record(reassigned)?;
+    let topic = image.topic_by_id(topic_id).filter(|topic| *topic.name == *OFFSETS_TOPIC)?;
+    let before = topic.partition(partition)?;
+    let is_choice = target_of(before).len() != target_of(&state).len() && !topic.is_replica_count_chosen(partition);
+    is_choice.then_some(MetadataRecord::ReplicaCountChosen { topic_id, partition })
+}
+
+/// As [`alter_partition_reassignments`], whoever wants it.
+pub(super) fn reassignments(
     image: &MetadataImage,
     may_change_replication_factor: bool,
     wanted: &[WantedReassignment],

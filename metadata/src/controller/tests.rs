@@ -16,6 +16,7 @@ mod elr;
 mod impaired;
 mod isr;
 mod log_ends;
+mod offsets_topic;
 mod reassignments;
 
 fn config(settings: &[(&'static str, &'static str)]) -> BrokerConfig {

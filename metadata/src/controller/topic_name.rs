@@ -7,7 +7,9 @@ const LENGTH_MAX: usize = 249;
 
 /// The log of Kafka's own metadata quorum, which no client may create here either.
 pub(super) const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
-const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+/// The topic of committed offsets and group metadata.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Why a name is no topic name (INVALID_TOPIC_EXCEPTION).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

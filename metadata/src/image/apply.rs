@@ -33,6 +33,8 @@ pub enum Misfit {
     NoSuchTopic { name: String },
     #[error("partition {partition} of topic id {topic_id} comes when the next new one is {expected}")]
     PartitionGap { topic_id: TopicId, partition: PartitionId, expected: i32 },
+    #[error("there is no partition {partition} of topic id {topic_id}")]
+    NoSuchPartition { topic_id: TopicId, partition: PartitionId },
     #[error("partition {partition} of topic id {topic_id} goes back from {field} {before} to {after}")]
     EpochWentBack { topic_id: TopicId, partition: PartitionId, field: &'static str, before: i32, after: i32 },
     #[error("partition {partition} of topic id {topic_id} cannot be so: {reason}")]
@@ -121,6 +123,9 @@ impl MetadataImage {
                 self.brokers.remove_mut(node);
             }
             MetadataRecord::BrokerChanged(state) => self.change_broker(state)?,
+            MetadataRecord::ReplicaCountChosen { topic_id, partition } => {
+                self.choose_replica_count(*topic_id, *partition)?;
+            }
         }
         Ok(())
     }
@@ -162,7 +167,22 @@ impl MetadataImage {
         let name: Arc<str> = name.into();
         self.topic_ids.insert_mut(Arc::clone(&name), topic_id);
         self.topic_ids_by_metric_name.insert_mut(metric_name(&name), topic_id);
-        self.topics.insert_mut(topic_id, Arc::new(TopicImage { id: topic_id, name, partitions: Default::default() }));
+        let (partitions, replica_counts_chosen) = Default::default();
+        let topic = TopicImage { id: topic_id, name, partitions, replica_counts_chosen };
+        self.topics.insert_mut(topic_id, Arc::new(topic));
+        Ok(())
+    }
+
+    fn choose_replica_count(&mut self, topic_id: TopicId, partition: PartitionId) -> Result<(), Misfit> {
+        let Some(topic) = self.topics.get_mut(&topic_id) else {
+            return Err(Misfit::NoSuchTopicId { topic_id });
+        };
+        if topic.partition(partition).is_none() {
+            return Err(Misfit::NoSuchPartition { topic_id, partition });
+        }
+        if !topic.is_replica_count_chosen(partition) {
+            Arc::make_mut(topic).replica_counts_chosen.insert_mut(partition);
+        }
         Ok(())
     }
 

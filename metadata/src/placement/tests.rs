@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod draining;
 mod rebalancing;
+mod widening;
 
 fn ids(ids: &[i32]) -> Vec<BrokerId> {
     ids.iter().copied().map(BrokerId).collect()

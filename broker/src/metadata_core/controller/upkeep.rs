@@ -1,5 +1,5 @@
 //! What the controller does without being asked: it fences brokers that are silent or dead, elects where nobody leads, balances
-//! leaders, and brings the quorum's membership to what the image says.
+//! leaders, gives `__consumer_offsets` the replicas that it lacks, and brings the quorum's membership to what the image says.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(super) struct Term {
     /// When it was last looked whether somebody is to be elected uncleanly, and the metadata offset of the image then.
     looked: (u64, Duration),
     balanced: Duration,
+    /// Metadata offset of the image in which `__consumer_offsets` lacked nothing that it can have.
+    offsets_topic_complete_at: Option<u64>,
 }
 
 impl Controller {
@@ -39,7 +41,8 @@ impl Controller {
     fn term(&mut self, now: Duration) -> &mut Term {
         let of = self.raft.leads_in_term().unwrap_or_default();
         if self.term.as_ref().is_none_or(|term| term.of != of) {
-            self.term = Some(Term { of, sessions: Sessions::begin(now), looked: (0, now), balanced: now });
+            let (sessions, looked) = (Sessions::begin(now), (0, now));
+            self.term = Some(Term { of, sessions, looked, balanced: now, offsets_topic_complete_at: None });
             // The controller before this one may have died, and others whose end it would have seen.
             let image = self.raft.image();
             let serving = image.unfenced_brokers().filter_map(|broker| image.node(broker.broker));
@@ -68,6 +71,7 @@ impl Controller {
         }
         self.elect_unclean(&config, now).await?;
         self.balance_leaders(&config, now).await?;
+        self.raise_offsets_topic(&config, now).await?;
         self.change_membership();
         Ok(())
     }
@@ -117,6 +121,31 @@ impl Controller {
         // With as many as go at once there may be more.
         if moved < controller::BALANCED_AT_ONCE_MAX {
             self.term(now).balanced = now;
+        }
+        Ok(())
+    }
+
+    /// Has `__consumer_offsets` get the replicas that it could not have when it was made (`offsets.topic.replication.factor`).
+    async fn raise_offsets_topic(&mut self, config: &BrokerConfig, now: Duration) -> Result<(), NodeStopped> {
+        let image = self.raft.image();
+        let factor = config.offsets_topic_replication_factor;
+        if self.term(now).offsets_topic_complete_at == Some(image.metadata_offset()) {
+            return Ok(());
+        }
+        if controller::raise_offsets_replication_factor(&image, factor).is_empty() {
+            self.term(now).offsets_topic_complete_at = Some(image.metadata_offset());
+            return Ok(());
+        }
+        // It is not worth the last space for metadata.
+        if self.directory.check_free_space().is_err() {
+            return Ok(());
+        }
+        let decide = |image: &MetadataImage, config: &BrokerConfig| {
+            controller::raise_offsets_replication_factor(image, config.offsets_topic_replication_factor)
+        };
+        let partitions = self.carry_out(decide).await?;
+        if partitions > 0 {
+            tracing::info!(partitions, factor, "partitions of __consumer_offsets get more replicas");
         }
         Ok(())
     }
