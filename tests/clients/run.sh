@@ -94,14 +94,15 @@ archive_classes() {
   [ -s "$libs/tools.jsa" ]
 }
 
-install_franz() {
-  local sources=("$here"/franz/*.go "$here/franz/go.mod" "$here/franz/go.sum")
-  [ -x "$cache/bin/franz" ] && fresh "$cache/bin/franz.stamp" "${sources[@]}" && return
-  need go "Go (the version that franz/go.mod names, or any newer than 1.21, which fetches it)"
-  say "building the franz-go client"
+install_go() { # install_go PROGRAM: one of ours, by the name of its folder
+  local name=$1
+  local sources=("$here/$name"/*.go "$here/$name/go.mod" "$here/$name/go.sum")
+  [ -x "$cache/bin/$name" ] && fresh "$cache/bin/$name.stamp" "${sources[@]}" && return
+  need go "Go (the version that $name/go.mod names, or any newer than 1.21, which fetches it)"
+  say "building $name"
   mkdir -p "$cache/bin"
-  (cd "$here/franz" && go build -trimpath -mod=readonly -o "$cache/bin/franz" .)
-  digest "${sources[@]}" >"$cache/bin/franz.stamp"
+  (cd "$here/$name" && go build -trimpath -mod=readonly -o "$cache/bin/$name" .)
+  digest "${sources[@]}" >"$cache/bin/$name.stamp"
 }
 
 mkdir -p "$cache"
@@ -109,7 +110,8 @@ mkdir -p "$cache"
   flock 9 # two runs at once must not install over each other
   install_python
   install_kafka
-  install_franz
+  install_go franz
+  install_go groupload
   command -v kcat >/dev/null 2>&1 || apt_install kcat
   # For tests that cut links; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi

@@ -8,6 +8,7 @@ REPO = SUITE.parent.parent
 CACHE = REPO / ".cache" / "clients"
 KAFKA_LIBS = CACHE / "kafka-libs"
 FRANZ = CACHE / "bin" / "franz"
+GROUPLOAD = CACHE / "bin" / "groupload"
 
 AGAINST = os.environ.get("RINGLOG_TEST_AGAINST", "ringlog")
 
