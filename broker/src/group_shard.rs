@@ -37,6 +37,8 @@ pub struct GroupForward {
 /// The coordinators of a shard.
 pub struct GroupShard {
     config: GroupConfig,
+    /// `offsets.commit.timeout.ms`
+    store_timeout_ms: i64,
     coordinators: RefCell<HashMap<PartitionId, Rc<Coordinator>>>,
     /// A coordinator has loaded, or failed to.
     loaded: LocalEvent,
@@ -44,6 +46,7 @@ pub struct GroupShard {
 
 impl GroupShard {
     pub fn new(config: &BrokerConfig) -> GroupShard {
+        let store_timeout_ms = i64::from(config.offsets_commit_timeout_ms);
         let config = GroupConfig {
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             min_session_timeout_ms: config.group_min_session_timeout_ms,
@@ -54,7 +57,7 @@ impl GroupShard {
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
             ..GroupConfig::default()
         };
-        GroupShard { config, coordinators: RefCell::default(), loaded: LocalEvent::default() }
+        GroupShard { config, store_timeout_ms, coordinators: RefCell::default(), loaded: LocalEvent::default() }
     }
 
     /// Starts the coordinator of a `__consumer_offsets` partition that this broker leads now, and ends that of one which it
@@ -78,7 +81,7 @@ impl GroupShard {
     }
 
     fn start(&self, shard: &Rc<Shard>, partition: Rc<Partition>, term: Term) {
-        let coordinator = Coordinator::new(partition, term, self.config.clone());
+        let coordinator = Coordinator::new(partition, term, self.config.clone(), self.store_timeout_ms);
         self.coordinators.borrow_mut().insert(coordinator.partition().key.partition, coordinator.clone());
         coordinator.start(shard);
     }

@@ -1,7 +1,7 @@
 //! The coordinator of one `__consumer_offsets` partition: loading, requests, effects, deadlines.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -55,6 +55,10 @@ pub(super) struct Coordinator {
     next_token: Cell<u64>,
     /// The coordinator's clock never goes back, whatever the system's does.
     last_now_ms: Cell<i64>,
+    /// Stores whose clients wait, in order, and until when they do.
+    awaited: RefCell<VecDeque<(StoreId, i64)>>,
+    /// `offsets.commit.timeout.ms`
+    store_timeout_ms: i64,
     /// Set when deadlines may have changed.
     rescheduled: LocalEvent,
     stores: async_channel::Sender<RunningStore>,
@@ -85,7 +89,12 @@ impl Environment for World {
 
 impl Coordinator {
     /// A coordinator that does nothing yet.
-    pub(super) fn new(partition: Rc<Partition>, term: Term, config: GroupConfig) -> Rc<Coordinator> {
+    pub(super) fn new(
+        partition: Rc<Partition>,
+        term: Term,
+        config: GroupConfig,
+        store_timeout_ms: i64,
+    ) -> Rc<Coordinator> {
         let (stores, store_queue) = async_channel::unbounded();
         Rc::new(Coordinator {
             partition,
@@ -96,6 +105,8 @@ impl Coordinator {
             waiting: RefCell::default(),
             next_token: Cell::new(0),
             last_now_ms: Cell::new(0),
+            awaited: RefCell::default(),
+            store_timeout_ms,
             rescheduled: LocalEvent::default(),
             stores,
             store_queue,
@@ -217,6 +228,8 @@ impl Coordinator {
                 }
                 GroupEffect::Store { store, records } => {
                     let running = self.append(store, &records);
+                    let deadline_ms = self.now_ms().saturating_add(self.store_timeout_ms);
+                    self.awaited.borrow_mut().push_back((store, deadline_ms));
                     // Fails only once the coordinator has ended, and then nobody waits.
                     let _ = self.stores.try_send(running);
                 }
@@ -256,7 +269,21 @@ impl Coordinator {
                 Ok(()) => StoreOutcome::Durable,
                 Err(failure) => StoreOutcome::Failed(failure),
             };
+            self.awaited.borrow_mut().pop_front_if(|(awaited, _)| *awaited == id);
             let effects = self.state.borrow_mut().stored(self.now_ms(), id, outcome);
+            self.carry_out(effects);
+        }
+    }
+
+    /// Tells the coordinator of stores that take too long, in order.
+    fn report_late_stores(&self) {
+        let now_ms = self.now_ms();
+        loop {
+            let late = self.awaited.borrow_mut().pop_front_if(|(_, deadline_ms)| *deadline_ms <= now_ms);
+            let Some((id, _)) = late else { return };
+            tracing::warn!(partition = %self.partition.key.partition, timeout_ms = self.store_timeout_ms,
+                "group records are not committed in time: clients are told to ask again");
+            let effects = self.state.borrow_mut().late(now_ms, id);
             self.carry_out(effects);
         }
     }
@@ -307,7 +334,8 @@ impl Coordinator {
     /// Ticks the coordinator when something is due.
     async fn keep_deadlines(self: Rc<Self>) {
         while self.phase.get() != Phase::Ended {
-            let deadline = self.state.borrow().next_deadline_ms();
+            let late = self.awaited.borrow().front().map(|(_, deadline_ms)| *deadline_ms);
+            let deadline = self.state.borrow().next_deadline_ms().into_iter().chain(late).min();
             let changed = self.rescheduled.listen();
             match deadline {
                 None => changed.await,
@@ -318,6 +346,7 @@ impl Coordinator {
                         Either::Left(_) => {}
                         Either::Right(_) => {
                             self.forget_gone_clients();
+                            self.report_late_stores();
                             let effects = self.state.borrow_mut().tick(self.now_ms());
                             self.carry_out(effects);
                         }

@@ -9,7 +9,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{
-    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreId, StoreOutcome,
+    Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,
+    StoreOutcome,
 };
 use super::config::GroupConfig;
 use super::error_reply::{failed, sync_error};
@@ -183,6 +184,31 @@ impl GroupCoordinator {
             self.reply_to_stable_fetch(token, &request, outcome);
         }
         self.store_ended(now_ms, store, pending.then, outcome);
+        self.shell.take_effects()
+    }
+
+    /// A store takes longer than `offsets.commit.timeout.ms`: whoever waits for it is told so, as Kafka tells them
+    /// (COORDINATOR_NOT_AVAILABLE). Its records may become durable nevertheless: [`stored`](Self::stored) is still to say
+    /// what came of them, and nobody sees before what they change.
+    ///
+    /// As in Kafka, an assignment, or a static member's new id, counts as not stored: members come again. Who waits for stable
+    /// offsets gets those that are durable, as Kafka answers at once.
+    pub fn late(&mut self, now_ms: i64, store: StoreId) -> Vec<GroupEffect> {
+        let Some(pending) = self.shell.store_under_way(store) else { return Vec::new() };
+        let (replies, fetches) = (std::mem::take(&mut pending.replies), std::mem::take(&mut pending.fetches));
+        let then = match pending.then {
+            // The group is there, and its record on its way.
+            Then::Nothing | Then::GroupCreated { .. } => Then::Nothing,
+            Then::Assigned { .. } | Then::StaticMemberReplaced(_) => std::mem::take(&mut pending.then),
+        };
+        let failure = StoreFailure::Unavailable;
+        for (token, reply) in replies {
+            self.shell.reply(token, failed(reply, error_of(failure)));
+        }
+        for (token, request) in fetches {
+            self.reply_to_stable_fetch(token, &request, StoreOutcome::Durable);
+        }
+        self.store_ended(now_ms, store, then, StoreOutcome::Failed(failure));
         self.shell.take_effects()
     }
 

@@ -146,6 +146,11 @@ impl Shell {
         }
     }
 
+    /// What waits for a store that has not ended.
+    pub(super) fn store_under_way(&mut self, store: StoreId) -> Option<&mut Pending> {
+        self.in_flight.get_mut(&store)
+    }
+
     pub(super) fn end_store(&mut self, store: StoreId) -> Option<Pending> {
         self.in_flight.remove(&store)
     }

@@ -14,6 +14,7 @@
 //! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
 //! | `group name` | the group that the following lines are about |
 //! | `durable`, `fail notleader` | the oldest store ends (`unavailable`, `notleader`, `toolarge`) |
+//! | `late` | the oldest store takes too long; it is still to end |
 //! | `gone c` | the connection of the client's last request closes |
 //! | `+500` | time passes, in milliseconds |
 //! | `restart` | a new coordinator from what is durable; stores under way are lost |
@@ -139,6 +140,11 @@ impl Scenario {
                 "toolarge" => StoreFailure::TooLarge,
                 other => panic!("unknown failure {other}"),
             })),
+            "late" => {
+                let (store, _) = self.under_way.front().expect("a store is under way");
+                let effects = self.coordinator.late(self.now_ms, *store);
+                self.show(effects)
+            }
             "gone" => {
                 self.coordinator.disconnected(self.last_token[line.word(0)]);
                 Vec::new()

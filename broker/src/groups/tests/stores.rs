@@ -93,6 +93,68 @@ fn a_commit_is_seen_once_it_is_durable_and_in_order() {
 }
 
 #[test]
+fn a_commit_that_takes_too_long_is_seen_when_it_is_durable() {
+    check(
+        prompt(),
+        "
+        commit - t-0=5    => store [t-0=5]
+        durable           => -:commit t-0:ok
+        commit - t-0=6    => store [t-0=6]
+        fetch t-0 stable  =>
+        late              => -:commit t-0:CoordinatorNotAvailable; fetch [t-0=5]
+        late              =>
+        fetch t-0         => fetch [t-0=5]
+        commit - t-0=7    => store [t-0=7]
+        durable           =>
+        fetch t-0         => fetch [t-0=6]
+        durable           => -:commit t-0:ok
+        commit - t-0=8    => store [t-0=8]
+        late              => -:commit t-0:CoordinatorNotAvailable
+        fail notleader    =>
+        fetch t-0         => fetch [t-0=7]
+        ",
+    );
+}
+
+#[test]
+fn an_assignment_that_takes_too_long_leads_to_a_rebalance() {
+    check(
+        prompt(),
+        "
+        join a v=3        => store [g gen=0]
+        late              =>
+        +0                => a:join gen=1 range leader=a members=a:m
+        sync a assign=a:x => store [g gen=1 a:x]
+        durable           =>
+        late              => a:sync CoordinatorNotAvailable
+        beat a            => a:beat RebalanceInProgress
+        durable           =>
+        beat a            => a:beat RebalanceInProgress
+        join a            => a:join gen=2 range leader=a members=a:m
+        sync a assign=a:y => store [g gen=2 a:y]
+        durable           => a:sync \"y\"
+        ",
+    );
+}
+
+#[test]
+fn a_deletion_that_takes_too_long_is_done_when_it_is_durable() {
+    check(
+        prompt(),
+        "
+        commit - t-0=5  => store [t-0=5]
+        durable         => -:commit t-0:ok
+        delete-group    => store [no t-0, no g]
+        late            => delete-group CoordinatorNotAvailable
+        fetch all       => fetch [t-0=5]
+        durable         =>
+        fetch all       => fetch []
+        list            => list []
+        ",
+    );
+}
+
+#[test]
 fn a_commit_that_cannot_be_stored_leaves_what_was_there() {
     check(
         prompt(),
