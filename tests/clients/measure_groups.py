@@ -231,7 +231,7 @@ def main():
     load.add_argument("--seconds", type=float, default=600)
     load.add_argument("--heartbeat", default="3s", help="between heartbeats of the classic protocol")
     load.add_argument("--commit", default="0", help="between commits of a member; 0 for none")
-    load.add_argument("--joining", type=int, default=500, help="members that begin to join at the same time")
+    load.add_argument("--joining", type=int, default=20000, help="members that begin to join at the same time")
     failover.add_argument("--faults", default="kill,pause")
     failover.add_argument("--rounds", type=int, default=4, help="of each; in every second the coordinator is the controller")
     options = parser.parse_args()
