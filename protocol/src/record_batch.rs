@@ -28,6 +28,9 @@ const OFFSET_BASE_SEQUENCE: usize = 53;
 const OFFSET_RECORD_COUNT: usize = 57;
 const _: () = assert!(OFFSET_RECORD_COUNT + 4 == HEADER_BYTES);
 
+/// Attribute of a batch that compaction has given a delete horizon (KIP-534).
+pub(crate) const DELETE_HORIZON_BIT: i16 = 0x40;
+
 /// How the records of a batch are compressed (attribute bits 0-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -148,8 +151,8 @@ impl BatchHeader {
         Ok(())
     }
 
-    /// Verifies the CRC-32C and the consistency of counts and codec, as for a batch fresh from a producer (compaction
-    /// may later leave fewer records than offsets). `bytes` starts at this batch.
+    /// Verifies the CRC-32C and the consistency of counts and codec, as for a batch fresh from a producer
+    /// (see [`BatchHeader::verify_stored`] for others). `bytes` starts at this batch.
     pub fn verify(&self, bytes: &[u8]) -> Result<(), BatchError> {
         self.verify_crc(bytes)?;
         if self.record_count <= 0 || self.record_count.checked_sub(1) != Some(self.last_offset_delta) {
@@ -159,6 +162,30 @@ impl BatchHeader {
             });
         }
         self.compression().map(|_| ())
+    }
+
+    /// As [`BatchHeader::verify`], for a batch that may have been compacted: it can have fewer records than offsets, or none.
+    pub fn verify_stored(&self, bytes: &[u8]) -> Result<(), BatchError> {
+        self.verify_crc(bytes)?;
+        let (count, last_offset_delta) = (self.record_count, self.last_offset_delta);
+        if last_offset_delta < 0 || count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
+            return Err(BatchError::CountMismatch { count, last_offset_delta });
+        }
+        self.compression().map(|_| ())
+    }
+
+    /// Whether the batch is what its producer sent: compaction has taken nothing out of it and put nothing in. Two replicas
+    /// have the same bytes of such a batch alone.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.record_count.checked_sub(1) == Some(self.last_offset_delta) && self.delete_horizon_ms().is_none()
+    }
+
+    /// From when on compaction may drop the batch's tombstones, in milliseconds since the Unix epoch (KIP-534). It stands
+    /// where the base timestamp would be; timestamp deltas count from it all the same.
+    #[must_use]
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
     }
 
     /// Offset of the batch's last record. Saturates: before stamping, the base offset is whatever a client sent.

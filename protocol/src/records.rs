@@ -17,11 +17,13 @@ use crate::record_batch::{BatchError, BatchHeader, HEADER_BYTES, TimestampType};
 mod builder;
 mod decompress;
 mod input;
+mod retain;
 #[cfg(test)]
 mod tests;
 
 pub use builder::BatchBuilder;
 use input::Input;
+pub use retain::{OpenBatch, RecordSlice, Retained, empty_batch};
 
 /// A limit on decompressed bytes that leaves room for a hundredfold compression of batches of Kafka's default size.
 pub const DECOMPRESSED_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;

@@ -155,7 +155,7 @@ impl BatchBuilder {
 }
 
 /// Appends `records`, compressed, to `out`.
-fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) {
+pub(super) fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) {
     const INFALLIBLE: &str = "writing to memory does not fail";
     match compression {
         Compression::None => out.extend_from_slice(records),
@@ -195,7 +195,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// Zigzag varint; INT32 and INT64 are written alike.
-fn put_varlong(out: &mut Vec<u8>, value: i64) {
+pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
     while zigzag >= 0x80 {
         out.push(zigzag as u8 | 0x80);
