@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile};
 use crate::frame::Incarnation;
 use crate::log::LogIdentity;
-use crate::segment::FIRST_FRAME_POSITION;
+use crate::segment::{FIRST_FRAME_POSITION, SegmentHeader};
 use crate::sidecar::STAGED_SUFFIX;
 
 /// Name of the file in a partition's directory.
@@ -62,6 +62,15 @@ impl Checkpoint {
     /// Whether a segment that begins at `base` and was created in `created` belongs to what was cut or replaced.
     pub(crate) fn is_gone(&self, base: Offset, created: Incarnation) -> bool {
         created < self.first_incarnation || (base > self.settled.segment_base && created < self.incarnation)
+    }
+
+    /// A truncation has cut into this compacted segment, and it has not become one that can be appended to yet. Where the log
+    /// was settled in it before it was compacted, its incarnation is the checkpoint's: each open and each truncation raises
+    /// that, and moves the settled position.
+    pub(crate) fn cuts_into(&self, header: &SegmentHeader) -> bool {
+        header.compacted.is_some()
+            && header.base_offset == self.settled.segment_base
+            && header.incarnation < self.incarnation
     }
 
     /// The log was replaced by an empty one, and no open has completed since.

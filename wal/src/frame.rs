@@ -1,6 +1,10 @@
 //! One record batch as it lies in a segment: a fixed header, the batch exactly as consumers get it, zeros up to the next
 //! multiple of 8.
 //!
+//! A frame *stands for* a range of offsets, which are dense along a log: each begins where the one before ends, so that a
+//! lost frame shows. The batch ends where its frame does and usually begins there as well; where compaction has dropped what
+//! lay before the batch, here or at the leader, the frame begins earlier.
+//!
 //! Contract: [`decode`] accepts only bytes that [`encode_header`] described for the same segment. The CRC-32 is seeded
 //! with the segment's identity (topic id, partition, base offset), so a frame of another segment in recycled space never
 //! passes; frames of the same segment that a truncation left behind carry a lower incarnation, which recovery checks.
@@ -61,7 +65,9 @@ const CRC_COVERS_FROM: usize = 8;
 pub struct FrameInfo {
     pub payload_bytes: u32,
     pub leader_epoch: LeaderEpoch,
+    /// First offset that the frame stands for, at most the batch's.
     pub base_offset: Offset,
+    /// The batch's.
     pub last_offset: Offset,
     /// Log end offset that was synced when this frame's commit began.
     pub synced_before: Offset,

@@ -80,6 +80,9 @@ pub enum Finding {
     /// Of a cut or a restart that a crash interrupted; the next open removes it.
     #[error("{} was cut off; the next start removes it", path.display())]
     CutOff { path: PathBuf },
+    /// Of a compaction that a crash interrupted; the next open removes it.
+    #[error("{} was superseded by the compacted segment before it; the next start removes it", path.display())]
+    Superseded { path: PathBuf },
     #[error("{} is no region of a journal: {found}", path.display())]
     RegionHeader { path: PathBuf, found: RegionDamage },
     #[error(transparent)]
@@ -105,7 +108,10 @@ impl Finding {
     /// Whether something acknowledged may be lost; else the next start of the broker deals with it.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Finding::IndexUnreadable { .. } | Finding::CutOff { .. } | Finding::Tail(_))
+        !matches!(
+            self,
+            Finding::IndexUnreadable { .. } | Finding::CutOff { .. } | Finding::Superseded { .. } | Finding::Tail(_)
+        )
     }
 }
 
@@ -200,7 +206,7 @@ pub fn inspect(
     }
     if let Some(checkpoint) = inspection.checkpoint {
         let log_start = checkpoint.log_start;
-        bases.retain(|base| !is_cut_off(path, *base, &checkpoint, &mut inspection));
+        bases = without_leftovers(path, bases, &checkpoint, &mut inspection);
         let restarting = checkpoint.is_restarted() && checkpoint.is_beginning() && bases.is_empty();
         if bases.first().is_none_or(|first| *first > log_start) && !restarting {
             inspection.findings.push(Finding::SegmentMissing { dir: path.to_owned(), offset: log_start });
@@ -226,18 +232,32 @@ pub fn inspect(
     Ok(inspection)
 }
 
-/// Segments that a truncation or a restart has made a thing of the past.
-fn is_cut_off(dir: &Path, base: Offset, checkpoint: &Checkpoint, inspection: &mut Inspection) -> bool {
-    let path = dir.join(file_name(base, NameKind::Log));
-    let header = run(async {
-        let file = ReadOnlyStorage.open(&path, Access::Read).await.ok()?;
-        SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
-    });
-    let cut_off = header.is_some_and(|header| checkpoint.is_gone(base, header.incarnation));
-    if cut_off {
-        inspection.findings.push(Finding::CutOff { path });
+/// Without the segments that a truncation, a restart or a compaction has made a thing of the past.
+fn without_leftovers(
+    dir: &Path,
+    bases: Vec<Offset>,
+    checkpoint: &Checkpoint,
+    inspection: &mut Inspection,
+) -> Vec<Offset> {
+    let mut kept = Vec::new();
+    let mut superseded_below = Offset(i64::MIN);
+    for base in bases {
+        let path = dir.join(file_name(base, NameKind::Log));
+        let header = run(async {
+            let file = ReadOnlyStorage.open(&path, Access::Read).await.ok()?;
+            SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
+        });
+        if header.is_some_and(|header| checkpoint.is_gone(base, header.incarnation)) {
+            inspection.findings.push(Finding::CutOff { path });
+        } else if base < superseded_below {
+            inspection.findings.push(Finding::Superseded { path });
+        } else {
+            let compacted = header.and_then(|header| header.compacted);
+            superseded_below = compacted.map_or(superseded_below, |compacted| compacted.end_offset);
+            kept.push(base);
+        }
     }
-    cut_off
+    kept
 }
 
 /// One segment, with what is known of it from outside.
@@ -258,8 +278,7 @@ impl SegmentView<'_> {
         on_frame: &mut impl FnMut(&InspectedFrame<'_>),
     ) -> Result<(), InspectError> {
         inspection.segments += 1;
-        let file = run(ReadOnlyStorage.open(self.path, Access::Read))?.with_overlay(self.overlay.clone());
-        let file = Rc::new(file);
+        let file = run(ReadOnlyStorage.open(self.path, Access::Read))?;
         let header = match SegmentHeader::decode(&run(file.read_at(0, BLOCK_BYTES))?) {
             Ok(header) => header,
             Err(found) => {
@@ -278,6 +297,18 @@ impl SegmentView<'_> {
             let (path, found) = (self.path.to_owned(), header.identity);
             inspection.findings.push(Finding::Identity { path, expected, found });
             return Ok(());
+        }
+        // What a journal still has of a segment that was compacted belongs into the one that this was made of.
+        let overlay = if header.compacted.is_some() { Overlay::default() } else { self.overlay.clone() };
+        let file = Rc::new(file.with_overlay(overlay));
+        let cut = self.checkpoint.filter(|checkpoint| checkpoint.cuts_into(&header));
+        let compacted = header.compacted.filter(|_| cut.is_none());
+        if let Some(compacted) = compacted
+            && self.checkpoint.is_some()
+            && self.sealed_end != Some(compacted.end_offset)
+        {
+            let dir = self.path.parent().unwrap_or(Path::new("")).to_owned();
+            inspection.findings.push(Finding::SegmentMissing { dir, offset: compacted.end_offset });
         }
         let log_start = self.checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
         let looks = if self.sealed_end.is_some() { 1 } else { LOOKS };
@@ -332,10 +363,11 @@ impl SegmentView<'_> {
             file,
             base: self.base,
             seed: header.seed(),
-            rule: self.checkpoint.map_or(anything, |checkpoint| IncarnationRule::of(&checkpoint, self.base)),
+            rule: self.checkpoint.map_or(anything, |checkpoint| IncarnationRule::of(&checkpoint, header)),
+            whole: header.compacted,
             synced: self.checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.settled.offset),
-            sealed_end: self.sealed_end,
-            stop_at: None,
+            sealed_end: header.compacted.map_or(self.sealed_end, |compacted| Some(compacted.end_offset)),
+            stop_at: self.checkpoint.filter(|checkpoint| checkpoint.cuts_into(header)).map(|cut| cut.settled.offset),
             interval_bytes: u64::MAX,
             now_ms: i64::MAX,
         }

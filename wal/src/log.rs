@@ -4,12 +4,13 @@
 //! - [`Log::append`] is synchronous and never waits: it takes space that was reserved before, so that running out of
 //!   space is noticed before a batch is accepted. What it accepted will be written and synced by the next commit, or
 //!   nothing is ever acknowledged again.
-//! - `log start <= durable end <= log end`, offsets dense. The durable end advances only by a completed
+//! - `log start <= durable end <= log end`. Offsets are dense until compaction takes records out
+//!   ([`crate::compaction`]). The durable end advances only by a completed
 //!   flush ([`crate::group_commit::FlushProof`]), in every build.
 //! - Work that changes files runs as a job of the shard's loops: dropping a caller's future stops no write.
 //!
 //! Deliberately absent: high watermark, ISR, who may write (`replication`, `broker`), sequence checks before an append
-//! ([`ProducerStateTable::check`], by the caller), compaction.
+//! ([`ProducerStateTable::check`], by the caller).
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
 pub use restart::RestartError;
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
 pub use truncation::TruncateError;
+pub(crate) use truncation::copy_prefix;
 
 /// Whose log it is. Seeds every checksum, so that bytes of another partition never pass for this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -337,7 +339,7 @@ impl<S: Storage> Log<S> {
         self.inner.producers.borrow_mut()
     }
 
-    /// Batches from memory: those from the one that contains `from`, that end at or before `up_to`, up to `max_bytes`
+    /// Batches from memory: those from the one that contains `from`, or the next one where compaction has dropped that, that end at or before `up_to`, up to `max_bytes`
     /// together, or one larger one with `at_least_one`. `None` if the first is not in memory; [`Log::read`] then.
     #[must_use]
     pub fn read_cached(
@@ -371,7 +373,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// The header of the batch that contains the offset before `end`, as [`Log::last_batch`] gives it for the log end; none
-    /// if that offset lies below the log start.
+    /// if that offset lies below the log start, or compaction has dropped its batch.
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] if `end` lies above the log end.

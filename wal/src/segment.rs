@@ -4,6 +4,10 @@
 //! [`FIRST_FRAME_POSITION`]. A sealed segment, one that another follows, is synced to its end before its successor
 //! exists; its summary and index lie in `<base offset %020>.index`.
 //!
+//! A *compacted* segment takes the place of one or more sealed ones ([`crate::compaction`]). It was written whole and synced
+//! before it got its name, and its header says how far it reaches, so that recovery can check it to the last byte, and knows
+//! that segments which begin within it are superseded.
+//!
 //! Deliberately absent: writing frames (`appender`, `group_commit`) and judging them (`recovery`).
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +28,8 @@ pub const FIRST_FRAME_POSITION: u64 = BLOCK_BYTES as u64;
 
 const MAGIC: [u8; 4] = *b"RLSG";
 const VERSION: u32 = 1;
+/// Of a compacted segment. Others keep the version before, which older releases read.
+const VERSION_COMPACTED: u32 = 2;
 /// Digits of an offset in a file name, as in Kafka.
 const NAME_DIGITS: usize = 20;
 
@@ -70,6 +76,18 @@ pub struct SegmentHeader {
     pub base_offset: Offset,
     /// The log's incarnation when the segment was created.
     pub incarnation: Incarnation,
+    /// What a compacted segment is, as a whole; none of one that was appended to.
+    pub compacted: Option<Compacted>,
+}
+
+/// What a compacted segment holds. It stands for all offsets from its base on to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Where the next segment begins.
+    pub end_offset: Offset,
+    /// Bytes from the begin of the file to the end of the last frame.
+    pub end_position: u64,
+    pub frames: u64,
 }
 
 /// Why a block is not a segment's header.
@@ -81,20 +99,28 @@ pub enum HeaderDamage {
     BadMagic { found: [u8; 4] },
     #[error("segment header CRC-32 {found:#010x}, its content gives {expected:#010x}")]
     Crc { expected: u32, found: u32 },
-    #[error("segment version {found} instead of {VERSION}")]
+    #[error("segment version {found} instead of {VERSION} or {VERSION_COMPACTED}")]
     UnknownVersion { found: u32 },
+    #[error("a compacted segment from offset {base} to {} with {} frames up to byte {}", .found.end_offset, .found.frames, .found.end_position)]
+    Compacted { base: Offset, found: Compacted },
 }
 
 impl SegmentHeader {
     /// The header block: magic, CRC-32 of the rest of the block, version u32, incarnation u32, topic id 16 bytes, base
-    /// offset i64, partition i32, zeros; little endian.
+    /// offset i64, partition i32, of a compacted segment end offset i64, end position u64 and frames u64, zeros; little endian.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(BLOCK_BYTES);
-        rest.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.compacted.is_some() { VERSION_COMPACTED } else { VERSION };
+        rest.extend_from_slice(&version.to_le_bytes());
         rest.extend_from_slice(&self.incarnation.0.to_le_bytes());
         rest.extend_from_slice(self.identity.topic_id.0.as_bytes());
         rest.extend_from_slice(&self.base_offset.0.to_le_bytes());
         rest.extend_from_slice(&self.identity.partition.0.to_le_bytes());
+        if let Some(Compacted { end_offset, end_position, frames }) = self.compacted {
+            rest.extend_from_slice(&end_offset.0.to_le_bytes());
+            rest.extend_from_slice(&end_position.to_le_bytes());
+            rest.extend_from_slice(&frames.to_le_bytes());
+        }
         rest.resize(BLOCK_BYTES - 8, 0);
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         block.extend_from_slice(&MAGIC);
@@ -118,16 +144,28 @@ impl SegmentHeader {
             return Err(HeaderDamage::Crc { expected, found });
         }
         let version = u32::from_le_bytes(rest[..4].try_into().expect("four bytes"));
-        if version != VERSION {
-            return Err(HeaderDamage::UnknownVersion { found: version });
-        }
+        let base_offset = Offset(i64::from_le_bytes(rest[24..32].try_into().expect("eight bytes")));
+        let compacted = match version {
+            VERSION => None,
+            VERSION_COMPACTED => {
+                let field = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().expect("eight bytes"));
+                let found =
+                    Compacted { end_offset: Offset(field(36) as i64), end_position: field(44), frames: field(52) };
+                if found.end_offset <= base_offset || found.end_position <= FIRST_FRAME_POSITION || found.frames == 0 {
+                    return Err(HeaderDamage::Compacted { base: base_offset, found });
+                }
+                Some(found)
+            }
+            found => return Err(HeaderDamage::UnknownVersion { found }),
+        };
         Ok(SegmentHeader {
             incarnation: Incarnation(u32::from_le_bytes(rest[4..8].try_into().expect("four bytes"))),
             identity: LogIdentity {
                 topic_id: TopicId(Uuid::from_bytes(rest[8..24].try_into().expect("sixteen bytes"))),
                 partition: PartitionId(i32::from_le_bytes(rest[32..36].try_into().expect("four bytes"))),
             },
-            base_offset: Offset(i64::from_le_bytes(rest[24..32].try_into().expect("eight bytes"))),
+            base_offset,
+            compacted,
         })
     }
 
@@ -230,6 +268,7 @@ pub(crate) struct Segment<S: Storage> {
     pub(crate) uid: u64,
     pub(crate) base: Offset,
     pub(crate) seed: FrameSeed,
+    pub(crate) compacted: Option<Compacted>,
     /// Of the active segment: as of the last append.
     pub(crate) summary: Cell<SegmentSummary>,
     /// The active segment's file stays open; a sealed one's is opened when it is read.
@@ -241,13 +280,20 @@ pub(crate) struct Segment<S: Storage> {
 impl<S: Storage> Segment<S> {
     pub(crate) fn new(
         uid: u64,
-        base: Offset,
-        seed: FrameSeed,
+        header: &SegmentHeader,
         summary: SegmentSummary,
         file: Option<Rc<S::File>>,
         index: Option<SegmentIndex>,
     ) -> Segment<S> {
-        Segment { uid, base, seed, summary: Cell::new(summary), file: RefCell::new(file), index: RefCell::new(index) }
+        Segment {
+            uid,
+            base: header.base_offset,
+            seed: header.seed(),
+            compacted: header.compacted,
+            summary: Cell::new(summary),
+            file: RefCell::new(file),
+            index: RefCell::new(index),
+        }
     }
 
     pub(crate) fn opened(&self) -> Option<Rc<S::File>> {
@@ -292,17 +338,35 @@ mod tests {
             identity: LogIdentity { topic_id: TopicId(Uuid::from_u128(5)), partition: PartitionId(1) },
             base_offset: Offset(1234),
             incarnation: Incarnation(7),
+            compacted: None,
         }
     }
 
     #[test]
     fn the_header_survives_the_round_trip_and_no_flipped_bit() {
-        let block = header().encode();
-        assert_eq!(SegmentHeader::decode(&block), Ok(header()));
-        for bit in 0..BLOCK_BYTES * 8 {
-            let mut damaged = block.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
+        let compacted = Compacted { end_offset: Offset(9_000), end_position: 5_000, frames: 3 };
+        for header in [header(), SegmentHeader { compacted: Some(compacted), ..header() }] {
+            let block = header.encode();
+            assert_eq!(SegmentHeader::decode(&block), Ok(header));
+            for bit in 0..BLOCK_BYTES * 8 {
+                let mut damaged = block.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_compacted_segment_that_cannot_be_is_refused() {
+        let good = Compacted { end_offset: Offset(1_235), end_position: FIRST_FRAME_POSITION + 8, frames: 1 };
+        for found in [
+            Compacted { end_offset: Offset(1_234), ..good },
+            Compacted { end_position: FIRST_FRAME_POSITION, ..good },
+            Compacted { frames: 0, ..good },
+        ] {
+            let block = SegmentHeader { compacted: Some(found), ..header() }.encode();
+            let refused = HeaderDamage::Compacted { base: Offset(1_234), found };
+            assert_eq!(SegmentHeader::decode(&block), Err(refused));
         }
     }
 

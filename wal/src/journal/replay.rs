@@ -21,7 +21,7 @@ use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::{self, FrameDamage, FrameSeed, Incarnation};
 use crate::log::{DELETED_SUFFIX, LogIdentity};
-use crate::segment::{NameKind, file_name, parse_file_name};
+use crate::segment::{NameKind, SegmentHeader, file_name, parse_file_name};
 use crate::sidecar::STAGED_SUFFIX;
 
 /// Bytes of a region read at a time, and segments written at the same time.
@@ -186,15 +186,33 @@ async fn replay_journal<S: Storage>(
         if some.is_empty() {
             return Ok((unplaced, scanned.next_sequence));
         }
-        report.segments += some.len();
         let written = join_all(some.into_iter().map(|(path, pieces)| write_pieces(storage, path, pieces))).await;
-        report.bytes += written.into_iter().sum::<Result<u64, IoError>>()?;
+        for written in written {
+            match written? {
+                Written::Bytes(bytes) => (report.segments, report.bytes) = (report.segments + 1, report.bytes + bytes),
+                Written::Nothing { entries } => report.stale_entries += entries,
+            }
+        }
     }
 }
 
+/// What became of a segment's entries.
+enum Written {
+    Bytes(u64),
+    /// They are of what the segment was compacted from, and had been written back before.
+    Nothing {
+        entries: usize,
+    },
+}
+
 /// Writes frames where they belong, and syncs them. What lies around them in their blocks stays as it is.
-async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces<'_>) -> Result<u64, IoError> {
+async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces<'_>) -> Result<Written, IoError> {
     let file = storage.open(&path, Access::ReadWrite).await?;
+    let header = SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await?);
+    if header.is_ok_and(|header| header.compacted.is_some()) {
+        file.close().await?;
+        return Ok(Written::Nothing { entries: pieces.len() });
+    }
     pieces.sort_by_key(|(position, _)| *position);
     let mut bytes = 0;
     let mut pieces = pieces.into_iter().peekable();
@@ -208,7 +226,7 @@ async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces
     }
     file.sync_data().await?;
     file.close().await?;
-    Ok(bytes)
+    Ok(Written::Bytes(bytes))
 }
 
 async fn write_run<S: Storage>(storage: &S, file: &S::File, start: u64, run: &[u8]) -> Result<(), IoError> {

@@ -33,8 +33,8 @@ pub enum AppendError {
     OffsetsExhausted { log_end: Offset, records: i64 },
     #[error("leader epoch {found} is older than {current}, which has written already")]
     StaleEpoch { current: LeaderEpoch, found: LeaderEpoch },
-    /// Of [`Log::append_replicated`] alone: the batch has another place in its leader's log.
-    #[error("batch begins at offset {found}, expected one that begins at the log end offset {expected}")]
+    /// Of [`Log::append_replicated`] alone: the batch lies before that in its leader's log.
+    #[error("batch begins at offset {found}, expected one that begins at the log end offset {expected} or behind it")]
     NotNext { expected: Offset, found: Offset },
     #[error(transparent)]
     Closed(#[from] LogClosed),
@@ -82,11 +82,14 @@ impl<S: Storage> Log<S> {
     /// Appends a batch exactly as it lies in its leader's log: base offset and leader epoch are the batch's own. `header`
     /// was parsed from it and verified; `now_ms` is as for [`Log::append`].
     ///
+    /// A batch that begins behind the log end is taken as its leader's next one: compaction has dropped what lay between.
+    /// Whether that is so is the caller's to know.
+    ///
     /// A batch larger than `segment.bytes` is taken, into a segment of its own: its leader took it when the setting was
     /// another.
     ///
     /// # Errors
-    /// [`AppendError::NotNext`] unless the batch begins at the log end offset, [`AppendError::StaleEpoch`] if its epoch is
+    /// [`AppendError::NotNext`] if the batch begins before the log end offset, [`AppendError::StaleEpoch`] if its epoch is
     /// negative or below the newest here.
     ///
     /// # Panics
@@ -122,20 +125,21 @@ impl<S: Storage> Log<S> {
         if state.closed || shard.is_stopping() || shard.fatal.borrow().is_some() {
             return Err(LogClosed.into());
         }
-        let leader_epoch = match place {
+        let log_end = state.log_end;
+        let (base_offset, leader_epoch) = match place {
             Place::Assigned(leader_epoch) => {
                 assert!(leader_epoch.0 >= 0, "leader epoch {leader_epoch}");
                 if batch.len() as u64 > config.segment_bytes {
                     let segment_bytes = config.segment_bytes;
                     return Err(AppendError::TooLarge { batch_bytes: batch.len(), segment_bytes });
                 }
-                leader_epoch
+                (log_end, leader_epoch)
             }
             Place::OfBatch => {
-                if header.base_offset != state.log_end {
-                    return Err(AppendError::NotNext { expected: state.log_end, found: header.base_offset });
+                if header.base_offset < log_end {
+                    return Err(AppendError::NotNext { expected: log_end, found: header.base_offset });
                 }
-                header.leader_epoch
+                (header.base_offset, header.leader_epoch)
             }
         };
         // The newest epoch is never negative, so this finds a negative one, too.
@@ -143,9 +147,8 @@ impl<S: Storage> Log<S> {
             return Err(AppendError::StaleEpoch { current: state.last_epoch, found: leader_epoch });
         }
         let records = i64::from(header.last_offset_delta) + 1;
-        let base_offset = state.log_end;
         let Some(next_offset) = base_offset.0.checked_add(records).filter(|next| *next < i64::MAX) else {
-            return Err(AppendError::OffsetsExhausted { log_end: base_offset, records });
+            return Err(AppendError::OffsetsExhausted { log_end, records });
         };
         let frame = frame_bytes(batch.len());
         if inner.shortage(&state, frame, &config, now_ms).is_some() {
@@ -167,7 +170,7 @@ impl<S: Storage> Log<S> {
         let info = FrameInfo {
             payload_bytes: batch.len() as u32,
             leader_epoch,
-            base_offset,
+            base_offset: log_end,
             last_offset,
             synced_before: Offset::ZERO, // known when the commit begins
             incarnation: state.incarnation,
@@ -176,7 +179,7 @@ impl<S: Storage> Log<S> {
         state.append(&shard.storage, info, &parts, &stamped, now_ms, small_bytes_max);
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
-        shard.tail_cache.borrow_mut().push(inner.slot, base_offset, last_offset, CachedBytes::new(head, batch, shared));
+        shard.tail_cache.borrow_mut().push(inner.slot, log_end, last_offset, CachedBytes::new(head, batch, shared));
         shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
         inner.note_dirty(&mut state);
         Ok(Appended { base_offset, last_offset })

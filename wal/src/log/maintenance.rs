@@ -194,7 +194,7 @@ impl<S: Storage> LogInner<S> {
             let state = self.state.borrow();
             (state.log_end, state.incarnation)
         };
-        let header = SegmentHeader { identity: self.identity, base_offset: base, incarnation };
+        let header = SegmentHeader { identity: self.identity, base_offset: base, incarnation, compacted: None };
         let created = self.create_segment(&header, structure.spare_written.take()).await?;
         let (sealed, sealed_file) = {
             let mut state = self.state.borrow_mut();
@@ -203,8 +203,7 @@ impl<S: Storage> LogInner<S> {
             let index = SegmentIndex::new(self.config.get().index_interval_bytes);
             let segment = Segment::new(
                 self.shard.next_segment_uid(),
-                base,
-                header.seed(),
+                &header,
                 SegmentSummary::empty(base),
                 Some(created.file),
                 Some(index),

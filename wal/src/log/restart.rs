@@ -63,7 +63,7 @@ impl<S: Storage> LogInner<S> {
         self.settle().await?;
         let storage = &self.shard.storage;
         let incarnation = Incarnation(structure.checkpoint.incarnation.0 + 1);
-        let header = SegmentHeader { identity: self.identity, base_offset: offset, incarnation };
+        let header = SegmentHeader { identity: self.identity, base_offset: offset, incarnation, compacted: None };
         let staged = stage_segment(storage, &self.dir, &header, None).await;
         let StagedSegment { path, segment } = staged.map_err(|error| self.change_error(error))?;
 
@@ -94,8 +94,7 @@ impl<S: Storage> LogInner<S> {
         let index = SegmentIndex::new(self.config.get().index_interval_bytes);
         let segment = Segment::new(
             self.shard.next_segment_uid(),
-            offset,
-            header.seed(),
+            header,
             SegmentSummary::empty(offset),
             Some(file.clone()),
             Some(index),

@@ -3,6 +3,10 @@
 //! A cut is a fact with the checkpoint that says so: its incarnation is above that of every frame behind the cut, so
 //! nothing there is data any more, whatever becomes of the files.
 //!
+//! **A compacted segment** cannot be appended to: its header says how far it reaches. One that is cut into is replaced by a copy
+//! of what stays. The copy is made before the checkpoint is stored, and gets the segment's name after; an open that finds the
+//! checkpoint and not the copy makes it again.
+//!
 //! **Epochs that wrote nothing.** A leader's epoch begins at the log end even before it writes ([`crate::Log::assign_epoch`]).
 //! If another broker leads next, the two logs disagree on that epoch though no record differs, so every truncation forgets
 //! epochs that begin at the log end, also one that cuts no record (as Kafka's does). That is done in memory alone. A
@@ -11,6 +15,7 @@
 //! with its leader, and so truncates again. An open that does find a batch behind the snapshot drops what the snapshot knows
 //! to begin there: the batch says which epoch wrote it.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use protocol::{LeaderEpoch, Offset};
@@ -19,10 +24,11 @@ use crate::checkpoint::{Checkpoint, LogPosition};
 use crate::file::{Access, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::Incarnation;
 use crate::jobs::LogClosed;
+use crate::log::maintenance::{StagedSegment, place_segment, stage_segment};
 use crate::log::{LogInner, ZEROING_NONE, read_tail};
 use crate::producer_state::Truncation;
 use crate::recovery::{self, ScanError};
-use crate::segment::{NameKind, Segment, file_name, parse_file_name};
+use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, SegmentHeader, file_name, parse_file_name};
 use crate::shard::FatalIo;
 
 /// Why the log could not be cut.
@@ -75,19 +81,34 @@ impl<S: Storage> LogInner<S> {
         if new_end < log_start {
             return Err(TruncateError::BelowStart { end: new_end, log_start });
         }
+        let incarnation = Incarnation(structure.checkpoint.incarnation.0 + 1);
+        let header = SegmentHeader { identity: self.identity, base_offset: segment.base, incarnation, compacted: None };
         let path = self.dir.join(file_name(segment.base, NameKind::Log));
-        let opening = self.names.opening().await;
-        let file = storage.open(&path, Access::ReadWrite).await;
-        drop(opening);
-        let file = Rc::new(file.map_err(|error| self.change_error(error))?);
+        let (staged, file) = if segment.compacted.is_some() {
+            let copy = stage_prefix(storage, &self.dir, &header, position).await;
+            let (staged, file) = copy.map_err(|error| self.change_error(error))?;
+            (Some(staged), file)
+        } else {
+            let _opening = self.names.opening().await;
+            (None, storage.open(&path, Access::ReadWrite).await.map_err(|error| self.change_error(error))?)
+        };
+        let file = Rc::new(file);
         let tail = read_tail(&*file, position).await.map_err(|error| self.change_error(error))?;
         let allocated = block_floor(file.size().await.map_err(|error| self.change_error(error))?);
 
         // From here on the cut is a fact, whatever becomes of the files behind it.
-        let incarnation = Incarnation(structure.checkpoint.incarnation.0 + 1);
         let settled = LogPosition { segment_base: segment.base, position, offset: new_end };
         let checkpoint = Checkpoint { incarnation, settled, ..structure.checkpoint };
         self.store_checkpoint(&mut structure, checkpoint).await?;
+        if let Some(staged) = staged {
+            let changing = self.names.changing().await;
+            if let Err(error) = place_segment(storage, &self.dir, segment.base, &staged).await {
+                // What is cut is cut, and what stays has no file that could be appended to before the next open.
+                self.shard.fail(error);
+                self.shard.check_fatal()?;
+            }
+            drop(changing);
+        }
 
         let doomed: Vec<Rc<Segment<S>>> = {
             let mut state = self.state.borrow_mut();
@@ -95,8 +116,7 @@ impl<S: Storage> LogInner<S> {
             let doomed = state.segments.drain(at + 1..).collect();
             let active = Segment::new(
                 self.shard.next_segment_uid(),
-                segment.base,
-                segment.seed,
+                &header,
                 scan.summary,
                 Some(file.clone()),
                 Some(scan.index),
@@ -146,4 +166,47 @@ impl<S: Storage> LogInner<S> {
         epochs.truncate_from_end(end);
         self.state.borrow_mut().last_epoch = epochs.latest().map_or(LeaderEpoch(0), |entry| entry.epoch);
     }
+}
+
+/// Bytes that are copied at a time.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// Replaces the segment that begins where `header` does by a copy of its frames before `end`, with that header. Durable when
+/// it returns.
+pub(crate) async fn copy_prefix<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    header: &SegmentHeader,
+    end: u64,
+) -> Result<(), IoError> {
+    let (staged, file) = stage_prefix(storage, dir, header, end).await?;
+    file.close().await?;
+    place_segment(storage, dir, header.base_offset, &staged).await
+}
+
+/// The copy, written and synced under another name.
+async fn stage_prefix<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    header: &SegmentHeader,
+    end: u64,
+) -> Result<(PathBuf, S::File), IoError> {
+    let source = storage.open(&dir.join(file_name(header.base_offset, NameKind::Log)), Access::Read).await?;
+    let StagedSegment { path, segment } = stage_segment(storage, dir, header, None).await?;
+    let copy = Rc::into_inner(segment.file).expect("nobody else has it yet");
+    copy.allocate(block_ceil(end)).await?;
+    let mut position = FIRST_FRAME_POSITION;
+    while position < end {
+        let len = COPY_BYTES.min(block_ceil(end) - position) as usize;
+        let bytes = source.read_at(position, len).await?;
+        let mut buffer = storage.allocate_buffer(len);
+        buffer.as_mut().fill(0);
+        let kept = ((end - position) as usize).min(bytes.len());
+        buffer.as_mut()[..kept].copy_from_slice(&bytes[..kept]);
+        copy.write_at(buffer, position).await?;
+        position += len as u64;
+    }
+    copy.sync_data().await?;
+    source.close().await?;
+    Ok((path, copy))
 }

@@ -41,8 +41,8 @@ impl<S: Storage> LogInner<S> {
             // Whatever is appended there, durable or not: the log end bounds it, not what consumers may see.
             match self.read(end.prev(), Offset(i64::MAX), 0, true).await {
                 Ok(found) if found.bytes > 0 => {
-                    let parsed = BatchHeader::parse(&found.contiguous());
-                    return parsed.map(Some).map_err(|_| self.no_batch(end.prev()));
+                    let parsed = BatchHeader::parse(&found.contiguous()).map_err(|_| self.no_batch(end.prev()))?;
+                    return Ok((parsed.base_offset < end).then_some(parsed));
                 }
                 // The log begins or ends elsewhere by now: look again.
                 Ok(_) | Err(ReadError::OutOfRange { .. }) => {}

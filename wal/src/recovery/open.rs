@@ -12,7 +12,9 @@ use super::{OpenError, RecoveryReport};
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointFile, LogPosition};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::Incarnation;
-use crate::log::{ActiveSegment, Log, LogConfig, LogIdentity, LogState, Structure, create_segment, read_tail};
+use crate::log::{
+    ActiveSegment, Log, LogConfig, LogIdentity, LogState, Structure, copy_prefix, create_segment, read_tail,
+};
 use crate::segment::{
     FIRST_FRAME_POSITION, NameKind, Segment, SegmentHeader, SegmentSummary, file_name, parse_file_name,
 };
@@ -109,7 +111,8 @@ impl<S: Storage> Opening<S> {
         self.dir.join(file_name(base, kind))
     }
 
-    /// The segments in offset order, at least one, without those that a truncation has cut away or a restart replaced.
+    /// The segments in offset order, at least one, without those that a truncation has cut away, a restart replaced or a
+    /// compaction superseded.
     async fn find_segments(&self) -> Result<Vec<FoundSegment>, OpenError> {
         let mut bases: Vec<Offset> = Vec::new();
         for name in self.storage().list_dir(&self.dir).await? {
@@ -121,12 +124,15 @@ impl<S: Storage> Opening<S> {
         let mut found: Vec<FoundSegment> = Vec::new();
         let mut removed = false;
         let settled = self.checkpoint.settled;
+        // Where the last compacted segment ends: what begins before that is superseded by it.
+        let mut superseded_below = Offset(i64::MIN);
         for base in bases {
             let header = self.read_header(base).await?;
-            if self.checkpoint.is_gone(base, header.incarnation) {
+            if self.checkpoint.is_gone(base, header.incarnation) || base < superseded_below {
                 self.storage().remove(&self.path(base, NameKind::Log)).await?;
                 removed = true;
             } else {
+                superseded_below = header.compacted.map_or(superseded_below, |compacted| compacted.end_offset);
                 found.push(FoundSegment { base, header });
             }
         }
@@ -145,10 +151,14 @@ impl<S: Storage> Opening<S> {
                 self.storage().sync_dir(parent).await?;
             }
             let base = settled.segment_base;
-            let header =
-                SegmentHeader { identity: self.identity, base_offset: base, incarnation: self.checkpoint.incarnation };
+            let header = self.plain_header(base);
             create_segment(self.storage(), &self.dir, &header, None).await?;
             found.push(FoundSegment { base, header });
+        }
+        if let Some(cut) = found.iter_mut().find(|segment| self.checkpoint.cuts_into(&segment.header)) {
+            let header = self.plain_header(cut.base);
+            copy_prefix(self.storage(), &self.dir, &header, settled.position).await?;
+            cut.header = header;
         }
         // Deletions that a power cut interrupted, in whatever order they became durable.
         let deleted = found.iter().skip(1).take_while(|segment| segment.base <= self.checkpoint.log_start).count();
@@ -160,7 +170,19 @@ impl<S: Storage> Opening<S> {
         if last < settled.segment_base {
             return Err(self.missing(settled.segment_base, None));
         }
+        for (at, segment) in found.iter().enumerate() {
+            let next = found.get(at + 1).map(|next| next.base);
+            if let Some(compacted) = segment.header.compacted.filter(|compacted| next != Some(compacted.end_offset)) {
+                return Err(self.missing(compacted.end_offset, next));
+            }
+        }
         Ok(found)
+    }
+
+    /// Of a segment that is to be appended to.
+    fn plain_header(&self, base: Offset) -> SegmentHeader {
+        let incarnation = self.checkpoint.incarnation;
+        SegmentHeader { identity: self.identity, base_offset: base, incarnation, compacted: None }
     }
 
     async fn remove_sidecars(&self) -> Result<(), IoError> {
@@ -208,7 +230,8 @@ impl<S: Storage> Opening<S> {
             file,
             base: segment.base,
             seed: segment.header.seed(),
-            rule: IncarnationRule::of(&self.checkpoint, segment.base),
+            rule: IncarnationRule::of(&self.checkpoint, &segment.header),
+            whole: segment.header.compacted,
             synced: self.checkpoint.settled.offset,
             sealed_end,
             stop_at: None,
@@ -244,7 +267,12 @@ impl<S: Storage> Opening<S> {
 
         for (at, segment) in sealed.iter().enumerate() {
             let end = found[at + 1].base;
-            let known = self.read_index(segment.base).await?.filter(|(summary, _)| summary.next_offset == end);
+            let compacted = segment.header.compacted;
+            let fits = |summary: &SegmentSummary| {
+                summary.next_offset == end
+                    && compacted.is_none_or(|compacted| summary.end_position == compacted.end_position)
+            };
+            let known = self.read_index(segment.base).await?.filter(|(summary, _)| fits(summary));
             let summary = match known {
                 Some((summary, _)) if replay_from >= end => summary,
                 known => {
@@ -264,7 +292,7 @@ impl<S: Storage> Opening<S> {
                 }
             };
             let uid = self.shard.next_segment_uid();
-            segments.push_back(Rc::new(Segment::new(uid, segment.base, segment.header.seed(), summary, None, None)));
+            segments.push_back(Rc::new(Segment::new(uid, &segment.header, summary, None, None)));
         }
 
         let path = self.path(last.base, NameKind::Log);
@@ -299,7 +327,7 @@ impl<S: Storage> Opening<S> {
             file: file.clone(),
         };
         let uid = self.shard.next_segment_uid();
-        let segment = Segment::new(uid, last.base, last.header.seed(), summary, Some(file), Some(index));
+        let segment = Segment::new(uid, &last.header, summary, Some(file), Some(index));
         segments.push_back(Rc::new(segment));
         Ok((RecoveredParts { segments, active, derived, last_epoch, end }, report))
     }

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use protocol::{LeaderEpoch, Offset};
 
-use super::decision::{Circumstances, Verdict, decide};
-use super::scanner::{IncarnationRule, ScanPlace, ScannedFrame, Scanner};
+use super::decision::{Circumstances, Refusal, Verdict, decide};
+use super::scanner::{Damage, IncarnationRule, ScanPlace, ScannedFrame, Scanner};
 use super::{Corruption, ScanError, TailCut};
 use crate::file::{IoError, Storage};
 use crate::frame::{FrameSeed, Incarnation};
 use crate::log::LogInner;
-use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, SegmentSummary, file_name, parse_file_name};
+use crate::segment::{Compacted, FIRST_FRAME_POSITION, NameKind, Segment, SegmentSummary, file_name, parse_file_name};
 use crate::segment_index::SegmentIndex;
 use crate::state_snapshot::{self, DerivedState};
 
@@ -33,6 +33,8 @@ pub(crate) struct ScanTask<S: Storage> {
     pub(crate) base: Offset,
     pub(crate) seed: FrameSeed,
     pub(crate) rule: IncarnationRule,
+    /// What the segment's header says of all of it, if it is compacted.
+    pub(crate) whole: Option<Compacted>,
     /// Everything below is known to have been synced.
     pub(crate) synced: Offset,
     /// `Some`: the segment is sealed and reaches up to this offset.
@@ -93,7 +95,7 @@ pub(crate) async fn scan_segment<S: Storage>(
             synced: synced > place.offset,
             valid_beyond: beyond.valid_frames > 0,
         });
-        let (path, position, offset) = (task.path, place.position, place.offset);
+        let (path, position, offset) = (task.path.clone(), place.position, place.offset);
         let valid_frames_beyond = beyond.valid_frames;
         match verdict {
             Verdict::Refuse(refusal) => {
@@ -114,6 +116,16 @@ pub(crate) async fn scan_segment<S: Storage>(
             Verdict::End => {}
         }
         break;
+    }
+    let is_at_end = task.sealed_end == Some(place.offset);
+    if let Some(expected) = task.whole.filter(|_| is_at_end)
+        && (expected.frames, expected.end_position) != (scan.frames, place.position)
+    {
+        let (path, position, offset, synced) = (task.path, place.position, place.offset, task.synced);
+        let found = Damage::NotWhole { expected, frames: scan.frames };
+        let refusal = Refusal::SealedDamaged;
+        let corruption = Corruption { path, position, offset, found, refusal, synced, valid_frames_beyond: 0 };
+        return Err(Box::new(corruption).into());
     }
     scan.last_epoch = place.epoch;
     scan.read_bytes = scanner.read_bytes;
@@ -152,8 +164,9 @@ pub(super) fn replay(derived: &mut DerivedState, frame: &ScannedFrame, from: Off
     // A snapshot may know an epoch that began here, wrote nothing and was taken back. It goes by itself: for `assign` it
     // would contradict the frame's own epoch, where that is the one before, and take its begin along.
     derived.epochs.truncate_from_end(frame.info.base_offset);
-    // A good frame's epoch is at least 0: the scan begins with epoch 0 and lets none fall.
-    let _ = derived.epochs.assign(frame.info.leader_epoch, frame.info.base_offset);
+    // A good frame's epoch is at least 0: the scan begins with epoch 0 and lets none fall. What compaction dropped before the
+    // batch may have been of an earlier epoch.
+    let _ = derived.epochs.assign(frame.info.leader_epoch, frame.batch.base_offset);
 }
 
 /// Scans a segment of an open, settled log up to the batch that contains `end`.
@@ -193,6 +206,7 @@ async fn scan_open_segment<S: Storage>(
         base: segment.base,
         seed: segment.seed,
         rule: IncarnationRule { current: log.state.borrow().incarnation, settled_position: u64::MAX },
+        whole: segment.compacted,
         synced: summary.next_offset,
         sealed_end: Some(summary.next_offset),
         stop_at: Some(end),

