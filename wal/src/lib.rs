@@ -7,6 +7,7 @@
 
 mod appender;
 pub mod checkpoint;
+pub mod compaction;
 pub mod file;
 pub mod frame;
 mod gather;

@@ -44,7 +44,7 @@ mod truncation;
 
 pub use append::{AppendError, Appended};
 pub use maintenance::{AdvanceStartError, CloseError, DeleteError, remove_deleted};
-pub(crate) use maintenance::{DELETED_SUFFIX, create_segment, read_tail};
+pub(crate) use maintenance::{ChangeError, DELETED_SUFFIX, create_segment, read_tail};
 pub use restart::RestartError;
 pub(crate) use state::{ActiveSegment, LogState, Shortage, ZEROING_NONE, is_old};
 pub use truncation::TruncateError;
@@ -158,6 +158,8 @@ pub(crate) struct LogInner<S: Storage> {
     pub(crate) producers: RefCell<ProducerStateTable>,
     pub(crate) epochs: RefCell<LeaderEpochCache>,
     pub(crate) structure: Mutex<Structure>,
+    /// Everything below was compacted, as far as it was sealed and below the high watermark then.
+    pub(crate) first_dirty: Cell<Offset>,
     /// Ends advanced, a block was lifted, zeroing ended, or the log closed.
     pub(crate) progress: Notify,
     /// Opens and renames of this log's files keep out of each other's way.
@@ -200,6 +202,7 @@ impl<S: Storage> Log<S> {
         producers: ProducerStateTable,
         epochs: LeaderEpochCache,
         structure: Structure,
+        first_dirty: Offset,
     ) -> Log<S> {
         let slot = shard.tail_cache.borrow_mut().register();
         let inner = Rc::new(LogInner {
@@ -211,6 +214,7 @@ impl<S: Storage> Log<S> {
             producers: RefCell::new(producers),
             epochs: RefCell::new(epochs),
             structure: Mutex::new(structure),
+            first_dirty: Cell::new(first_dirty),
             progress: Notify::default(),
             names: NameLock::default(),
             listener: RefCell::new(None),

@@ -267,6 +267,15 @@ impl ProducerStateTable {
         }
     }
 
+    /// Offset of the last record of each producer that has written records in its epoch.
+    #[must_use]
+    pub fn last_offsets(&self) -> HashMap<ProducerId, Offset> {
+        let last = |(id, entry): (&ProducerId, &ProducerEntry)| {
+            entry.batches().last().map(|batch| (*id, Offset(batch.last_offset)))
+        };
+        self.producers.iter().filter_map(last).collect()
+    }
+
     /// Forgets producers that have not written for `expiration_ms` (`producer.id.expiration.ms`) by the timestamp of
     /// their last batch, and says how many. Also to be called on a table just restored.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> usize {

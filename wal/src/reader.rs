@@ -17,7 +17,8 @@ use futures_util::future::join_all;
 use protocol::Offset;
 use protocol::record_batch::BatchHeader;
 
-use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil};
+use crate::compaction::CompactionError;
+use crate::file::{BLOCK_BYTES, IoError, IoOp, Storage, StorageFile, block_ceil};
 use crate::frame::{self, FRAME_HEADER_BYTES, FrameDamage, FrameInfo};
 use crate::jobs::LogClosed;
 use crate::log::{LogInner, ReadBatches};
@@ -355,8 +356,22 @@ impl<S: Storage> LogInner<S> {
     }
 
     async fn cursor(&self, segment: Rc<Segment<S>>, position: u64) -> Result<FrameCursor<'_, S>, ReadError> {
+        let was_open = segment.opened().is_some();
         let file = self.segment_file(&segment).await?;
+        if !was_open && !self.state.borrow().segments.iter().any(|here| here.uid == segment.uid) {
+            // What has the name now may be another: the caller looks for the segment again.
+            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(IoError::new(IoOp::Open, &self.dir.join(file_name(segment.base, NameKind::Log)), gone).into());
+        }
         Ok(FrameCursor::new(self, segment, file, position))
+    }
+
+    /// The file of a sealed segment, for a reader that is none of a client's.
+    pub(crate) async fn sealed_file(&self, segment: &Rc<Segment<S>>) -> Result<Rc<S::File>, CompactionError> {
+        let file = self.segment_file(segment).await;
+        // It may have been deleted before its file was opened.
+        let is_here = self.state.borrow().segments.iter().any(|here| here.uid == segment.uid);
+        if is_here { file.map_err(CompactionError::Io) } else { Err(CompactionError::Changed) }
     }
 
     async fn segment_file(&self, segment: &Rc<Segment<S>>) -> Result<Rc<S::File>, IoError> {

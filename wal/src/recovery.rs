@@ -28,8 +28,8 @@ mod scanner;
 pub use decision::{CutRule, Refusal};
 pub(crate) use open::open;
 pub(crate) use scan::{ScanTask, rebuild_state, scan_segment, scan_up_to};
-pub(crate) use scanner::IncarnationRule;
 pub use scanner::{BatchDamage, Damage};
+pub(crate) use scanner::{IncarnationRule, ScanPlace, ScannedFrame, Scanner};
 
 /// A frame that was promised to be there is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

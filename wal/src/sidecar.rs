@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Index = 1,
     /// Producer state and leader epochs at an offset.
     State = 2,
+    /// Up to where a log was compacted.
+    Cleaner = 3,
 }
 
 /// What was found in a sidecar's place.

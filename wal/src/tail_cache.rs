@@ -140,6 +140,17 @@ impl TailCache {
         }
     }
 
+    /// Forgets a log's batches that end before `end`.
+    pub(crate) fn forget_before(&mut self, slot: TailSlot, end: Offset) {
+        while let Some(batch) = self.logs[slot.0].pop_front_if(|batch| batch.last_offset < end) {
+            self.count -= 1;
+            self.used_bytes -= batch.batch.len() + ENTRY_OVERHEAD_BYTES;
+        }
+        if self.logs[slot.0].is_empty() {
+            self.logs[slot.0] = VecDeque::new();
+        }
+    }
+
     fn evict_oldest(&mut self) {
         let (slot, sequence) = self.order.pop_front().expect("bytes are in use, so there is a batch");
         let log = &mut self.logs[slot.0];

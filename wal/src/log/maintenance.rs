@@ -143,7 +143,7 @@ impl<S: Storage> LogInner<S> {
             .await
     }
 
-    pub(super) fn check_open(&self) -> Result<(), ChangeError> {
+    pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
         self.shard.check_fatal().map_err(ChangeError::Fatal)?;
         if self.state.borrow().closed { Err(ChangeError::Closed) } else { Ok(()) }
     }

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use protocol::Offset;
 
 use crate::checkpoint::{Checkpoint, LogPosition};
+use crate::compaction::forget_progress;
 use crate::file::{IoError, Storage};
 use crate::frame::Incarnation;
 use crate::jobs::LogClosed;
@@ -66,6 +67,9 @@ impl<S: Storage> LogInner<S> {
         let header = SegmentHeader { identity: self.identity, base_offset: offset, incarnation, compacted: None };
         let staged = stage_segment(storage, &self.dir, &header, None).await;
         let StagedSegment { path, segment } = staged.map_err(|error| self.change_error(error))?;
+
+        forget_progress(storage, &self.dir).await.map_err(|error| self.change_error(error))?;
+        self.first_dirty.set(Offset::ZERO);
 
         // From here on the old log is gone, whatever becomes of its files.
         let settled = LogPosition { segment_base: offset, position: FIRST_FRAME_POSITION, offset };

@@ -96,6 +96,8 @@ impl<S: Storage> LogInner<S> {
         let tail = read_tail(&*file, position).await.map_err(|error| self.change_error(error))?;
         let allocated = block_floor(file.size().await.map_err(|error| self.change_error(error))?);
 
+        self.lower_progress(new_end).await?;
+
         // From here on the cut is a fact, whatever becomes of the files behind it.
         let settled = LogPosition { segment_base: segment.base, position, offset: new_end };
         let checkpoint = Checkpoint { incarnation, settled, ..structure.checkpoint };

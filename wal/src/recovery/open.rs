@@ -10,6 +10,7 @@ use super::scan::{ScanTask, load_state, replay, scan_segment};
 use super::scanner::{IncarnationRule, ScannedFrame};
 use super::{OpenError, RecoveryReport};
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointFile, LogPosition};
+use crate::compaction::{forget_progress, read_progress};
 use crate::file::{Access, BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::Incarnation;
 use crate::log::{
@@ -70,7 +71,9 @@ pub(crate) async fn open<S: Storage>(
     opening.remove_leftovers(&segments).await?;
     let state = LogState::new(segments, active, checkpoint.log_start, last_epoch, incarnation);
     let structure = Structure { checkpoint_file, checkpoint, spare_written: None };
-    let log = Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure);
+    let first_dirty = read_progress(&shard.storage, &opening.dir).await?;
+    let log =
+        Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure, first_dirty);
     Ok((log, report))
 }
 
@@ -186,6 +189,7 @@ impl<S: Storage> Opening<S> {
     }
 
     async fn remove_sidecars(&self) -> Result<(), IoError> {
+        forget_progress(self.storage(), &self.dir).await?;
         let mut removed = false;
         for name in self.storage().list_dir(&self.dir).await? {
             if let Some((_, NameKind::Index | NameKind::State)) = parse_file_name(&name) {

@@ -77,12 +77,7 @@ pub(crate) async fn scan_segment<S: Storage>(
                 let appended_ms = if frame.batch.max_timestamp < 0 { task.now_ms } else { frame.batch.max_timestamp };
                 scan.summary.note(&frame.batch, frame.end_position, appended_ms.min(task.now_ms));
                 scan.frames += 1;
-                place = ScanPlace {
-                    position: frame.end_position,
-                    offset: frame.info.next_offset(),
-                    epoch: frame.info.leader_epoch,
-                    incarnation: frame.info.incarnation,
-                };
+                place.follow(&frame);
                 continue;
             }
             Err(damage) => damage,

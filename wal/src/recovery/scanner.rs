@@ -15,11 +15,15 @@ use crate::file::{IoError, Storage, StorageFile, block_ceil, block_floor};
 use crate::frame::{
     self, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameDamage, FrameInfo, FrameSeed, Incarnation,
 };
+use crate::read_limit::ReadKind;
 use crate::segment::{Compacted, SegmentHeader};
+use crate::shard::ShardInner;
 
 /// Reads in flight together, and their size: what reaches the bandwidth of a disk.
 const READS_IN_FLIGHT: u64 = 4;
 const READ_BYTES: u64 = 1 << 20;
+/// Bytes of a read that takes its turn.
+const TURN_BYTES: u64 = 512 << 10;
 /// How far beyond a finding valid frames are looked for: more than any commit writes. A hole larger than this right
 /// before synced frames would pass for the log's end.
 const BEYOND_BYTES: u64 = 64 << 20;
@@ -106,6 +110,15 @@ pub(crate) struct ScanPlace {
     pub(crate) incarnation: Incarnation,
 }
 
+impl ScanPlace {
+    /// Goes behind a frame.
+    pub(crate) fn follow(&mut self, frame: &ScannedFrame) {
+        let FrameInfo { leader_epoch: epoch, incarnation, .. } = frame.info;
+        let (position, offset) = (frame.end_position, frame.info.next_offset());
+        *self = ScanPlace { position, offset, epoch, incarnation };
+    }
+}
+
 /// A frame that continues the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScannedFrame {
@@ -133,6 +146,8 @@ pub(crate) struct Scanner<S: Storage> {
     file_bytes: u64,
     window_start: u64,
     window: Vec<u8>,
+    /// Reads take their turns among this shard's, one at a time.
+    turns: Option<Rc<ShardInner<S>>>,
     /// Bytes read from the file.
     pub(crate) read_bytes: u64,
 }
@@ -140,7 +155,12 @@ pub(crate) struct Scanner<S: Storage> {
 impl<S: Storage> Scanner<S> {
     pub(crate) async fn new(file: Rc<S::File>, seed: FrameSeed, rule: IncarnationRule) -> Result<Scanner<S>, IoError> {
         let file_bytes = file.size().await?;
-        Ok(Scanner { file, seed, rule, file_bytes, window_start: 0, window: Vec::new(), read_bytes: 0 })
+        Ok(Scanner { file, seed, rule, file_bytes, window_start: 0, window: Vec::new(), turns: None, read_bytes: 0 })
+    }
+
+    /// For a scan that nobody waits for, while the shard serves others.
+    pub(crate) fn in_turns(self, shard: Rc<ShardInner<S>>) -> Scanner<S> {
+        Scanner { turns: Some(shard), ..self }
     }
 
     /// Up to `len` bytes from `position` on; fewer only where the file ends.
@@ -168,6 +188,18 @@ impl<S: Storage> Scanner<S> {
             self.window_start = start;
         }
         let from = self.window_start + self.window.len() as u64;
+        if let Some(shard) = &self.turns {
+            let to = block_ceil(end).max(from + TURN_BYTES).min(block_ceil(self.file_bytes));
+            let mut at = from;
+            while at < to {
+                let _turn = shard.read_cache.limit.turn(ReadKind::Ahead).await;
+                let chunk = self.file.read_at(at, TURN_BYTES.min(to - at) as usize).await?;
+                self.read_bytes += chunk.len() as u64;
+                self.window.extend_from_slice(&chunk);
+                at += TURN_BYTES;
+            }
+            return Ok(());
+        }
         let to = block_ceil(end).max(from + READS_IN_FLIGHT * READ_BYTES).min(block_ceil(self.file_bytes));
         let mut at = from;
         while at < to {
@@ -200,6 +232,11 @@ impl<S: Storage> Scanner<S> {
         };
         let bytes = self.bytes(place.position, info.frame_bytes()).await?;
         Ok(check(seed, rule, place, bytes))
+    }
+
+    /// The batch of a frame that [`Scanner::next`] has just given.
+    pub(crate) async fn payload(&mut self, frame: &ScannedFrame) -> Result<&[u8], IoError> {
+        self.bytes(frame.position + FRAME_HEADER_BYTES as u64, u64::from(frame.info.payload_bytes)).await
     }
 
     /// Valid frames behind `place`, where something else was found.
