@@ -82,7 +82,8 @@ pub struct CompactionReport {
 /// Lets others go on between two pieces of a pass.
 #[allow(async_fn_in_trait, reason = "a log belongs to one thread: no Send bounds are wanted")]
 pub trait Pace {
-    /// So many bytes were read or written since the last call; to be waited for as long as a rate asks for. `false`: the pass
+    /// So many bytes were read or written since the last call, 0 after work that took its time; to be waited for as long as a
+    /// rate asks for, and until others have gone on. `false`: the pass
     /// is to end, and has changed nothing but what it has installed.
     async fn took(&self, io_bytes: u64) -> bool;
 }

@@ -213,6 +213,7 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
         if self.work_bytes >= WORK_BYTES {
             self.work_bytes = 0;
             yield_now().await;
+            return if self.pace.took(0).await { Ok(()) } else { Err(CompactionError::Stopped) };
         }
         Ok(())
     }
