@@ -30,7 +30,7 @@ pub enum Action {
 
 /// See the module's documentation.
 ///
-/// Invariants, while following: `acknowledged <= next`, and all batches checked so far lie before `next` without a gap.
+/// Invariants, while following: `acknowledged <= next`, and all batches checked so far lie before `next`.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     leader_epoch: LeaderEpoch,
@@ -128,13 +128,14 @@ impl Receiver {
         }
     }
 
-    /// Whether a batch, whose checksum was verified, continues what was received before; notes that it does.
+    /// Whether a batch, whose checksum was verified, continues what was received before; notes that it does. It may begin
+    /// behind that: the leader's log was compacted.
     pub fn check(&mut self, header: &BatchHeader) -> Result<(), Reason> {
         let leader_epoch = self.leader_epoch;
         let State::Following { next, newest_epoch, .. } = &mut self.state else {
             return Err(Reason::Violation("batches before the logs agreed".to_owned()));
         };
-        if header.base_offset != *next || header.last_offset_delta < 0 || header.next_offset() <= *next {
+        if header.base_offset < *next || header.last_offset_delta < 0 || header.next_offset() <= *next {
             return Err(Reason::Violation(format!(
                 "a batch with offsets {} to {} where {next} comes next",
                 header.base_offset,
