@@ -61,6 +61,12 @@ pub struct BrokerConfig {
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
 
+    pub log_cleaner_enable: bool,
+    pub log_cleaner_backoff_ms: i64,
+    /// Of the whole broker.
+    pub log_cleaner_dedupe_buffer_size: i64,
+    /// Of the whole broker.
+    pub log_cleaner_io_max_bytes_per_second: f64,
     pub log_retention_check_interval_ms: i64,
     pub producer_id_expiration_ms: i32,
     pub transaction_max_timeout_ms: i32,
@@ -114,6 +120,10 @@ impl BrokerConfig {
             offsets_topic_num_partitions: read.int("offsets.topic.num.partitions"),
             offsets_topic_replication_factor: read.short("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: read.int("offsets.topic.segment.bytes"),
+            log_cleaner_enable: read.boolean("log.cleaner.enable"),
+            log_cleaner_backoff_ms: read.long("log.cleaner.backoff.ms"),
+            log_cleaner_dedupe_buffer_size: read.long("log.cleaner.dedupe.buffer.size"),
+            log_cleaner_io_max_bytes_per_second: read.number("log.cleaner.io.max.bytes.per.second"),
             log_retention_check_interval_ms: read.long("log.retention.check.interval.ms"),
             producer_id_expiration_ms: read.int("producer.id.expiration.ms"),
             transaction_max_timeout_ms: read.int("transaction.max.timeout.ms"),
@@ -146,6 +156,10 @@ impl Reader<'_> {
 
     fn boolean(&self, name: &str) -> bool {
         self.value(name).expect("a config with a default").as_bool()
+    }
+
+    fn number(&self, name: &str) -> f64 {
+        self.value(name).expect("a config with a default").as_number()
     }
 
     fn long(&self, name: &str) -> i64 {

@@ -95,25 +95,32 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
              in leader.replication.throttled.replicas.",
         ),
     broker("listeners", List, "PLAINTEXT://:9092").flag("--kafka-addr").doc("Address that clients are served on."),
+    broker("log.cleaner.backoff.ms", Long, "15000")
+        .check(AtLeast(0))
+        .dynamic()
+        .doc("Milliseconds between two looks for logs to compact, while there are none."),
+    broker("log.cleaner.dedupe.buffer.size", Long, "134217728")
+        .dynamic()
+        .doc("Bytes of memory for the keys of logs that are being compacted, shared by the broker's shards."),
     broker("log.cleaner.delete.retention.ms", Long, "86400000")
         .check(AtLeast(0))
         .dynamic()
-        .kept_only()
         .doc("Default of the topic config delete.retention.ms."),
+    broker("log.cleaner.enable", Boolean, "true").doc("Whether logs with cleanup.policy=compact are compacted."),
+    broker("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308")
+        .dynamic()
+        .doc("Bytes per second that compaction reads and writes at most, shared by the broker's shards."),
     broker("log.cleaner.max.compaction.lag.ms", Long, MAX_LONG)
         .check(AtLeast(1))
         .dynamic()
-        .kept_only()
         .doc("Default of the topic config max.compaction.lag.ms."),
     broker("log.cleaner.min.cleanable.ratio", Double, "0.5")
         .check(Between(0, 1))
         .dynamic()
-        .kept_only()
         .doc("Default of the topic config min.cleanable.dirty.ratio."),
     broker("log.cleaner.min.compaction.lag.ms", Long, "0")
         .check(AtLeast(0))
         .dynamic()
-        .kept_only()
         .doc("Default of the topic config min.compaction.lag.ms."),
     broker("log.cleanup.policy", List, "delete")
         .check(ListOf(CLEANUP_POLICIES))

@@ -119,10 +119,8 @@ fn the_tables_are_sorted_documented_and_consistent() {
 
 #[test]
 fn a_topic_config_acts_exactly_if_the_typed_view_holds_it() {
-    // Held for the check of one against the other, though compaction itself is not here yet.
-    let for_checks = ["max.compaction.lag.ms", "min.compaction.lag.ms"];
     for def in topic_configs() {
-        let acts = def.effect == Effect::Acts || for_checks.contains(&def.name);
+        let acts = def.effect == Effect::Acts;
         assert_eq!(topic_config::is_held(def), acts, "{}", def.name);
     }
 }

@@ -74,8 +74,14 @@ pub struct TopicConfig {
     pub durability: Durability,
     /// Largest batch accepted, in bytes.
     pub max_message_bytes: i32,
+    /// Milliseconds after which a segment is compacted whatever the dirty ratio is; `i64::MAX` is never.
     pub max_compaction_lag_ms: i64,
+    /// Milliseconds that a record stays as it is.
     pub min_compaction_lag_ms: i64,
+    /// Share of the log that must be dirty, 0 to 1.
+    pub min_cleanable_dirty_ratio: f64,
+    /// Milliseconds that compaction keeps a tombstone that it has met.
+    pub delete_retention_ms: i64,
     /// Milliseconds a producer's timestamp may lie ahead; `i64::MAX` is no limit.
     pub timestamp_after_max_ms: i64,
     /// Milliseconds a producer's timestamp may lie behind; `i64::MAX` is no limit.
@@ -156,6 +162,8 @@ impl TopicConfig {
             "max.message.bytes" => self.max_message_bytes = as_i32(),
             "max.compaction.lag.ms" => self.max_compaction_lag_ms = value.as_integer(),
             "min.compaction.lag.ms" => self.min_compaction_lag_ms = value.as_integer(),
+            "min.cleanable.dirty.ratio" => self.min_cleanable_dirty_ratio = value.as_number(),
+            "delete.retention.ms" => self.delete_retention_ms = value.as_integer(),
             "message.timestamp.after.max.ms" => self.timestamp_after_max_ms = value.as_integer(),
             "message.timestamp.before.max.ms" => self.timestamp_before_max_ms = value.as_integer(),
             "message.timestamp.type" => {
@@ -190,6 +198,8 @@ impl TopicConfig {
             max_message_bytes: 0,
             max_compaction_lag_ms: i64::MAX,
             min_compaction_lag_ms: 0,
+            min_cleanable_dirty_ratio: 0.5,
+            delete_retention_ms: 0,
             timestamp_after_max_ms: 0,
             timestamp_before_max_ms: 0,
             timestamp_type: TimestampType::CreateTime,

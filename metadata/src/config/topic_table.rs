@@ -50,7 +50,6 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
     topic("delete.retention.ms", Long, "86400000")
         .check(AtLeast(0))
         .falls_back_to(&[same("log.cleaner.delete.retention.ms")])
-        .kept_only()
         .doc("Milliseconds that compaction keeps a tombstone, so that a reader from the start still sees the deletion."),
     topic("file.delete.delay.ms", Long, "60000")
         .check(AtLeast(0))
@@ -94,7 +93,6 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
     topic("max.compaction.lag.ms", Long, MAX_LONG)
         .check(AtLeast(1))
         .falls_back_to(&[same("log.cleaner.max.compaction.lag.ms")])
-        .kept_only()
         .doc("Milliseconds after which a record must have become eligible for compaction."),
     topic("max.message.bytes", Int, "1048588")
         .check(AtLeast(0))
@@ -115,12 +113,10 @@ pub(super) static TOPIC_CONFIGS: &[ConfigDef] = &[
     topic("min.cleanable.dirty.ratio", Double, "0.5")
         .check(Between(0, 1))
         .falls_back_to(&[same("log.cleaner.min.cleanable.ratio")])
-        .kept_only()
         .doc("Share of the log not compacted yet from which compaction starts, 0 to 1."),
     topic("min.compaction.lag.ms", Long, "0")
         .check(AtLeast(0))
         .falls_back_to(&[same("log.cleaner.min.compaction.lag.ms")])
-        .kept_only()
         .doc("Milliseconds that a record stays uncompacted at least."),
     topic("min.insync.replicas", Int, "1")
         .check(AtLeast(1))
