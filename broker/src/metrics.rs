@@ -3,6 +3,7 @@
 //! Relaxed atomics on cache lines of their own: a count costs the hot path an uncontended add.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use protocol::ApiKey;
 
@@ -17,6 +18,11 @@ pub struct ShardMetrics {
     fetched_bytes: AtomicU64,
     connections_refused: AtomicU64,
     connections_open: AtomicU64,
+    compaction_read_bytes: AtomicU64,
+    compaction_written_bytes: AtomicU64,
+    compactions: AtomicU64,
+    last_compaction_ms: AtomicU64,
+    uncleanable_partitions: AtomicU64,
     requests: [AtomicU64; API_KEYS],
 }
 
@@ -28,6 +34,11 @@ impl Default for ShardMetrics {
             fetched_bytes: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_open: AtomicU64::new(0),
+            compaction_read_bytes: AtomicU64::new(0),
+            compaction_written_bytes: AtomicU64::new(0),
+            compactions: AtomicU64::new(0),
+            last_compaction_ms: AtomicU64::new(0),
+            uncleanable_partitions: AtomicU64::new(0),
             requests: [const { AtomicU64::new(0) }; API_KEYS],
         }
     }
@@ -51,6 +62,19 @@ impl ShardMetrics {
     /// A connection ended for a mistake of the client's.
     pub fn connection_refused(&self) {
         add(&self.connections_refused, 1);
+    }
+
+    /// A pass over a log has ended.
+    pub fn compacted(&self, read_bytes: u64, written_bytes: u64, took: Duration) {
+        add(&self.compactions, 1);
+        add(&self.compaction_read_bytes, read_bytes);
+        add(&self.compaction_written_bytes, written_bytes);
+        self.last_compaction_ms.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// So many partitions are not compacted for a failure.
+    pub fn uncleanable(&self, partitions: usize) {
+        self.uncleanable_partitions.store(partitions as u64, Ordering::Relaxed);
     }
 
     pub fn connections(&self, open: usize) {
@@ -81,6 +105,20 @@ pub fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
         &m.fetched_bytes
     });
     family("ringlog_connections_open", "gauge", "Client connections open.", |m| &m.connections_open);
+    family("ringlog_compactions_total", "counter", "Passes of compaction over a log.", |m| &m.compactions);
+    family("ringlog_compaction_read_bytes_total", "counter", "Bytes read by compaction.", |m| &m.compaction_read_bytes);
+    family("ringlog_compaction_written_bytes_total", "counter", "Bytes written by compaction.", |m| {
+        &m.compaction_written_bytes
+    });
+    family("ringlog_last_compaction_milliseconds", "gauge", "Duration of the last pass of compaction.", |m| {
+        &m.last_compaction_ms
+    });
+    family(
+        "ringlog_uncleanable_partitions",
+        "gauge",
+        "Partitions that compaction has failed for and leaves alone.",
+        |m| &m.uncleanable_partitions,
+    );
     family(
         "ringlog_connections_refused_total",
         "counter",

@@ -210,7 +210,7 @@ async fn first_at_or_after(
     if let Some(found) = record_in(partition, &first, timestamp)? {
         return Ok(Some(found));
     }
-    // The batch's matching records lie below a log start in its middle (DeleteRecords): go on behind it.
+    // The batch's matching records lie below a log start in its middle (DeleteRecords), or were compacted: go on behind it.
     let mut offset = BatchHeader::parse(&first).map_err(|e| read_failed(partition, &e))?.next_offset();
     while offset < up_to {
         let read = log.read(offset, up_to, SCAN_READ_BYTES, true).await.map_err(|e| read_failed(partition, &e))?;
@@ -235,7 +235,7 @@ fn record_in(partition: &Partition, batch: &[u8], timestamp: i64) -> Result<Opti
     let start = partition.log.log_start_offset();
     let header = BatchHeader::parse(batch).map_err(|e| read_failed(partition, &e))?;
     let leader_epoch = header.leader_epoch;
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.timestamp_type() == TimestampType::LogAppendTime && header.is_intact() {
         // All records of such a batch have the broker's time.
         let offset = header.base_offset.max(start);
         return Ok(Some(PartitionOpOutput::Offset { timestamp: header.max_timestamp, offset, leader_epoch }));

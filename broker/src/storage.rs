@@ -21,7 +21,12 @@ pub async fn open(data_dir: &Path) -> Result<GlommioStorage, GlommioStorageError
 pub fn log_config(config: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: u64::try_from(config.segment_bytes).unwrap_or(0),
-        segment_ms: config.segment_ms,
+        // What must be compacted by then must not be in the active segment.
+        segment_ms: if config.cleanup_policy.compact {
+            config.segment_ms.min(config.max_compaction_lag_ms)
+        } else {
+            config.segment_ms
+        },
         retention_bytes: config.retention_bytes.unwrap_or(-1),
         retention_ms: config.retention_ms.unwrap_or(-1),
         delete_policy: config.cleanup_policy.delete,

@@ -5,6 +5,7 @@
 
 pub mod assignment;
 pub mod budget;
+mod compaction;
 pub mod event;
 mod inbox;
 pub mod message;

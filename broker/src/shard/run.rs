@@ -221,6 +221,11 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     {
         let shard = shard.clone();
         let queues = shard.queues;
+        queues.spawn_background(async move { shard.run_compaction().await });
+    }
+    {
+        let shard = shard.clone();
+        let queues = shard.queues;
         queues.spawn_control(async move { shard.replicator.run_ticks(&shard).await });
     }
     {

@@ -242,7 +242,7 @@ impl FindingLine {
                 None => at(&damage.dir),
             },
             Finding::JournalRecord { path, .. } | Finding::JournalFrames { path, .. } => at(path),
-            Finding::IndexUnreadable { path } | Finding::CutOff { path } => at(path),
+            Finding::IndexUnreadable { path } | Finding::CutOff { path } | Finding::Superseded { path } => at(path),
         }
     }
 }

@@ -126,7 +126,7 @@ impl InStream {
             log.wait_ackable(log_end).await.map_err(|error| error.to_string())?;
             let last = log.batch_before(log_end).await.map_err(|error| error.to_string())?;
             let latest_epoch = log.latest_epoch().unwrap_or(LeaderEpoch::UNKNOWN);
-            Ok(LogTail { log_end, latest_epoch, last_batch: last.as_ref().map(BatchMark::from) })
+            Ok(LogTail { log_end, latest_epoch, last_batch: comparable(last.as_ref()) })
         };
         let tail: Result<LogTail, String> = tail.await;
         if self.closed.get() {
@@ -403,6 +403,11 @@ impl InStream {
             session.shard.replicator().parked.remove(self);
         }
     }
+}
+
+/// What two replicas can compare: the bytes of a batch that neither has compacted are the same.
+pub fn comparable(batch: Option<&BatchHeader>) -> Option<BatchMark> {
+    batch.filter(|batch| batch.is_intact()).map(BatchMark::from)
 }
 
 fn append_one(

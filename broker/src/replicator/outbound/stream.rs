@@ -14,6 +14,7 @@ use glommio::timer::Timer;
 use protocol::{BrokerId, LeaderEpoch, Offset};
 use replication::backoff::Backoff;
 use replication::divergence::BatchMark;
+
 use replication::message::{Reason, StreamId, ToFollower, ToLeader, batches_head};
 use replication::sender::{Sender, Step, Window};
 use replication::turns::{Class, TURN_BYTES};
@@ -24,6 +25,7 @@ use super::catch_up::PIECE_BYTES;
 use super::link::Link;
 use crate::connection::gathered::Gathered;
 use crate::partition::{Extent, Partition};
+use crate::replicator::inbound::stream::comparable;
 use crate::shard::Shard;
 
 /// Read from disk at once for a follower that catches up, in bytes.
@@ -400,7 +402,8 @@ impl OutStream {
     async fn mark(&self, offset: Option<Offset>) -> Result<Option<BatchMark>, ReadError> {
         let Some(offset) = offset else { return Ok(None) };
         match self.partition.log.batch_before(offset.advance(1)).await {
-            Ok(header) => Ok(header.as_ref().map(BatchMark::from)),
+            // Each replica compacts by itself: only what neither has changed can be compared.
+            Ok(header) => Ok(comparable(header.as_ref())),
             Err(ReadError::OutOfRange { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,0 +1,154 @@
+//! Compacting the shard's logs, one at a time, the dirtiest first (Kafka's log cleaner thread).
+//!
+//! It looks every `log.cleaner.backoff.ms`, and goes on at once after a log that was compacted. What fails for a reason that
+//! stays, such as damage, makes its partition uncleanable until the next start: the log is served on as it is.
+//!
+//! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::RandomState;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use glommio::timer::Timer;
+use wal::compaction::{CompactionError, CompactionRules, CompactionTask, KeyHashers, Pace};
+
+use super::Shard;
+use super::run::ShardEvent;
+use crate::partition::{Partition, PartitionKey};
+
+/// Lets the kernel and other tasks go on between two pieces of work.
+const BREATH: Duration = Duration::from_micros(5);
+/// The longest that a rate is waited for at a time: it may change, and the shard may stop.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+/// A look is never sooner than that, so that a backoff of 0 does not busy the shard.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+/// Holds the passes of a shard to `log.cleaner.io.max.bytes.per.second`.
+struct Throttle<'a> {
+    shard: &'a Shard,
+    partition: &'a Partition,
+    began: Instant,
+    bytes: RefCell<u64>,
+}
+
+impl Pace for Throttle<'_> {
+    async fn took(&self, io_bytes: u64) -> bool {
+        *self.bytes.borrow_mut() += io_bytes;
+        glommio::timer::sleep(BREATH).await;
+        loop {
+            if self.shard.is_stopping() || self.partition.is_removed() {
+                return false;
+            }
+            let config = self.shard.broker_config();
+            let rate = config.log_cleaner_io_max_bytes_per_second / self.shard.shards() as f64;
+            let due = Duration::try_from_secs_f64(*self.bytes.borrow() as f64 / rate.max(1.0)).unwrap_or(Duration::MAX);
+            let left = due.saturating_sub(self.began.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            Timer::new(left.min(WAIT_MAX)).await;
+        }
+    }
+}
+
+impl Shard {
+    /// Runs until the shard stops.
+    pub(super) async fn run_compaction(self: Rc<Self>) {
+        let hashers = KeyHashers::new(RandomState::new(), RandomState::new());
+        let mut uncleanable: HashSet<PartitionKey> = HashSet::new();
+        while !self.is_stopping() {
+            let compacted = match self.dirtiest(&uncleanable) {
+                Some(partition) => self.compact(&partition, &hashers, &mut uncleanable).await,
+                None => false,
+            };
+            if !compacted {
+                let backoff_ms = self.broker_config().log_cleaner_backoff_ms.max(0) as u64;
+                Timer::new(Duration::from_millis(backoff_ms).max(BACKOFF_MIN)).await;
+            }
+        }
+    }
+
+    /// The log with the largest part dirty of those that a pass is due for.
+    fn dirtiest(&self, uncleanable: &HashSet<PartitionKey>) -> Option<Rc<Partition>> {
+        if !self.broker_config().log_cleaner_enable {
+            return None;
+        }
+        let now_ms = crate::clock::now_ms();
+        let mut dirtiest: Option<(f64, Rc<Partition>)> = None;
+        for partition in self.partitions() {
+            if partition.is_removed() || uncleanable.contains(&partition.key) {
+                continue;
+            }
+            let Some(rules) = rules(&partition) else { continue };
+            let cleanable = partition.log.cleanable(&rules, partition.high_watermark(), now_ms);
+            let ratio = cleanable.ratio();
+            if cleanable.is_due(&rules) && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most) {
+                dirtiest = Some((ratio, partition));
+            }
+        }
+        dirtiest.map(|(_, partition)| partition)
+    }
+
+    /// One pass; says whether it did something, so that there may be more to do.
+    async fn compact(
+        &self,
+        partition: &Partition,
+        hashers: &KeyHashers,
+        uncleanable: &mut HashSet<PartitionKey>,
+    ) -> bool {
+        let Some(rules) = rules(partition) else { return false };
+        let buffer_bytes = self.broker_config().log_cleaner_dedupe_buffer_size.max(0) as usize;
+        let task = CompactionTask {
+            rules,
+            limit: partition.high_watermark(),
+            now_ms: crate::clock::now_ms(),
+            map_bytes: buffer_bytes / self.shards(),
+            hashers: hashers.clone(),
+        };
+        let began = Instant::now();
+        let pace = Throttle { shard: self, partition, began, bytes: RefCell::new(0) };
+        let (topic, number) = (&partition.topic, partition.key.partition);
+        match partition.log.compact(&task, &pace).await {
+            Ok(report) => {
+                let took = began.elapsed();
+                self.metrics.compacted(report.read_bytes, report.written_bytes, took);
+                tracing::info!(%topic, partition = %number, ?took, ?report, "log compacted");
+                true
+            }
+            Err(CompactionError::Stopped | CompactionError::Changed | CompactionError::Closed(_)) => false,
+            Err(CompactionError::Fatal(error)) => {
+                let _ = self.events.send(ShardEvent::Fatal { shard: self.index, error: error.to_string() });
+                false
+            }
+            // There may be space or a file handle later.
+            Err(error @ CompactionError::Io(_)) => {
+                tracing::error!(%topic, partition = %number, %error, "compaction failed");
+                false
+            }
+            Err(error @ (CompactionError::Corrupt(_) | CompactionError::Records { .. })) => {
+                tracing::error!(%topic, partition = %number, %error, "compaction failed: the log is not compacted until the next start");
+                uncleanable.insert(partition.key);
+                self.metrics.uncleanable(uncleanable.len());
+                false
+            }
+        }
+    }
+
+    fn shards(&self) -> usize {
+        self.inboxes.len().max(1)
+    }
+}
+
+/// What the topic asks for; `None` if it is not compacted.
+fn rules(partition: &Partition) -> Option<CompactionRules> {
+    let config = partition.config();
+    config.cleanup_policy.compact.then(|| CompactionRules {
+        min_cleanable_ratio: config.min_cleanable_dirty_ratio,
+        min_compaction_lag_ms: config.min_compaction_lag_ms,
+        max_compaction_lag_ms: config.max_compaction_lag_ms,
+        delete_retention_ms: config.delete_retention_ms,
+        segment_bytes: u64::try_from(config.segment_bytes).unwrap_or(0),
+    })
+}
