@@ -202,7 +202,6 @@ impl<S: Storage> Log<S> {
         producers: ProducerStateTable,
         epochs: LeaderEpochCache,
         structure: Structure,
-        first_dirty: Offset,
     ) -> Log<S> {
         let slot = shard.tail_cache.borrow_mut().register();
         let inner = Rc::new(LogInner {
@@ -214,7 +213,7 @@ impl<S: Storage> Log<S> {
             producers: RefCell::new(producers),
             epochs: RefCell::new(epochs),
             structure: Mutex::new(structure),
-            first_dirty: Cell::new(first_dirty),
+            first_dirty: Cell::new(Offset::ZERO),
             progress: Notify::default(),
             names: NameLock::default(),
             listener: RefCell::new(None),

@@ -134,20 +134,16 @@ fn batches_continue_what_is_there() {
     for (base, records, epoch) in [(20, 2, 2), (22, 1, 3), (23, 5, 4), (28, 1, 4)] {
         assert_eq!(receiver.check(&header(base, records, epoch)), Ok(()), "{base}");
     }
-    let cases = [
-        header(30, 1, 4),
-        header(28, 2, 4),
-        header(29, 0, 4),
-        header(29, -3, 4),
-        header(29, 1, 3),
-        header(29, 1, 5),
-        header(29, 1, -1),
-    ];
+    let cases =
+        [header(28, 2, 4), header(29, 0, 4), header(29, -3, 4), header(29, 1, 3), header(29, 1, 5), header(29, 1, -1)];
     for wrong in cases {
         assert_violation(receiver.clone().check(&wrong));
     }
     assert_violation(following().check(&header(20, 1, 1)));
     assert_eq!(receiver.check(&header(29, 1, 4)), Ok(()));
+    // The leader's log was compacted.
+    assert_eq!(receiver.check(&header(40, 2, 4)), Ok(()));
+    assert_violation(receiver.check(&header(41, 1, 4)));
 }
 
 #[test]

@@ -72,8 +72,8 @@ pub(crate) async fn open<S: Storage>(
     let state = LogState::new(segments, active, checkpoint.log_start, last_epoch, incarnation);
     let structure = Structure { checkpoint_file, checkpoint, spare_written: None };
     let first_dirty = read_progress(&shard.storage, &opening.dir).await?;
-    let log =
-        Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure, first_dirty);
+    let log = Log::from_parts(shard, opening.dir, config, state, derived.producers, derived.epochs, structure);
+    log.inner.first_dirty.set(first_dirty);
     Ok((log, report))
 }
 
