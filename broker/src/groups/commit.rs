@@ -18,7 +18,7 @@ use super::error_reply::commit_error;
 use super::group::{Group, GroupState};
 use super::member::owned;
 use super::offsets::{OffsetKey, View};
-use super::offsets_record::{EncodeError, OffsetCommitValue, RecordKey};
+use super::records::{EncodeError, OffsetCommitValue, RecordKey};
 use super::shell::Pending;
 
 /// The version of OffsetCommit that can say that a group does not exist (KIP-848).

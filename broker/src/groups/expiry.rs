@@ -9,8 +9,8 @@ use super::commit::{STORE_RECORDS_MAX, offset_tombstone};
 use super::coordinator::{GroupCoordinator, removal};
 use super::group::{Group, GroupState};
 use super::offsets::{OffsetKey, View};
-use super::offsets_record::OffsetCommitValue;
 use super::rebalance::group_tombstone;
+use super::records::OffsetCommitValue;
 use super::timers::TimerKey;
 
 /// Groups and offsets that one call looks at before it leaves the rest to the next.

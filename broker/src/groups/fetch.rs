@@ -12,7 +12,7 @@ use super::api::{GroupReply, GroupRequest, RequestContext, RequestToken, StoreOu
 use super::coordinator::GroupCoordinator;
 use super::error_reply::failed;
 use super::offsets::View;
-use super::offsets_record::OffsetCommitValue;
+use super::records::OffsetCommitValue;
 use super::shell::error_of;
 use super::versions::no_offset;
 

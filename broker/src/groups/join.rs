@@ -10,8 +10,8 @@ use super::config::GroupConfig;
 use super::error_reply::{join_error, sync_error};
 use super::group::{Group, GroupState};
 use super::member::{Member, owned, owned_protocols};
-use super::offsets_record::STRING_BYTES_MAX;
 use super::rebalance::Turn;
+use super::records::STRING_BYTES_MAX;
 use super::shell::{Pending, Replacement, Then, error_of};
 
 /// How long a member that has never had an answer may wait in a rebalance (Kafka: `CLASSIC_GROUP_NEW_MEMBER_JOIN_TIMEOUT_MS`).

@@ -6,7 +6,7 @@ use super::coordinator::GroupCoordinator;
 use super::group::{Group, GroupState};
 use super::member::{Member, Protocol};
 use super::offsets::OffsetKey;
-use super::offsets_record::{DecodeError, GroupMetadataValue, OffsetCommitValue, RecordKey};
+use super::records::{DecodeError, GroupMetadataValue, OffsetCommitValue, RecordKey};
 
 /// What a replayed record did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ impl GroupCoordinator {
                     self.groups.insert(group.clone(), restored(group, value));
                 }
             },
+            // Consumer groups of KIP-848.
+            Ok(key) => return Ok(Loaded::UnknownType { key_type: key.key_type() }),
         }
         Ok(Loaded::Applied)
     }

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::TopicId;
 
 use super::api::StoreId;
-use super::offsets_record::OffsetCommitValue;
+use super::records::OffsetCommitValue;
 
 /// A partition in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]

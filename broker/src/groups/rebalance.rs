@@ -14,7 +14,7 @@ use super::api::{GroupReply, RequestToken, StoreId, StoredRecord};
 use super::error_reply::{join_error, sync_error};
 use super::group::{Group, GroupState, InitialDelay};
 use super::member::Member;
-use super::offsets_record::{EncodeError, GroupMetadataValue, MemberMetadata, RecordKey};
+use super::records::{EncodeError, GroupMetadataValue, MemberMetadata, RecordKey};
 use super::shell::{Pending, Shell, Then};
 use super::timers::TimerKey;
 

@@ -3,7 +3,7 @@
 //! Every version of `ConsumerProtocolSubscription` begins with the fields of version 0 (INT16 version, array of topic
 //! names), so only those are read, as Kafka's coordinator does; what follows is not looked at.
 
-use super::offsets_record::Reader;
+use super::records::Reader;
 
 /// The topics of one member; `None` when the bytes are not a subscription.
 pub(super) fn topics(metadata: &[u8]) -> Option<Vec<String>> {

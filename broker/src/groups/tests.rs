@@ -4,6 +4,7 @@
 //! vocabulary.
 
 mod administration;
+mod consumer_group_records;
 mod members;
 mod offsets;
 mod properties;

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use protocol::{LeaderEpoch, Offset, TopicId};
 use uuid::Uuid;
 
-use super::super::offsets_record::{
+use super::super::records::{
     DecodeError, EncodeError, GroupMetadataValue, MemberMetadata, OffsetCommitValue, RecordKey,
 };
 use super::scenario::text;
 
-fn unhex(hex: &str) -> Vec<u8> {
+pub(super) fn unhex(hex: &str) -> Vec<u8> {
     assert!(hex.len().is_multiple_of(2) && hex.is_ascii());
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
 }
@@ -42,7 +42,12 @@ fn keys_are_kafkas() {
     // Version 0 of an offset commit's key is read too.
     let old = RecordKey::OffsetCommit { group: text("g"), topic: text("t"), partition: 7 };
     assert_eq!(RecordKey::decode(&unhex("0000000167000174 00000007".replace(' ', "").as_str())), Ok(old));
-    assert_eq!(RecordKey::decode(&unhex("0003000167")), Err(DecodeError::UnknownType { key_type: 3 }));
+    // Of share groups, streams groups, and nobody.
+    for key_type in (9..=15).chain(17..=30).chain([-1, i16::MIN, i16::MAX]) {
+        let mut key = i16::to_be_bytes(key_type).to_vec();
+        key.extend([0, 1, b'g']);
+        assert_eq!(RecordKey::decode(&key), Err(DecodeError::UnknownType { key_type }));
+    }
 }
 
 #[test]
@@ -192,11 +197,11 @@ fn what_is_no_record_is_an_error_that_says_where() {
     assert_eq!(key.encode(), Err(EncodeError::StringTooLong { field: "group id", length: 32_768 }));
 }
 
-fn any_string() -> impl Strategy<Value = String> {
+pub(super) fn any_string() -> impl Strategy<Value = String> {
     proptest::collection::vec(any::<char>(), 0..8).prop_map(|chars| chars.into_iter().collect())
 }
 
-fn any_bytes() -> impl Strategy<Value = Bytes> {
+pub(super) fn any_bytes() -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
 

@@ -3,7 +3,7 @@
 use kafka_protocol::ResponseError;
 use protocol::TopicId;
 
-use super::super::offsets_record::{GroupMetadataValue, OffsetCommitValue, RecordKey};
+use super::super::records::{GroupMetadataValue, OffsetCommitValue, RecordKey};
 use super::super::{GroupReply, StoredRecord};
 use super::scenario::{Scenario, topic_id};
 
@@ -123,6 +123,7 @@ impl Scenario {
                 }
                 shown
             }
+            (key, _) => panic!("{key:?} is not of a classic group"),
         }
     }
 }
