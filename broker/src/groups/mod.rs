@@ -26,6 +26,9 @@
 //! to), the consumer protocol of KIP-848, and transactional offset commits.
 
 mod api;
+// Waits for the coordinator of KIP-848.
+#[allow(dead_code)]
+pub mod assignor;
 mod commit;
 mod config;
 mod coordinator;
