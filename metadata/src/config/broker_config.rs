@@ -48,6 +48,21 @@ pub struct BrokerConfig {
     pub max_incremental_fetch_session_cache_slots: i32,
     pub max_request_partition_size_limit: i32,
 
+    pub group_consumer_assignment_interval_ms: i32,
+    /// Not empty, the default first.
+    pub group_consumer_assignors: Vec<String>,
+    pub group_consumer_heartbeat_interval_ms: i32,
+    pub group_consumer_max_assignment_interval_ms: i32,
+    pub group_consumer_max_heartbeat_interval_ms: i32,
+    pub group_consumer_max_session_timeout_ms: i32,
+    pub group_consumer_max_size: i32,
+    /// In lower case.
+    pub group_consumer_migration_policy: String,
+    pub group_consumer_min_assignment_interval_ms: i32,
+    pub group_consumer_min_heartbeat_interval_ms: i32,
+    pub group_consumer_min_session_timeout_ms: i32,
+    pub group_consumer_regex_refresh_interval_ms: i32,
+    pub group_consumer_session_timeout_ms: i32,
     pub group_initial_rebalance_delay_ms: i32,
     pub group_max_session_timeout_ms: i32,
     pub group_min_session_timeout_ms: i32,
@@ -109,6 +124,22 @@ impl BrokerConfig {
             fetch_max_bytes: read.int("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: read.int("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.int("max.request.partition.size.limit"),
+            group_consumer_assignment_interval_ms: read.int("group.consumer.assignment.interval.ms"),
+            group_consumer_assignors: read.list("group.consumer.assignors"),
+            group_consumer_heartbeat_interval_ms: read.int("group.consumer.heartbeat.interval.ms"),
+            group_consumer_max_assignment_interval_ms: read.int("group.consumer.max.assignment.interval.ms"),
+            group_consumer_max_heartbeat_interval_ms: read.int("group.consumer.max.heartbeat.interval.ms"),
+            group_consumer_max_session_timeout_ms: read.int("group.consumer.max.session.timeout.ms"),
+            group_consumer_max_size: read.int("group.consumer.max.size"),
+            group_consumer_migration_policy: read
+                .text("group.consumer.migration.policy")
+                .unwrap_or_default()
+                .to_lowercase(),
+            group_consumer_min_assignment_interval_ms: read.int("group.consumer.min.assignment.interval.ms"),
+            group_consumer_min_heartbeat_interval_ms: read.int("group.consumer.min.heartbeat.interval.ms"),
+            group_consumer_min_session_timeout_ms: read.int("group.consumer.min.session.timeout.ms"),
+            group_consumer_regex_refresh_interval_ms: read.int("group.consumer.regex.refresh.interval.ms"),
+            group_consumer_session_timeout_ms: read.int("group.consumer.session.timeout.ms"),
             group_initial_rebalance_delay_ms: read.int("group.initial.rebalance.delay.ms"),
             group_max_session_timeout_ms: read.int("group.max.session.timeout.ms"),
             group_min_session_timeout_ms: read.int("group.min.session.timeout.ms"),
@@ -136,8 +167,39 @@ impl BrokerConfig {
         if min_ms > max_ms {
             return Err(ConfigError::SessionTimeoutConflict { min_ms, max_ms });
         }
+        within(
+            "assignment.interval.ms",
+            self.group_consumer_assignment_interval_ms,
+            self.group_consumer_min_assignment_interval_ms,
+            self.group_consumer_max_assignment_interval_ms,
+        )?;
+        within(
+            "heartbeat.interval.ms",
+            self.group_consumer_heartbeat_interval_ms,
+            self.group_consumer_min_heartbeat_interval_ms,
+            self.group_consumer_max_heartbeat_interval_ms,
+        )?;
+        within(
+            "session.timeout.ms",
+            self.group_consumer_session_timeout_ms,
+            self.group_consumer_min_session_timeout_ms,
+            self.group_consumer_max_session_timeout_ms,
+        )?;
+        let (heartbeat_ms, session_ms) =
+            (self.group_consumer_heartbeat_interval_ms, self.group_consumer_session_timeout_ms);
+        if heartbeat_ms >= session_ms {
+            return Err(ConfigError::HeartbeatTooRare { heartbeat_ms, session_ms });
+        }
+        if self.group_consumer_assignors.is_empty() {
+            return Err(ConfigError::NoAssignor);
+        }
         self.topic_defaults.check()
     }
+}
+
+/// Checks a setting of consumer groups against its bounds.
+fn within(name: &'static str, value: i32, min: i32, max: i32) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutsideBounds { name, value, min, max }) }
 }
 
 /// Reads values by names that the table has; a name or type that it has not is a mistake of this file.
@@ -177,6 +239,10 @@ impl Reader<'_> {
     /// Of a config without a default; `None` where nothing is set.
     fn rate(&self, name: &str) -> Option<u64> {
         self.value(name).map(|value| u64::try_from(value.as_integer()).unwrap_or(0))
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.value(name).expect("a config with a default").as_list().to_vec()
     }
 
     /// `None` where nothing is set or the text is empty.

@@ -8,10 +8,16 @@ use super::definition::{ConfigDef, hours, minutes, same};
 use super::replica_selector::REPLICA_SELECTORS;
 use super::topic_table::{CLEANUP_POLICIES, CODECS, DURABILITIES, MAX_LONG, SEGMENT_BYTES_MIN, TIMESTAMP_TYPES};
 use super::validator::Validator::{
-    AtLeast, Between, BetweenOr, CountPerHost, ListOf, OffOnly, OneOf, PositiveOrUnlimited, RequiredPositive,
+    AtLeast, Between, BetweenOr, CountPerHost, ListOf, OffOnly, OneOf, OneOfAnyCase, PositiveOrUnlimited,
+    RequiredPositive,
 };
 
 const MAX_INT: &str = "2147483647";
+
+/// Server-side assignors of consumer groups (KIP-848).
+const ASSIGNORS: &[&str] = &["uniform", "range"];
+/// `ConsumerGroupMigrationPolicy`.
+const MIGRATION_POLICIES: &[&str] = &["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"];
 
 const fn broker(name: &'static str, kind: ConfigKind, default: &'static str) -> ConfigDef {
     ConfigDef::broker(name, kind, Some(default))
@@ -75,6 +81,46 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
             "Bytes per second that this broker takes in for its replicas listed in follower.replication.throttled.replicas, \
              while they are not in sync.",
         ),
+    broker("group.consumer.assignment.interval.ms", Int, "1000").check(AtLeast(0)).doc(
+        "Milliseconds that a target assignment of a consumer group stays at least before another is computed.",
+    ),
+    broker("group.consumer.assignors", List, "uniform,range")
+        .check(ListOf(ASSIGNORS))
+        .doc("Assignors that members of consumer groups may ask for; the first is the default."),
+    broker("group.consumer.heartbeat.interval.ms", Int, "5000")
+        .check(AtLeast(1))
+        .doc("Milliseconds between heartbeats that members of consumer groups are told."),
+    broker("group.consumer.max.assignment.interval.ms", Int, "15000")
+        .check(AtLeast(0))
+        .doc("Greatest group.consumer.assignment.interval.ms."),
+    broker("group.consumer.max.heartbeat.interval.ms", Int, "15000")
+        .check(AtLeast(1))
+        .doc("Greatest group.consumer.heartbeat.interval.ms."),
+    broker("group.consumer.max.session.timeout.ms", Int, "60000")
+        .check(AtLeast(1))
+        .doc("Greatest group.consumer.session.timeout.ms."),
+    broker("group.consumer.max.size", Int, MAX_INT)
+        .check(AtLeast(1))
+        .doc("Most members that a group of the consumer protocol (KIP-848) may have."),
+    broker("group.consumer.migration.policy", String, "bidirectional").check(OneOfAnyCase(MIGRATION_POLICIES)).doc(
+        "Whether groups go from the classic to the consumer protocol (upgrade), back (downgrade), both, or neither while \
+         their members work.",
+    ),
+    broker("group.consumer.min.assignment.interval.ms", Int, "0")
+        .check(AtLeast(0))
+        .doc("Least group.consumer.assignment.interval.ms."),
+    broker("group.consumer.min.heartbeat.interval.ms", Int, "5000")
+        .check(AtLeast(1))
+        .doc("Least group.consumer.heartbeat.interval.ms."),
+    broker("group.consumer.min.session.timeout.ms", Int, "45000")
+        .check(AtLeast(1))
+        .doc("Least group.consumer.session.timeout.ms."),
+    broker("group.consumer.regex.refresh.interval.ms", Int, "600000")
+        .check(AtLeast(10_000))
+        .doc("Milliseconds after which regular expressions of consumer groups are resolved anew."),
+    broker("group.consumer.session.timeout.ms", Int, "45000")
+        .check(AtLeast(1))
+        .doc("Milliseconds of silence after which a member is out of its consumer group."),
     broker("group.initial.rebalance.delay.ms", Int, "3000")
         .check(AtLeast(0))
         .doc("Milliseconds that a new group waits for more members before its first rebalance."),

@@ -35,6 +35,21 @@ pub enum ConfigError {
     /// No client could ever join a group.
     #[error("group.min.session.timeout.ms ({min_ms}) is greater than group.max.session.timeout.ms ({max_ms})")]
     SessionTimeoutConflict { min_ms: i32, max_ms: i32 },
+    /// A value has bounds that are configs too.
+    #[error(
+        "group.consumer.{name} ({value}) is not between group.consumer.min.{name} ({min}) and group.consumer.max.{name} \
+         ({max})"
+    )]
+    OutsideBounds { name: &'static str, value: i32, min: i32, max: i32 },
+    /// Every member would be out of its group before it was due.
+    #[error(
+        "group.consumer.heartbeat.interval.ms ({heartbeat_ms}) is not less than group.consumer.session.timeout.ms \
+         ({session_ms})"
+    )]
+    HeartbeatTooRare { heartbeat_ms: i32, session_ms: i32 },
+    /// No consumer group could be assigned anything.
+    #[error("group.consumer.assignors is empty: name at least one of uniform and range")]
+    NoAssignor,
 }
 
 impl ConfigError {

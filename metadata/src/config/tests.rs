@@ -15,6 +15,7 @@ const CHECKED_ELSEWHERE: &[&str] = &[
     "broker.heartbeat.interval.ms",
     "broker.session.timeout.ms",
     "default.replication.factor",
+    "group.consumer.assignors",
     "group.initial.rebalance.delay.ms",
     "leader.imbalance.check.interval.seconds",
     "log.retention.hours",
@@ -31,8 +32,8 @@ const CHECKED_ELSEWHERE: &[&str] = &[
     "replica.selector.class",
     "request.timeout.ms",
 ];
-/// Changeable in a running Kafka, given by a flag here.
-const READ_ONLY_HERE: &[&str] = &["listeners"];
+/// Changeable in a running Kafka; here given by a flag, or fixed for a coordinator's lifetime.
+const READ_ONLY_HERE: &[&str] = &["group.consumer.assignment.interval.ms", "listeners"];
 
 struct KafkaRow {
     name: &'static str,
@@ -58,6 +59,7 @@ fn kafkas_text(validator: &Validator) -> String {
         Validator::Between(minimum, maximum) => format!("[{minimum},...,{maximum}]"),
         Validator::BetweenOr(minimum, maximum, or) => format!("[{minimum},...,{maximum}] or {or}"),
         Validator::OneOf(allowed) | Validator::ListOf(allowed) => format!("[{}]", allowed.join(", ")),
+        Validator::OneOfAnyCase(allowed) => format!("(case insensitive) [{}]", allowed.join(", ")),
         Validator::ThrottledReplicas => "[partitionId]:[brokerId],[partitionId]:[brokerId],...".to_owned(),
         Validator::Any => String::new(),
         ours => format!("{ours:?}"),
@@ -253,6 +255,29 @@ fn a_setting_that_cannot_be_used_says_what_to_do() {
             "group.min.session.timeout.ms",
             "2000000",
             "group.min.session.timeout.ms (2000000) is greater than group.max.session.timeout.ms (1800000)",
+        ),
+        (
+            "group.consumer.session.timeout.ms",
+            "60001",
+            "group.consumer.session.timeout.ms (60001) is not between group.consumer.min.session.timeout.ms (45000) and \
+             group.consumer.max.session.timeout.ms (60000)",
+        ),
+        (
+            "group.consumer.min.heartbeat.interval.ms",
+            "16000",
+            "group.consumer.heartbeat.interval.ms (5000) is not between group.consumer.min.heartbeat.interval.ms (16000) \
+             and group.consumer.max.heartbeat.interval.ms (15000)",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            "0",
+            "Invalid value 0 for configuration group.consumer.heartbeat.interval.ms: Value must be at least 1",
+        ),
+        (
+            "group.consumer.migration.policy",
+            "both",
+            "Invalid value both for configuration group.consumer.migration.policy: String must be one of (case \
+             insensitive): DISABLED, DOWNGRADE, UPGRADE, BIDIRECTIONAL",
         ),
         (
             "max.connections.per.ip.overrides",

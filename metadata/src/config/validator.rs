@@ -19,6 +19,8 @@ pub enum Validator {
     RequiredPositive,
     /// Exactly one of these strings.
     OneOf(&'static [&'static str]),
+    /// One of these strings, in whatever case.
+    OneOfAnyCase(&'static [&'static str]),
     /// A list of any of these strings.
     ListOf(&'static [&'static str]),
     /// `*`, or a list of `partition:broker` (KIP-73).
@@ -44,6 +46,8 @@ pub enum Violation {
     NotPositive,
     #[error("String must be one of: {}", allowed.join(", "))]
     NotOneOf { allowed: &'static [&'static str], found: String },
+    #[error("String must be one of (case insensitive): {}", allowed.join(", "))]
+    NoneOfAnyCase { allowed: &'static [&'static str] },
     #[error("values must not be empty.")]
     EmptyElement,
     #[error(
@@ -86,6 +90,13 @@ impl Validator {
             Validator::RequiredPositive if value.as_integer() >= 1 => Ok(()),
             Validator::RequiredPositive => Err(Violation::NotPositive),
             Validator::OneOf(allowed) => one_of(value.as_str(), allowed),
+            Validator::OneOfAnyCase(allowed) => {
+                let found = value.as_str();
+                if allowed.iter().any(|name| name.eq_ignore_ascii_case(found)) {
+                    return Ok(());
+                }
+                Err(Violation::NoneOfAnyCase { allowed })
+            }
             Validator::ListOf(allowed) => {
                 if value.as_list().iter().any(String::is_empty) {
                     return Err(Violation::EmptyElement);
