@@ -51,6 +51,9 @@ mod shell;
 mod subscription;
 mod sync;
 mod timers;
+// Waits for the coordinator of KIP-848.
+#[allow(dead_code, unused_imports)]
+mod topic_regex;
 mod versions;
 
 #[cfg(test)]
