@@ -19,10 +19,11 @@ use metadata::config::BrokerConfig;
 use metadata::image::MetadataImage;
 use protocol::{BrokerId, PartitionId, TopicId};
 
-use crate::groups::{GroupConfig, GroupReply, GroupRequest, RequestContext};
+use crate::groups::{Assignor, GroupConfig, GroupReply, GroupRequest, MigrationPolicy, RequestContext};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Partition, Term};
 use crate::shard::Shard;
+use crate::shard::assignment::TopicChanges;
 use crate::shard::event::LocalEvent;
 use coordinator::{Coordinator, Phase};
 
@@ -55,6 +56,17 @@ impl GroupShard {
             offset_metadata_max_units: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+            consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+            consumer_max_size: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
+            consumer_assignors: config
+                .group_consumer_assignors
+                .iter()
+                .filter_map(|name| Assignor::from_name(name))
+                .collect(),
+            consumer_migration_policy: migration_policy(&config.group_consumer_migration_policy),
+            consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+            consumer_regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms.into(),
             ..GroupConfig::default()
         };
         GroupShard { config, store_timeout_ms, coordinators: RefCell::default(), loaded: LocalEvent::default() }
@@ -121,6 +133,13 @@ impl GroupShard {
         let _ = answer.send(reply);
     }
 
+    /// Tells who subscribes to topics that they have changed.
+    pub fn topics_changed(&self, changed: &TopicChanges, image: &MetadataImage) {
+        for coordinator in self.coordinators.borrow().values() {
+            coordinator.topics_changed(changed, image);
+        }
+    }
+
     /// Forgets the offsets committed for a deleted topic. The coordinators of `__consumer_offsets` end with its partitions.
     pub fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
         for coordinator in self.coordinators.borrow().values() {
@@ -144,6 +163,16 @@ impl GroupShard {
         for (_, coordinator) in self.coordinators.borrow_mut().drain() {
             coordinator.end();
         }
+    }
+}
+
+/// The config's values are checked where they are set.
+fn migration_policy(name: &str) -> MigrationPolicy {
+    match name {
+        "upgrade" => MigrationPolicy::Upgrade,
+        "downgrade" => MigrationPolicy::Downgrade,
+        "disabled" => MigrationPolicy::Disabled,
+        _ => MigrationPolicy::Bidirectional,
     }
 }
 

@@ -52,6 +52,10 @@ macro_rules! served_apis {
             DescribeQuorum = 55, 0..2, flexible 0, DescribeQuorumRequest, DescribeQuorumResponse;
             DescribeCluster = 60, 0..2, flexible 0, DescribeClusterRequest, DescribeClusterResponse;
             UnregisterBroker = 64, 0..0, flexible 0, UnregisterBrokerRequest, UnregisterBrokerResponse;
+            ConsumerGroupHeartbeat = 68, 0..1, flexible 0,
+                ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe = 69, 0..1, flexible 0,
+                ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
             DescribeTopicPartitions = 75, 0..0, flexible 0,
                 DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }

@@ -11,7 +11,8 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
-use metadata::image::MetadataImage;
+use kafka_protocol::protocol::StrBytes;
+use metadata::image::{MetadataImage, TopicImage};
 use protocol::records::BatchBuilder;
 use protocol::{Offset, PartitionId, TopicId};
 use uuid::Uuid;
@@ -20,10 +21,11 @@ use super::load::load;
 use crate::clock::now_ms;
 use crate::groups::{
     Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken,
-    StoreFailure, StoreId, StoreOutcome, StoredRecord,
+    StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
 use crate::partition::{Acks, AppendAck, Appending, Partition, Refused, Term, walk_budget};
 use crate::shard::Shard;
+use crate::shard::assignment::TopicChanges;
 use crate::shard::event::LocalEvent;
 
 /// Produce version that our own appends are checked as.
@@ -85,6 +87,31 @@ impl Environment for World {
         let topic = self.image.topic(topic)?;
         topic.partition(PartitionId(partition)).map(|_| topic.id)
     }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        self.image.topic(name).map(|topic| subscribable(topic))
+    }
+
+    fn topic_by_id(&self, id: TopicId) -> Option<Topic> {
+        self.image.topic_by_id(id).map(|topic| subscribable(topic))
+    }
+
+    fn each_topic(&self, show: &mut dyn FnMut(&str)) {
+        self.image.topics().for_each(|topic| show(&topic.name));
+    }
+
+    fn topics_version(&self) -> i64 {
+        topics_version(&self.image)
+    }
+}
+
+fn subscribable(topic: &TopicImage) -> Topic {
+    let name = StrBytes::from_string(topic.name.to_string());
+    Topic { id: topic.id, name, partitions: topic.partition_count() }
+}
+
+fn topics_version(image: &MetadataImage) -> i64 {
+    i64::try_from(image.metadata_offset()).unwrap_or(i64::MAX)
 }
 
 impl Coordinator {
@@ -174,13 +201,22 @@ impl Coordinator {
 
     fn serve(self: Rc<Self>, shard: &Rc<Shard>) {
         self.phase.set(Phase::Serves);
-        let effects = self.state.borrow_mut().activate(self.now_ms());
+        let effects = self.state.borrow_mut().activate(self.now_ms(), topics_version(&shard.image()));
         self.carry_out(effects);
         for (topic, topic_id) in self.deleted_topics.take() {
             self.topic_deleted(&topic, topic_id);
         }
         shard.queues().spawn_control(self.clone().report_stores(self.store_queue.clone()));
-        shard.queues().spawn_control(self.keep_deadlines());
+        let shard_too = shard.clone();
+        shard.queues().spawn_control(async move { self.keep_deadlines(&shard_too).await });
+    }
+
+    /// Topics are new, gone, or have more partitions. One that has yet to load will look at them all.
+    pub(super) fn topics_changed(&self, changed: &TopicChanges, image: &MetadataImage) {
+        if self.phase.get() == Phase::Serves {
+            let names = changed.names.iter().map(|name| &**name);
+            self.state.borrow_mut().topics_changed(names, changed.has_new, topics_version(image));
+        }
     }
 
     pub(super) fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
@@ -332,7 +368,7 @@ impl Coordinator {
     }
 
     /// Ticks the coordinator when something is due.
-    async fn keep_deadlines(self: Rc<Self>) {
+    async fn keep_deadlines(self: Rc<Self>, shard: &Rc<Shard>) {
         while self.phase.get() != Phase::Ended {
             let late = self.awaited.borrow().front().map(|(_, deadline_ms)| *deadline_ms);
             let deadline = self.state.borrow().next_deadline_ms().into_iter().chain(late).min();
@@ -347,7 +383,8 @@ impl Coordinator {
                         Either::Right(_) => {
                             self.forget_gone_clients();
                             self.report_late_stores();
-                            let effects = self.state.borrow_mut().tick(self.now_ms());
+                            let world = World { image: shard.image() };
+                            let effects = self.state.borrow_mut().tick(self.now_ms(), &world);
                             self.carry_out(effects);
                         }
                     }

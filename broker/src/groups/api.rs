@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, HeartbeatRequest,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::TopicId;
@@ -31,13 +33,34 @@ pub struct RequestContext {
     pub client_host: StrBytes,
 }
 
-/// What the coordinator needs of the world around it while it handles a request.
+/// A topic of the cluster, as far as its subscribers are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: StrBytes,
+    /// Number of partitions; they are counted from 0.
+    pub partitions: i32,
+}
+
+/// What the coordinator needs of the world around it while it handles a request or a deadline.
 pub trait Environment {
     /// A random UUID, for a new member id (`<client id or instance id>-<uuid>`). Never the same twice.
     fn member_uuid(&mut self) -> Uuid;
 
     /// The id of the topic, if the cluster has this partition of it; else offsets of it are UNKNOWN_TOPIC_OR_PARTITION.
     fn topic_id(&self, topic: &str, partition: i32) -> Option<TopicId>;
+
+    /// The topic of this name.
+    fn topic(&self, name: &str) -> Option<Topic>;
+
+    /// The topic of this id.
+    fn topic_by_id(&self, id: TopicId) -> Option<Topic>;
+
+    /// Shows the name of every topic that a client may subscribe to.
+    fn each_topic(&self, show: &mut dyn FnMut(&str));
+
+    /// How new the topics are; it rises with every change to them.
+    fn topics_version(&self) -> i64;
 }
 
 /// A request, decoded.
@@ -63,6 +86,10 @@ pub enum GroupRequest {
     DescribeGroups(DescribeGroupsRequest),
     /// Versions 0-2.
     DeleteGroups(DeleteGroupsRequest),
+    /// Versions 0-1.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// Versions 0-1.
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
 }
 
 /// An answer. Only fields that the request's version has are set, so it can be encoded in that version.
@@ -78,6 +105,8 @@ pub enum GroupReply {
     ListGroups(ListGroupsResponse),
     DescribeGroups(DescribeGroupsResponse),
     DeleteGroups(DeleteGroupsResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
 }
 
 /// A record for the internal topic, in Kafka's own format. No value: a tombstone.

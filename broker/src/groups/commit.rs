@@ -1,5 +1,6 @@
 //! OffsetCommit and OffsetDelete, and the offsets of deleted topics.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use kafka_protocol::ResponseError;
@@ -13,11 +14,13 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::{LeaderEpoch, Offset, TopicId};
 
 use super::api::{Environment, GroupEffect, GroupReply, RequestContext, RequestToken, StoredRecord};
+use super::consumer::{ConsumerGroup, ConsumerMember};
 use super::coordinator::{GroupCoordinator, group_id_fits, removal};
 use super::error_reply::commit_error;
 use super::group::{Group, GroupState};
 use super::member::owned;
 use super::offsets::{OffsetKey, View};
+use super::records::consumer_group::AssignmentWithEpochs;
 use super::records::{EncodeError, OffsetCommitValue, RecordKey};
 use super::shell::Pending;
 
@@ -41,10 +44,13 @@ impl GroupCoordinator {
         if request.topics.is_empty() {
             return self.shell.reply(token, GroupReply::OffsetCommit(response));
         }
-        if let Err(error) = self.check_commit(now_ms, context.api_version, &request) {
-            merge(&mut response, commit_error(&request, error.code()));
-            return self.shell.reply(token, GroupReply::OffsetCommit(response));
-        }
+        let earlier = match self.check_commit(now_ms, context.api_version, &request) {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                merge(&mut response, commit_error(&request, error.code()));
+                return self.shell.reply(token, GroupReply::OffsetCommit(response));
+            }
+        };
         let mut records = Vec::new();
         let mut changes = Vec::new();
         let mut accepted = OffsetCommitResponse::default();
@@ -58,7 +64,11 @@ impl GroupCoordinator {
                     partition: partition.partition_index,
                 };
                 let topic_id = TopicId(topic.topic_id);
-                let result = self.commit_record(now_ms, &key, topic_id, partition, request.retention_time_ms);
+                let stale = earlier.as_ref().and_then(|member| member.refuses(topic_id, key.partition));
+                let result = match stale {
+                    None => self.commit_record(now_ms, &key, topic_id, partition, request.retention_time_ms),
+                    Some(error) => Err(error),
+                };
                 let code = result.as_ref().map_or_else(|error| error.code(), |_| 0);
                 partitions.push(
                     OffsetCommitResponsePartition::default()
@@ -83,7 +93,9 @@ impl GroupCoordinator {
             return self.shell.reply(token, GroupReply::OffsetCommit(response));
         }
         // From here on the group's own id is kept, not the request's.
-        let group_id = self.groups.get(&request.group_id.0).map_or_else(StrBytes::new, |group| group.id.clone());
+        let classic = self.groups.get(&request.group_id.0).map(|group| &group.id);
+        let group_id = classic.or(self.consumers.get(&request.group_id.0).map(|group| &group.id)).cloned();
+        let group_id = group_id.unwrap_or_default();
         let store = self.shell.next_store_id();
         let mut keys = Vec::with_capacity(changes.len());
         for (mut key, value) in changes {
@@ -95,19 +107,24 @@ impl GroupCoordinator {
         self.shell.store(records, Pending { offsets: keys, replies, ..Pending::default() });
     }
 
-    /// Whether the group takes commits of this member and generation; if so, its session is renewed.
+    /// Whether the group takes commits of this member and generation; if so, the session of a classic group's member is
+    /// renewed. A member of a consumer group that comes with an earlier epoch is returned: it may commit what it has had
+    /// since then.
     fn check_commit(
         &mut self,
         now_ms: i64,
         api_version: i16,
         request: &OffsetCommitRequest,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<Option<EarlierEpoch>, ResponseError> {
         group_id_fits(&request.group_id)?;
+        if let Some(group) = self.consumers.get(&request.group_id.0) {
+            return check_member_commit(group, api_version, request);
+        }
         let Some(mut turn) = self.turn(&request.group_id, now_ms) else {
             // Without a generation it comes from a consumer that assigns its partitions itself, or from an administrator:
             // a simple group is made.
             return if request.generation_id_or_member_epoch < 0 {
-                Ok(())
+                Ok(None)
             } else if api_version >= GROUP_NOT_FOUND_VERSION {
                 Err(ResponseError::GroupIdNotFound)
             } else {
@@ -118,7 +135,7 @@ impl GroupCoordinator {
         if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
             turn.renew_session(&request.member_id);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn commit_record(
@@ -167,25 +184,23 @@ impl GroupCoordinator {
                 known.push((&topic.name, there));
             }
         }
-        let group = match self.check_offset_delete(&request.group_id) {
-            Ok(group) => group,
-            Err(error) => {
-                let response = OffsetDeleteResponse::default().with_error_code(error.code());
-                return self.shell.reply(token, GroupReply::OffsetDelete(response));
-            }
-        };
+        if let Err(error) = self.check_offset_delete(&request.group_id) {
+            let response = OffsetDeleteResponse::default().with_error_code(error.code());
+            return self.shell.reply(token, GroupReply::OffsetDelete(response));
+        }
+        let id = owned(&request.group_id);
         let mut topics = unknown;
         let mut keys = Vec::new();
         let mut seen = HashSet::new();
         for (topic, partitions) in known {
-            if group.is_subscribed_to(topic) {
+            if self.is_subscribed_to(&id, &topic.0) {
                 topics.push(deleted(topic, &partitions, ResponseError::GroupSubscribedToTopic.code()));
                 continue;
             }
             for partition in &partitions {
-                let exists = self.offsets.get(View::Possible, &group.id, topic, *partition).is_some();
+                let exists = self.offsets.get(View::Possible, &id, topic, *partition).is_some();
                 if exists && seen.insert((topic.as_str(), *partition)) {
-                    keys.push(OffsetKey { group: group.id.clone(), topic: owned(topic), partition: *partition });
+                    keys.push(OffsetKey { group: id.clone(), topic: owned(topic), partition: *partition });
                 }
             }
             topics.push(deleted(topic, &partitions, 0));
@@ -194,15 +209,26 @@ impl GroupCoordinator {
         self.store_tombstones(keys, Some((token, reply)));
     }
 
-    fn check_offset_delete(&self, group_id: &GroupId) -> Result<&Group, ResponseError> {
+    fn check_offset_delete(&self, group_id: &GroupId) -> Result<(), ResponseError> {
         if group_id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
+        }
+        if self.consumers.contains_key(&group_id.0) {
+            return Ok(());
         }
         let group = self.groups.get(&group_id.0).ok_or(ResponseError::GroupIdNotFound)?;
         if group.state() != GroupState::Empty && !group.uses_consumer_protocol() {
             return Err(ResponseError::NonEmptyGroup);
         }
-        Ok(group)
+        Ok(())
+    }
+
+    /// Whether a member of the group subscribes to the topic.
+    pub(super) fn is_subscribed_to(&self, group: &StrBytes, topic: &StrBytes) -> bool {
+        match self.consumers.get(group) {
+            Some(group) => group.topics().contains_key(topic),
+            None => self.groups.get(group).is_some_and(|group| group.is_subscribed_to(topic)),
+        }
     }
 
     /// A topic has been deleted: its offsets go too, but not those of another topic that has the name by now.
@@ -232,6 +258,51 @@ impl GroupCoordinator {
         } else if let Some((token, reply)) = reply {
             self.shell.reply(token, reply);
         }
+    }
+}
+
+/// A member of a consumer group that commits with an epoch which it has left. It may, for partitions that it has had since
+/// then (KIP-1251).
+struct EarlierEpoch {
+    member: ConsumerMember,
+    epoch: i32,
+}
+
+impl EarlierEpoch {
+    /// Why it may not commit the partition's offset, if so.
+    fn refuses(&self, topic: TopicId, partition: i32) -> Option<ResponseError> {
+        let current = &self.member.current;
+        let since = |own: &AssignmentWithEpochs| own.get(&topic)?.get(&partition).copied();
+        let since = since(&current.assigned).or_else(|| since(&current.pending_revocation));
+        let may = since.is_some_and(|since| self.epoch >= since);
+        (!may).then(|| stale_epoch(&self.member))
+    }
+}
+
+/// What a member is told whose epoch does not fit, in the words of its protocol.
+pub(super) fn stale_epoch(member: &ConsumerMember) -> ResponseError {
+    if member.classic().is_some() { ResponseError::IllegalGeneration } else { ResponseError::StaleMemberEpoch }
+}
+
+/// Kafka's `ConsumerGroup.validateOffsetCommit`.
+fn check_member_commit(
+    group: &ConsumerGroup,
+    api_version: i16,
+    request: &OffsetCommitRequest,
+) -> Result<Option<EarlierEpoch>, ResponseError> {
+    let epoch = request.generation_id_or_member_epoch;
+    if epoch < 0 && group.members().is_empty() {
+        // An administrator, or a consumer that assigns its partitions itself.
+        return Ok(None);
+    }
+    let member = group.member(&request.member_id).ok_or(ResponseError::UnknownMemberId)?;
+    if member.classic().is_none() && api_version < GROUP_NOT_FOUND_VERSION {
+        return Err(ResponseError::UnsupportedVersion);
+    }
+    match epoch.cmp(&member.epoch()) {
+        Ordering::Equal => Ok(None),
+        Ordering::Greater => Err(stale_epoch(member)),
+        Ordering::Less => Ok(Some(EarlierEpoch { member: member.clone(), epoch })),
     }
 }
 

@@ -1,5 +1,18 @@
 //! Settings of the coordinator, by Kafka's names and with Kafka 4.3's defaults, and our own bounds.
 
+use super::assignor::Assignor;
+
+/// `group.consumer.migration.policy`: whether groups go from one protocol to the other while their members work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    Disabled,
+    /// From classic to consumer.
+    Upgrade,
+    /// From consumer to classic.
+    Downgrade,
+    Bidirectional,
+}
+
 /// Settings of a [`GroupCoordinator`](super::GroupCoordinator). Fixed for its lifetime, as in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -18,6 +31,22 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,
+    /// `group.consumer.session.timeout.ms`: a member of the consumer protocol has to be heard of this often.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: how often members of the consumer protocol are told to send heartbeats.
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one consumer group; more are GROUP_MAX_SIZE_REACHED.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: those that members may ask for, the default first. Not empty.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`.
+    pub consumer_migration_policy: MigrationPolicy,
+    /// `group.consumer.assignment.interval.ms`: a target assignment stays at least this long before the next.
+    pub consumer_assignment_interval_ms: i32,
+    /// `group.consumer.regex.refresh.interval.ms`: regular expressions are resolved anew after this time.
+    pub consumer_regex_refresh_interval_ms: i64,
+    /// Ours: regular expressions that members of one group may subscribe to. One more is INVALID_REGULAR_EXPRESSION.
+    pub regexes_max: usize,
     /// Ours: member ids handed out in one group (KIP-394) whose owner has not joined yet. More are
     /// COORDINATOR_NOT_AVAILABLE, which clients retry. Kafka has no bound.
     pub pending_members_max: usize,
@@ -35,6 +64,14 @@ impl Default for GroupConfig {
             offset_metadata_max_units: 4_096,
             offsets_retention_ms: 10_080 * 60 * 1_000,
             offsets_retention_check_interval_ms: 600_000,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_max_size: i32::MAX as usize,
+            consumer_assignors: Assignor::ALL.to_vec(),
+            consumer_migration_policy: MigrationPolicy::Bidirectional,
+            consumer_assignment_interval_ms: 1_000,
+            consumer_regex_refresh_interval_ms: 600_000,
+            regexes_max: 1_000,
             pending_members_max: 10_000,
             groups_max: 100_000,
         }

@@ -13,6 +13,7 @@ use super::api::{
     StoreOutcome,
 };
 use super::config::GroupConfig;
+use super::consumer::{ConsumerGroup, Flight};
 use super::error_reply::{failed, sync_error};
 use super::group::Group;
 #[cfg(test)]
@@ -47,6 +48,12 @@ pub struct GroupCounts {
 #[derive(Debug)]
 pub struct GroupCoordinator {
     pub(super) groups: HashMap<StrBytes, Group>,
+    /// Consumer groups of KIP-848. A group is in one of the two maps.
+    pub(super) consumers: HashMap<StrBytes, ConsumerGroup>,
+    /// Changes of groups that are on their way to the log, by group.
+    pub(super) flights: HashMap<StrBytes, Flight>,
+    /// The version of the topics with which the last new topic came.
+    pub(super) newest_topic_version: i64,
     pub(super) offsets: Offsets,
     pub(super) shell: Shell,
     /// Groups that the cleanup under way has still to look at.
@@ -58,14 +65,24 @@ impl GroupCoordinator {
     pub fn new(config: GroupConfig) -> Self {
         GroupCoordinator {
             groups: HashMap::new(),
+            consumers: HashMap::new(),
+            flights: HashMap::new(),
+            newest_topic_version: 0,
             offsets: Offsets::default(),
             shell: Shell::new(config),
             cleanup_queue: Vec::new(),
         }
     }
 
-    /// Begins to serve: every loaded member gets a session from now on.
-    pub fn activate(&mut self, now_ms: i64) -> Vec<GroupEffect> {
+    /// Begins to serve: every loaded member gets a session from now on. `topics_version` is the version of the topics now,
+    /// which may have changed since the groups last looked.
+    pub fn activate(&mut self, now_ms: i64, topics_version: i64) -> Vec<GroupEffect> {
+        self.newest_topic_version = topics_version;
+        let mut consumer_ids: Vec<StrBytes> = self.consumers.keys().cloned().collect();
+        consumer_ids.sort();
+        for group_id in consumer_ids {
+            self.resume_consumer_group(now_ms, &group_id);
+        }
         let mut group_ids: Vec<StrBytes> = self.groups.keys().cloned().collect();
         group_ids.sort();
         for group_id in group_ids {
@@ -107,6 +124,8 @@ impl GroupCoordinator {
                 }
             }
         }
+        self.consumers.clear();
+        self.flights.clear();
         self.offsets = Offsets::default();
         self.cleanup_queue.clear();
         self.shell.timers.clear();
@@ -126,9 +145,15 @@ impl GroupCoordinator {
         self.shell.expect_reply(token, context.api_version);
         match request {
             GroupRequest::JoinGroup(request) => self.join_group(now_ms, token, context, &request, environment),
-            GroupRequest::SyncGroup(request) => self.sync_group(now_ms, token, context, &request),
+            GroupRequest::SyncGroup(request) => self.sync_group(now_ms, token, context, &request, environment),
             GroupRequest::Heartbeat(request) => self.heartbeat(now_ms, token, &request),
-            GroupRequest::LeaveGroup(request) => self.leave_group(now_ms, token, context, &request),
+            GroupRequest::LeaveGroup(request) => self.leave_group(now_ms, token, context, &request, environment),
+            GroupRequest::ConsumerGroupHeartbeat(request) => {
+                self.consumer_group_heartbeat(now_ms, token, context, &request, environment);
+            }
+            GroupRequest::ConsumerGroupDescribe(request) => {
+                self.describe_consumer_groups(token, &request, environment);
+            }
             GroupRequest::OffsetCommit(request) => self.commit_offsets(now_ms, token, context, request, environment),
             GroupRequest::OffsetFetch(request) => self.fetch_offsets(token, context, request),
             GroupRequest::OffsetDelete(request) => self.delete_offsets(token, &request, environment),
@@ -139,8 +164,22 @@ impl GroupCoordinator {
         self.shell.take_effects()
     }
 
+    /// Topics have been created or deleted, or have more partitions: whoever subscribes to them looks again with the next
+    /// heartbeat. `version` is that of the topics now; `has_new` says whether one is new, which regular expressions may mean.
+    pub fn topics_changed<'a>(&mut self, names: impl IntoIterator<Item = &'a str>, has_new: bool, version: i64) {
+        let names: Vec<StrBytes> = names.into_iter().map(|name| StrBytes::from_string(name.to_owned())).collect();
+        for group in self.consumers.values_mut() {
+            if names.iter().any(|name| group.topics().contains_key(name)) {
+                group.refresh_wanted = true;
+            }
+        }
+        if has_new {
+            self.newest_topic_version = version;
+        }
+    }
+
     /// Lets what is due at `now_ms` happen.
-    pub fn tick(&mut self, now_ms: i64) -> Vec<GroupEffect> {
+    pub fn tick(&mut self, now_ms: i64, environment: &dyn Environment) -> Vec<GroupEffect> {
         let mark = self.shell.timers.mark();
         while let Some(key) = self.shell.timers.pop_due(now_ms, mark) {
             match key {
@@ -151,6 +190,16 @@ impl GroupCoordinator {
                 TimerKey::Sync { group } => {
                     self.turn(&group, now_ms).and_then(|mut turn| turn.sync_expired());
                 }
+                TimerKey::Heartbeat { group, member } if self.consumers.contains_key(&group) => {
+                    self.session_ended(now_ms, &group, &member, environment);
+                }
+                TimerKey::ClassicJoin { group, member } | TimerKey::ClassicSync { group, member } => {
+                    self.session_ended(now_ms, &group, &member, environment);
+                }
+                TimerKey::Revocation { group, member } => {
+                    self.revocation_expired(now_ms, &group, &member, environment);
+                }
+                TimerKey::Regexes { group } => self.resolve_regexes(now_ms, &group, environment),
                 TimerKey::Heartbeat { group, member } => {
                     self.turn(&group, now_ms).and_then(|mut turn| turn.heartbeat_expired(&member));
                 }
@@ -173,8 +222,10 @@ impl GroupCoordinator {
         if matches!(outcome, StoreOutcome::Failed(_)) {
             self.take_back(&pending.offsets, pending.removed_groups);
         }
+        let void = self.is_void(&pending.changed, store);
         for (token, reply) in pending.replies {
             let reply = match outcome {
+                StoreOutcome::Durable if void => failed(reply, Self::void_error()),
                 StoreOutcome::Durable => reply,
                 StoreOutcome::Failed(failure) => failed(reply, error_of(failure)),
             };
@@ -182,6 +233,9 @@ impl GroupCoordinator {
         }
         for (token, request) in pending.fetches {
             self.reply_to_stable_fetch(token, &request, outcome);
+        }
+        for group in &pending.changed {
+            self.changes_ended(now_ms, group, store, outcome);
         }
         self.store_ended(now_ms, store, pending.then, outcome);
         self.shell.take_effects()
@@ -244,6 +298,10 @@ impl GroupCoordinator {
         for group in self.groups.values() {
             group.check();
         }
+        for (id, group) in &self.consumers {
+            assert!(!self.groups.contains_key(id), "{id:?} is both");
+            group.check();
+        }
     }
 
     pub(super) fn turn(&mut self, group: &StrBytes, now_ms: i64) -> Option<Turn<'_>> {
@@ -252,8 +310,8 @@ impl GroupCoordinator {
 
     /// Makes a group if there is none. False: there is none and no room for one.
     pub(super) fn ensure_group(&mut self, group: &StrBytes, now_ms: i64) -> bool {
-        if !self.groups.contains_key(group) {
-            if self.groups.len() >= self.shell.config.groups_max {
+        if !self.groups.contains_key(group) && !self.consumers.contains_key(group) {
+            if self.groups.len() + self.consumers.len() >= self.shell.config.groups_max {
                 return false;
             }
             let id = owned(group);
@@ -274,10 +332,14 @@ impl GroupCoordinator {
         if let Err(error) = checked {
             return self.shell.reply(token, join::refused(request, error));
         }
+        if self.has_consumer_members(&request.group_id) {
+            return self.join_consumer_group(now_ms, token, context, request, environment);
+        }
         let is_new_group = !self.groups.contains_key(&request.group_id.0);
         if is_new_group && !request.member_id.is_empty() {
             return self.shell.reply(token, join::refused(request, ResponseError::UnknownMemberId));
         }
+        self.delete_empty_consumer_group(&request.group_id);
         if !self.ensure_group(&request.group_id, now_ms) {
             return self.shell.reply(token, join::refused(request, ResponseError::CoordinatorNotAvailable));
         }
@@ -290,9 +352,19 @@ impl GroupCoordinator {
         }
     }
 
-    fn sync_group(&mut self, now_ms: i64, token: RequestToken, context: &RequestContext, request: &SyncGroupRequest) {
+    fn sync_group(
+        &mut self,
+        now_ms: i64,
+        token: RequestToken,
+        context: &RequestContext,
+        request: &SyncGroupRequest,
+        environment: &dyn Environment,
+    ) {
         let refusal = match sync::check(context.api_version, request) {
             Err(error) => error,
+            Ok(()) if self.has_consumer_members(&request.group_id) => {
+                return self.sync_consumer_group(now_ms, token, request, environment);
+            }
             Ok(()) => match self.turn(&request.group_id, now_ms) {
                 Some(mut turn) => return turn.sync(token, request),
                 None => ResponseError::UnknownMemberId,
@@ -304,6 +376,8 @@ impl GroupCoordinator {
     fn heartbeat(&mut self, now_ms: i64, token: RequestToken, request: &HeartbeatRequest) {
         let result = if request.group_id.is_empty() {
             Err(ResponseError::InvalidGroupId)
+        } else if self.consumers.contains_key(&request.group_id.0) {
+            return self.beat_consumer_group(now_ms, token, request);
         } else {
             match self.turn(&request.group_id, now_ms) {
                 Some(mut turn) => turn.heartbeat(request),
@@ -314,10 +388,19 @@ impl GroupCoordinator {
         self.shell.reply(token, GroupReply::Heartbeat(HeartbeatResponse::default().with_error_code(code)));
     }
 
-    fn leave_group(&mut self, now_ms: i64, token: RequestToken, context: &RequestContext, request: &LeaveGroupRequest) {
+    fn leave_group(
+        &mut self,
+        now_ms: i64,
+        token: RequestToken,
+        context: &RequestContext,
+        request: &LeaveGroupRequest,
+        environment: &dyn Environment,
+    ) {
         let identities = leave::identities(context.api_version, request);
         let response = if request.group_id.is_empty() {
             LeaveGroupResponse::default().with_error_code(ResponseError::InvalidGroupId.code())
+        } else if self.consumers.contains_key(&request.group_id.0) {
+            return self.leave_consumer_members(now_ms, token, &request.group_id, &identities, environment);
         } else if let Some(mut turn) = self.turn(&request.group_id, now_ms) {
             return turn.leave(token, &identities);
         } else {

@@ -12,16 +12,19 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::api::{GroupReply, RequestToken};
+use super::api::{GroupReply, RequestToken, StoreId, StoredRecord};
 use super::commit::offset_tombstone;
+use super::consumer::{CONSUMER_GROUP_TYPE, ConsumerGroupState, Durable, Flight, group_tombstones};
 use super::coordinator::{GroupCoordinator, removal};
 use super::group::{Group, GroupState};
+use super::member::owned;
 use super::offsets::{OffsetKey, View};
 use super::rebalance::group_tombstone;
 use super::shell::Pending;
+use super::timers::TimerKey;
 use super::versions::NO_AUTHORIZED_OPERATIONS;
 
-/// The type of every group here (KIP-848).
+/// What ListGroups calls a group of the classic protocol (KIP-848).
 const GROUP_TYPE: &str = "classic";
 /// The state that a group which does not exist is said to be in.
 const DEAD: &str = "Dead";
@@ -29,18 +32,19 @@ const DEAD: &str = "Dead";
 /// DESCRIBE_CONFIGS (10) and ALTER_CONFIGS (11) of Kafka's `AclOperation`.
 const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
+/// What deletes a group: the tombstones of its offsets, and its own.
+type GroupTombstones = (Vec<(OffsetKey, StoredRecord)>, Vec<StoredRecord>);
+
 impl GroupCoordinator {
     pub(super) fn list_groups(&mut self, token: RequestToken, request: &ListGroupsRequest) {
         let states: BTreeSet<String> = request.states_filter.iter().map(|state| state.trim().to_lowercase()).collect();
         let types: BTreeSet<String> = request.types_filter.iter().map(|group_type| group_type.to_lowercase()).collect();
-        let wanted = |group: &&Group| {
-            (states.is_empty() || states.contains(&group.state().name().to_lowercase()))
-                && (types.is_empty() || types.contains(GROUP_TYPE))
-        };
-        let mut groups: Vec<ListedGroup> = self
-            .groups
-            .values()
-            .filter(wanted)
+        let wanted = |group: &&Group| states.is_empty() || states.contains(&group.state().name().to_lowercase());
+        let is_wanted = |group_type| types.is_empty() || types.contains(group_type);
+        let classic: Vec<&Group> =
+            if is_wanted(GROUP_TYPE) { self.durable_classic_groups().filter(wanted).collect() } else { Vec::new() };
+        let mut groups: Vec<ListedGroup> = classic
+            .into_iter()
             .map(|group| {
                 ListedGroup::default()
                     .with_group_id(GroupId(group.id.clone()))
@@ -49,6 +53,9 @@ impl GroupCoordinator {
                     .with_group_type(StrBytes::from_static_str(GROUP_TYPE))
             })
             .collect();
+        if is_wanted(CONSUMER_GROUP_TYPE) {
+            groups.extend(self.list_consumer_groups(&states));
+        }
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         self.shell.reply(token, GroupReply::ListGroups(ListGroupsResponse::default().with_groups(groups)));
     }
@@ -57,9 +64,13 @@ impl GroupCoordinator {
         let groups = request
             .groups
             .iter()
-            .map(|group_id| match self.groups.get(&group_id.0) {
+            .map(|group_id| match self.durable_classic_group(&group_id.0) {
                 Some(group) => described(group, request.include_authorized_operations),
-                None => not_found(group_id, api_version, request.include_authorized_operations),
+                None => {
+                    let is_consumer = self.durable_consumer_group(&group_id.0).is_some();
+                    let why = if is_consumer { "is not a classic group" } else { "not found" };
+                    not_found(group_id, why, api_version, request.include_authorized_operations)
+                }
             })
             .collect();
         self.shell.reply(token, GroupReply::DescribeGroups(DescribeGroupsResponse::default().with_groups(groups)));
@@ -70,9 +81,21 @@ impl GroupCoordinator {
         let mut records = Vec::new();
         let mut keys = Vec::new();
         let mut removed: Vec<Group> = Vec::new();
+        let mut deleted: Vec<StrBytes> = Vec::new();
         let mut results = Vec::new();
         for group_id in &request.groups_names {
             let result = match self.groups.get(&group_id.0) {
+                _ if self.consumers.contains_key(&group_id.0) => {
+                    self.delete_consumer_group(group_id, store).map(|(group, changed)| {
+                        for (key, record) in group {
+                            records.push(record);
+                            keys.push(key);
+                        }
+                        records.extend(changed);
+                        deleted.push(owned(group_id));
+                    })
+                }
+                None if deleted.contains(&group_id.0) => Ok(()),
                 // Named twice: it is gone, as asked.
                 None if removed.iter().any(|group| group.id == group_id.0) => Ok(()),
                 None => Err(ResponseError::GroupIdNotFound),
@@ -98,7 +121,56 @@ impl GroupCoordinator {
         if records.is_empty() {
             return self.shell.reply(token, reply);
         }
-        self.shell.store(records, Pending { replies: vec![(token, reply)], ..removal(keys, removed) });
+        self.shell
+            .store(records, Pending { replies: vec![(token, reply)], changed: deleted, ..removal(keys, removed) });
+    }
+
+    /// Takes an empty consumer group out. Returns the tombstones of its offsets, and its own, for `store` to carry.
+    pub(super) fn delete_consumer_group(
+        &mut self,
+        group_id: &StrBytes,
+        store: StoreId,
+    ) -> Result<GroupTombstones, ResponseError> {
+        let group = self.consumers.get(group_id).ok_or(ResponseError::GroupIdNotFound)?;
+        if group.state() != ConsumerGroupState::Empty {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        let changes = group_tombstones(group, group.members().keys());
+        let before = self.wants_before(group_id).then(|| Durable::Consumer(group.recorded().clone()));
+        let id = group.id.clone();
+        // Not reached for either: these keys have been written before.
+        let tombstones = changes.iter().filter_map(|change| change.record(&id).ok()).collect();
+        let of_group = self.offsets.of_group(View::Possible, group_id);
+        let keys: Vec<OffsetKey> = of_group
+            .map(|(topic, partition, _)| OffsetKey { group: id.clone(), topic: topic.clone(), partition })
+            .collect();
+        let mut offsets = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Ok(record) = offset_tombstone(&key) else { continue };
+            self.offsets.propose(&key, store, None);
+            offsets.push((key, record));
+        }
+        self.shell.timers.cancel(&TimerKey::Regexes { group: id.clone() });
+        self.consumers.remove(group_id);
+        self.note_changes(&id, before, store, changes);
+        Ok((offsets, tombstones))
+    }
+
+    /// The classic groups as of what is durable, as far as their protocol goes.
+    fn durable_classic_groups(&self) -> impl Iterator<Item = &Group> {
+        let under_way = self.flights.values().filter_map(|flight| match flight.durable() {
+            Some(Durable::Classic(group)) => Some(&**group),
+            _ => None,
+        });
+        self.groups.values().filter(|group| !self.flights.contains_key(&group.id)).chain(under_way)
+    }
+
+    fn durable_classic_group(&self, id: &StrBytes) -> Option<&Group> {
+        match self.flights.get(id).map(Flight::durable) {
+            None => self.groups.get(id),
+            Some(Some(Durable::Classic(group))) => Some(group),
+            Some(_) => None,
+        }
     }
 
     /// Takes a group out, and names the offsets that go with it.
@@ -139,7 +211,7 @@ fn described(group: &Group, with_operations: bool) -> DescribedGroup {
 }
 
 /// Version 6 has an error for it (KIP-1043), beside which it does not say what may be done to the group.
-fn not_found(group_id: &GroupId, api_version: i16, with_operations: bool) -> DescribedGroup {
+fn not_found(group_id: &GroupId, why: &str, api_version: i16, with_operations: bool) -> DescribedGroup {
     let dead = DescribedGroup::default()
         .with_group_id(group_id.clone())
         .with_group_state(StrBytes::from_static_str(DEAD))
@@ -148,9 +220,9 @@ fn not_found(group_id: &GroupId, api_version: i16, with_operations: bool) -> Des
         return dead.with_authorized_operations(operations(with_operations));
     }
     dead.with_error_code(ResponseError::GroupIdNotFound.code())
-        .with_error_message(Some(StrBytes::from_string(format!("Group {} not found.", group_id.as_str()))))
+        .with_error_message(Some(StrBytes::from_string(format!("Group {} {why}.", group_id.as_str()))))
 }
 
-fn operations(wanted: bool) -> i32 {
+pub(super) fn operations(wanted: bool) -> i32 {
     if wanted { ALL_GROUP_OPERATIONS } else { NO_AUTHORIZED_OPERATIONS }
 }

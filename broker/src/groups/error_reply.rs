@@ -2,14 +2,15 @@
 //! not be stored.
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::consumer_group_describe_response as described_group;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponseGroup, OffsetFetchResponseTopics};
 use kafka_protocol::messages::{
-    DeleteGroupsResponse, DescribeGroupsResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupResponse,
+    ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, DeleteGroupsResponse, DescribeGroupsResponse,
+    HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -44,6 +45,15 @@ impl GroupRequest {
                         .with_authorized_operations(versions::NO_AUTHORIZED_OPERATIONS)
                 });
                 GroupReply::DescribeGroups(DescribeGroupsResponse::default().with_groups(groups.collect()))
+            }
+            GroupRequest::ConsumerGroupHeartbeat(_) => GroupReply::ConsumerGroupHeartbeat(heartbeat_error(error, None)),
+            GroupRequest::ConsumerGroupDescribe(request) => {
+                let groups = request.group_ids.iter().map(|group| {
+                    described_group::DescribedGroup::default().with_group_id(group.clone()).with_error_code(code)
+                });
+                GroupReply::ConsumerGroupDescribe(
+                    ConsumerGroupDescribeResponse::default().with_groups(groups.collect()),
+                )
             }
             GroupRequest::DeleteGroups(request) => {
                 let results = request
@@ -122,11 +132,19 @@ pub(super) fn failed(reply: GroupReply, error: ResponseError) -> GroupReply {
         }
         GroupReply::OffsetDelete(_) => GroupReply::OffsetDelete(OffsetDeleteResponse::default().with_error_code(code)),
         GroupReply::LeaveGroup(_) => GroupReply::LeaveGroup(LeaveGroupResponse::default().with_error_code(code)),
+        GroupReply::Heartbeat(_) => GroupReply::Heartbeat(HeartbeatResponse::default().with_error_code(code)),
+        GroupReply::ConsumerGroupHeartbeat(_) => GroupReply::ConsumerGroupHeartbeat(heartbeat_error(error, None)),
         GroupReply::JoinGroup(_) => GroupReply::JoinGroup(join_error(StrBytes::new(), error)),
         GroupReply::SyncGroup(_) => GroupReply::SyncGroup(sync_error(error)),
         // These never wait for records.
-        GroupReply::Heartbeat(_) | GroupReply::ListGroups(_) | GroupReply::DescribeGroups(_) => reply,
+        GroupReply::ListGroups(_) | GroupReply::DescribeGroups(_) | GroupReply::ConsumerGroupDescribe(_) => reply,
     }
+}
+
+/// The answer to a ConsumerGroupHeartbeat that failed. Without a message of its own it has the error's.
+pub(super) fn heartbeat_error(error: ResponseError, message: Option<String>) -> ConsumerGroupHeartbeatResponse {
+    let message = message.map_or_else(|| StrBytes::from_string(error.to_string()), StrBytes::from_string);
+    ConsumerGroupHeartbeatResponse::default().with_error_code(error.code()).with_error_message(Some(message))
 }
 
 pub(super) fn join_error(member_id: StrBytes, error: ResponseError) -> JoinGroupResponse {

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicNam
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{GroupReply, GroupRequest, RequestContext, RequestToken, StoreOutcome};
+use super::commit::stale_epoch;
 use super::coordinator::GroupCoordinator;
 use super::error_reply::failed;
 use super::offsets::View;
@@ -49,6 +50,9 @@ impl GroupCoordinator {
 
     fn fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchResponse {
         let groups = request.groups.iter().map(|asked| {
+            if let Err(error) = self.check_fetch(asked) {
+                return offset_fetch_error(asked, error.code());
+            }
             // A group that does not exist is one without offsets, so it need not be looked up; one whose deletion is on its
             // way to the log still has them.
             let topics = match &asked.topics {
@@ -58,6 +62,18 @@ impl GroupCoordinator {
             OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone()).with_topics(topics)
         });
         OffsetFetchResponse::default().with_groups(groups.collect())
+    }
+
+    /// Whether a member of a consumer group that says who it is may read the offsets: as of its own epoch.
+    fn check_fetch(&self, asked: &OffsetFetchRequestGroup) -> Result<(), ResponseError> {
+        let Some(group) = self.durable_consumer_group(&asked.group_id) else { return Ok(()) };
+        if asked.member_id.is_none() && asked.member_epoch < 0 {
+            // An administrator, or a client that does not say.
+            return Ok(());
+        }
+        let member = asked.member_id.as_ref().and_then(|id| group.members.get(id));
+        let member = member.ok_or(ResponseError::UnknownMemberId)?;
+        if member.epoch() == asked.member_epoch { Ok(()) } else { Err(stale_epoch(member)) }
     }
 
     fn topic_offsets(&self, group: &StrBytes, topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
@@ -80,6 +96,10 @@ impl GroupCoordinator {
         }
         topics
     }
+}
+
+fn offset_fetch_error(asked: &OffsetFetchRequestGroup, error_code: i16) -> OffsetFetchResponseGroup {
+    OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone()).with_error_code(error_code)
 }
 
 /// The request in the form of version 8 and later. The broker hands on only groups of this coordinator.

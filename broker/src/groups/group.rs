@@ -134,6 +134,22 @@ impl Group {
         self.state_since_ms = Some(now_ms);
     }
 
+    /// Takes the group for one that has been stable all along, for a rebalance to begin from; nobody may wait in it.
+    pub(super) fn forget_rebalance(&mut self, now_ms: i64) {
+        self.pending_join.clear();
+        self.pending_sync.clear();
+        self.initial_delay = None;
+        self.creation = None;
+        self.assignment_store = None;
+        for member in self.members.values_mut() {
+            self.awaiting_join_count -= usize::from(member.awaiting_join.take().is_some());
+            member.awaiting_sync = None;
+        }
+        self.state = if self.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
+        self.previous_state = self.state;
+        self.state_since_ms = Some(now_ms);
+    }
+
     /// A rebalance can start from anywhere but from within one.
     pub(super) fn can_rebalance(&self) -> bool {
         self.state != GroupState::PreparingRebalance

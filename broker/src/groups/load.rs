@@ -2,6 +2,7 @@
 
 use kafka_protocol::protocol::StrBytes;
 
+use super::consumer::{Change, ConsumerGroup, Durable, apply};
 use super::coordinator::GroupCoordinator;
 use super::group::{Group, GroupState};
 use super::member::{Member, Protocol};
@@ -28,30 +29,49 @@ impl GroupCoordinator {
                 let value = value.map(OffsetCommitValue::decode).transpose()?;
                 if let Some(value) = &value
                     && !self.groups.contains_key(&group)
+                    && !self.consumers.contains_key(&group)
                 {
                     // A simple group: it has offsets and no record of its own.
                     self.groups.insert(group.clone(), Group::new(group.clone(), value.commit_timestamp_ms));
                 }
                 self.offsets.load(&OffsetKey { group, topic, partition }, value);
             }
-            Ok(RecordKey::GroupMetadata { group }) => match value.map(GroupMetadataValue::decode).transpose()? {
-                None => {
-                    self.groups.remove(&group);
+            Ok(key) => {
+                if let Some((group, change)) = Change::of_record(key, value)? {
+                    self.load_change(group, &change);
                 }
-                Some(value) => {
-                    self.groups.insert(group.clone(), restored(group, value));
-                }
-            },
-            // Consumer groups of KIP-848.
-            Ok(key) => return Ok(Loaded::UnknownType { key_type: key.key_type() }),
+            }
         }
         Ok(Loaded::Applied)
+    }
+
+    fn load_change(&mut self, id: StrBytes, change: &Change) {
+        let classic = self.groups.remove(&id).map(|group| Durable::Classic(Box::new(group)));
+        match self.consumers.get_mut(&id) {
+            Some(group) if !matches!(change, Change::Classic(Some(_))) => {
+                if !group.apply(change) {
+                    self.consumers.remove(&id);
+                }
+            }
+            _ => {
+                self.consumers.remove(&id);
+                match apply(classic, &id, change) {
+                    Some(Durable::Classic(group)) => {
+                        self.groups.insert(id, *group);
+                    }
+                    Some(Durable::Consumer(recorded)) => {
+                        self.consumers.insert(id.clone(), ConsumerGroup::restored(id, recorded));
+                    }
+                    None => {}
+                }
+            }
+        }
     }
 }
 
 /// A group as its record has it. A record that contradicts itself (two members with one id) is read as far as it makes
 /// sense.
-fn restored(id: StrBytes, value: GroupMetadataValue) -> Group {
+pub(super) fn restored(id: StrBytes, value: GroupMetadataValue) -> Group {
     let state = if value.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
     let since_ms = Some(value.current_state_timestamp_ms).filter(|at| *at != -1);
     let mut group = Group::restored(id, state, since_ms);

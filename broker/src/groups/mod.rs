@@ -1,4 +1,6 @@
-//! The classic consumer group coordinator: pure state machines for one partition of `__consumer_offsets`.
+//! The group coordinator: pure state machines for one partition of `__consumer_offsets`. Groups of the classic protocol are
+//! in the files here, those of the consumer protocol (KIP-848) in [`consumer`]; `docs/design/groups.md` says how they hang
+//! together.
 //!
 //! # Contract
 //! A shard owns one [`GroupCoordinator`] for each `__consumer_offsets` partition that it leads. It replays the partition's
@@ -19,18 +21,18 @@
 //! What a group keeps is copied out of the request, so no request buffer stays alive for it, and never exceeds the
 //! request's own size. Members per group are bounded by `group.max.size`, member ids handed out but not used yet by
 //! [`GroupConfig::pending_members_max`] (and each lives for one session timeout), groups by [`GroupConfig::groups_max`],
+//! members of a consumer group by `group.consumer.max.size` and its regular expressions by [`GroupConfig::regexes_max`],
 //! the metadata of one committed offset by `offset.metadata.max.bytes`, and every string by the 32,767 bytes of a record.
 //!
 //! # Deliberately absent
 //! FindCoordinator, authorisation and the choice of shard (the broker's; [`routing`] says which partition a request goes
-//! to), the consumer protocol of KIP-848, and transactional offset commits.
+//! to), share and streams groups, and transactional offset commits.
 
 mod api;
-// Waits for the coordinator of KIP-848.
-#[allow(dead_code)]
-pub mod assignor;
+mod assignor;
 mod commit;
 mod config;
+mod consumer;
 mod coordinator;
 mod describe;
 mod error_reply;
@@ -51,8 +53,7 @@ mod shell;
 mod subscription;
 mod sync;
 mod timers;
-// Waits for the coordinator of KIP-848.
-#[allow(dead_code, unused_imports)]
+#[allow(unused_imports)] // The kinds of syntax errors are named by its tests alone.
 mod topic_regex;
 mod versions;
 
@@ -61,9 +62,10 @@ mod tests;
 
 pub use api::{
     Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,
-    StoreOutcome, StoredRecord,
+    StoreOutcome, StoredRecord, Topic,
 };
-pub use config::GroupConfig;
+pub use assignor::Assignor;
+pub use config::{GroupConfig, MigrationPolicy};
 pub use coordinator::GroupCoordinator;
 pub use load::Loaded;
 #[cfg(test)]

@@ -289,6 +289,11 @@ pub(super) fn group_tombstone(group: &StrBytes) -> Result<StoredRecord, EncodeEr
 }
 
 fn group_record(group: &Group, assignment: &BTreeMap<StrBytes, Bytes>) -> Result<StoredRecord, EncodeError> {
+    Ok(StoredRecord { key: group_key(group)?, value: Some(group_value(group, assignment).encode()?) })
+}
+
+/// The group as a record has it, with these assignments.
+pub(super) fn group_value(group: &Group, assignment: &BTreeMap<StrBytes, Bytes>) -> GroupMetadataValue {
     let protocol = group.protocol.clone().unwrap_or_default();
     let members = group.members().map(|member| MemberMetadata {
         member_id: member.id.clone(),
@@ -300,13 +305,12 @@ fn group_record(group: &Group, assignment: &BTreeMap<StrBytes, Bytes>) -> Result
         subscription: member.metadata(&protocol),
         assignment: assignment.get(&member.id).cloned().unwrap_or_default(),
     });
-    let value = GroupMetadataValue {
+    GroupMetadataValue {
         protocol_type: group.protocol_type.clone().unwrap_or_default(),
         generation: group.generation,
         protocol: group.protocol.clone(),
         leader: group.leader.clone(),
         current_state_timestamp_ms: group.state_since_ms().unwrap_or(-1),
         members: members.collect(),
-    };
-    Ok(StoredRecord { key: group_key(group)?, value: Some(value.encode()?) })
+    }
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
-    ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, GroupId, ListGroupsResponse, OffsetFetchRequest,
+    OffsetFetchResponse,
 };
 
 use super::api::{GroupReply, GroupRequest};
@@ -45,6 +46,7 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
         GroupRequest::LeaveGroup(r) => one(&r.group_id),
         GroupRequest::OffsetCommit(r) => one(&r.group_id),
         GroupRequest::OffsetDelete(r) => one(&r.group_id),
+        GroupRequest::ConsumerGroupHeartbeat(r) => one(&r.group_id),
         GroupRequest::OffsetFetch(r) if api_version < 8 => one(&r.group_id),
         GroupRequest::OffsetFetch(r) => {
             let split = by_partition(r.groups.clone(), partitions, |group| &group.group_id);
@@ -65,6 +67,16 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
         GroupRequest::DeleteGroups(r) => {
             let split = by_partition(r.groups_names.clone(), partitions, |group| group);
             let part = |groups| GroupRequest::DeleteGroups(DeleteGroupsRequest::default().with_groups_names(groups));
+            return Route::Many(split.into_iter().map(|(partition, groups)| (partition, part(groups))).collect());
+        }
+        GroupRequest::ConsumerGroupDescribe(r) => {
+            let split = by_partition(r.group_ids.clone(), partitions, |group| group);
+            let part = |groups| {
+                let part = ConsumerGroupDescribeRequest::default().with_group_ids(groups);
+                GroupRequest::ConsumerGroupDescribe(
+                    part.with_include_authorized_operations(r.include_authorized_operations),
+                )
+            };
             return Route::Many(split.into_iter().map(|(partition, groups)| (partition, part(groups))).collect());
         }
         GroupRequest::ListGroups(_) => return Route::All(request),
@@ -96,6 +108,10 @@ pub fn gather(replies: impl IntoIterator<Item = GroupReply>) -> Option<GroupRepl
             all.results.extend(part.results);
             Some(GroupReply::DeleteGroups(all))
         }
+        (GroupReply::ConsumerGroupDescribe(mut all), GroupReply::ConsumerGroupDescribe(part)) => {
+            all.groups.extend(part.groups);
+            Some(GroupReply::ConsumerGroupDescribe(all))
+        }
         (GroupReply::ListGroups(mut all), GroupReply::ListGroups(part)) => {
             all.groups.extend(part.groups);
             if all.error_code == 0 {
@@ -116,6 +132,9 @@ pub fn empty_reply(request: &GroupRequest) -> Option<GroupReply> {
         GroupRequest::OffsetFetch(_) => Some(GroupReply::OffsetFetch(OffsetFetchResponse::default())),
         GroupRequest::DescribeGroups(_) => Some(GroupReply::DescribeGroups(DescribeGroupsResponse::default())),
         GroupRequest::DeleteGroups(_) => Some(GroupReply::DeleteGroups(DeleteGroupsResponse::default())),
+        GroupRequest::ConsumerGroupDescribe(_) => {
+            Some(GroupReply::ConsumerGroupDescribe(ConsumerGroupDescribeResponse::default()))
+        }
         GroupRequest::ListGroups(_) => Some(GroupReply::ListGroups(ListGroupsResponse::default())),
         _ => None,
     }

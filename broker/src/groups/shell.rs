@@ -27,6 +27,8 @@ pub(super) struct Pending {
     pub(super) fetches: Vec<(RequestToken, OffsetFetchRequest)>,
     /// Groups that the store deletes; they come back if it fails.
     pub(super) removed_groups: Vec<Group>,
+    /// Groups of which the store carries [changes](super::consumer::Change).
+    pub(super) changed: Vec<StrBytes>,
     pub(super) then: Then,
 }
 
@@ -169,6 +171,47 @@ impl Shell {
 
     pub(super) fn cancel_heartbeat(&mut self, group: &StrBytes, member: &StrBytes) {
         self.timers.cancel(&TimerKey::Heartbeat { group: group.clone(), member: member.clone() });
+    }
+
+    pub(super) fn schedule_revocation(&mut self, group: &StrBytes, member: &StrBytes, deadline_ms: i64) {
+        self.timers.schedule(TimerKey::Revocation { group: group.clone(), member: member.clone() }, deadline_ms);
+    }
+
+    pub(super) fn cancel_revocation(&mut self, group: &StrBytes, member: &StrBytes) {
+        self.timers.cancel(&TimerKey::Revocation { group: group.clone(), member: member.clone() });
+    }
+
+    /// Sets the deadline for a classic member of a consumer group to join, unless one is set.
+    pub(super) fn expect_classic_join(&mut self, group: &StrBytes, member: &StrBytes, deadline_ms: i64) {
+        let key = TimerKey::ClassicJoin { group: group.clone(), member: member.clone() };
+        if !self.timers.is_scheduled(&key) {
+            self.timers.schedule(key, deadline_ms);
+        }
+    }
+
+    pub(super) fn cancel_classic_join(&mut self, group: &StrBytes, member: &StrBytes) {
+        self.timers.cancel(&TimerKey::ClassicJoin { group: group.clone(), member: member.clone() });
+    }
+
+    pub(super) fn schedule_classic_sync(&mut self, group: &StrBytes, member: &StrBytes, deadline_ms: i64) {
+        self.timers.schedule(TimerKey::ClassicSync { group: group.clone(), member: member.clone() }, deadline_ms);
+    }
+
+    pub(super) fn cancel_classic_sync(&mut self, group: &StrBytes, member: &StrBytes) {
+        self.timers.cancel(&TimerKey::ClassicSync { group: group.clone(), member: member.clone() });
+    }
+
+    /// Resolves the regular expressions of a consumer group with the next tick.
+    pub(super) fn schedule_regexes(&mut self, group: &StrBytes, now_ms: i64) {
+        self.timers.schedule(TimerKey::Regexes { group: group.clone() }, now_ms);
+    }
+
+    /// Cancels every deadline of a member of a consumer group.
+    pub(super) fn cancel_member(&mut self, group: &StrBytes, member: &StrBytes) {
+        self.cancel_heartbeat(group, member);
+        self.cancel_revocation(group, member);
+        self.cancel_classic_join(group, member);
+        self.cancel_classic_sync(group, member);
     }
 
     /// Cancels every deadline of a group that goes away.

@@ -5,6 +5,9 @@
 
 mod administration;
 mod consumer_group_records;
+mod consumer_group_stores;
+mod consumer_groups;
+mod conversions;
 mod members;
 mod offsets;
 mod properties;

@@ -13,6 +13,14 @@ pub(super) enum TimerKey {
     Join { group: StrBytes },
     /// Every member has to have sent its SyncGroup.
     Sync { group: StrBytes },
+    /// A member of a consumer group has to have given partitions back.
+    Revocation { group: StrBytes, member: StrBytes },
+    /// A classic member of a consumer group, told of a rebalance, has to have joined.
+    ClassicJoin { group: StrBytes, member: StrBytes },
+    /// A classic member of a consumer group has to have sent its SyncGroup.
+    ClassicSync { group: StrBytes, member: StrBytes },
+    /// The regular expressions of a consumer group are to be resolved.
+    Regexes { group: StrBytes },
     /// Expired offsets and empty groups are looked for.
     Cleanup,
 }
@@ -42,6 +50,10 @@ impl Timers {
         if let Some(slot) = self.slots.remove(key) {
             self.order.remove(&slot);
         }
+    }
+
+    pub(super) fn is_scheduled(&self, key: &TimerKey) -> bool {
+        self.slots.contains_key(key)
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,7 +1,7 @@
 //! Fits an answer to the version it goes out in, as the constructors of Kafka's response classes do.
 
 use kafka_protocol::messages::{
-    DescribeGroupsResponse, JoinGroupResponse, LeaveGroupResponse, OffsetFetchResponse,
+    ConsumerGroupDescribeResponse, DescribeGroupsResponse, JoinGroupResponse, LeaveGroupResponse, OffsetFetchResponse,
     offset_fetch_response::{
         OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
         OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -20,13 +20,17 @@ pub(super) fn fit(reply: GroupReply, version: i16) -> GroupReply {
         GroupReply::LeaveGroup(response) => GroupReply::LeaveGroup(leave_group(response, version)),
         GroupReply::OffsetFetch(response) => GroupReply::OffsetFetch(offset_fetch(response, version)),
         GroupReply::DescribeGroups(response) => GroupReply::DescribeGroups(describe_groups(response, version)),
+        GroupReply::ConsumerGroupDescribe(response) => {
+            GroupReply::ConsumerGroupDescribe(consumer_group_describe(response, version))
+        }
         // The fields that older versions of these lack are dropped by the encoder.
         GroupReply::SyncGroup(_)
         | GroupReply::Heartbeat(_)
         | GroupReply::OffsetCommit(_)
         | GroupReply::OffsetDelete(_)
         | GroupReply::ListGroups(_)
-        | GroupReply::DeleteGroups(_) => reply,
+        | GroupReply::DeleteGroups(_)
+        | GroupReply::ConsumerGroupHeartbeat(_) => reply,
     }
 }
 
@@ -59,6 +63,16 @@ fn describe_groups(mut response: DescribeGroupsResponse, version: i16) -> Descri
         }
         if version < 3 {
             group.authorized_operations = NO_AUTHORIZED_OPERATIONS;
+        }
+    }
+    response
+}
+
+/// Version 1 brought the type of a member.
+fn consumer_group_describe(mut response: ConsumerGroupDescribeResponse, version: i16) -> ConsumerGroupDescribeResponse {
+    if version < 1 {
+        for member in response.groups.iter_mut().flat_map(|group| &mut group.members) {
+            member.member_type = -1;
         }
     }
     response

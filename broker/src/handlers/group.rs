@@ -1,5 +1,5 @@
 //! The APIs of consumer groups and committed offsets: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, OffsetCommit,
-//! OffsetFetch, OffsetDelete, ListGroups, DescribeGroups, DeleteGroups.
+//! OffsetFetch, OffsetDelete, ListGroups, DescribeGroups, DeleteGroups, ConsumerGroupHeartbeat, ConsumerGroupDescribe.
 //!
 //! Each goes to the coordinator of its group, wherever that lives; those about several groups are taken apart and their
 //! answers put together ([`crate::groups::routing`]).
@@ -76,5 +76,7 @@ fn body(reply: GroupReply) -> ResponseBody {
         GroupReply::ListGroups(body) => body.into(),
         GroupReply::DescribeGroups(body) => body.into(),
         GroupReply::DeleteGroups(body) => body.into(),
+        GroupReply::ConsumerGroupHeartbeat(body) => body.into(),
+        GroupReply::ConsumerGroupDescribe(body) => body.into(),
     }
 }

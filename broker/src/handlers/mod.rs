@@ -171,6 +171,12 @@ async fn control(context: &Context, body: RequestBody) -> Option<ResponseBody> {
         RequestBody::ListGroups(body) => return group::handle(context, GroupRequest::ListGroups(body)).await,
         RequestBody::DescribeGroups(body) => return group::handle(context, GroupRequest::DescribeGroups(body)).await,
         RequestBody::DeleteGroups(body) => return group::handle(context, GroupRequest::DeleteGroups(body)).await,
+        RequestBody::ConsumerGroupHeartbeat(body) => {
+            return group::handle(context, GroupRequest::ConsumerGroupHeartbeat(body)).await;
+        }
+        RequestBody::ConsumerGroupDescribe(body) => {
+            return group::handle(context, GroupRequest::ConsumerGroupDescribe(body)).await;
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Which replicas the metadata wants on this broker. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use metadata::config::Durability;
@@ -74,6 +75,37 @@ pub fn replaced(image: &MetadataImage, deltas: &[MetadataDelta]) -> BTreeSet<Top
         _ => None,
     });
     deleted.collect()
+}
+
+/// The topics that a change creates, deletes, puts in the place of others of their name, or gives more partitions: what a
+/// subscriber may want to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicChanges {
+    pub names: BTreeSet<Arc<str>>,
+    /// One of them was not there before.
+    pub has_new: bool,
+}
+
+impl TopicChanges {
+    pub fn between(before: &MetadataImage, after: &MetadataImage, deltas: &[MetadataDelta]) -> TopicChanges {
+        let mut changes = TopicChanges::default();
+        let shape =
+            |image: &MetadataImage, name: &str| image.topic(name).map(|topic| (topic.id, topic.partition_count()));
+        for delta in deltas {
+            let (MetadataDelta::TopicCreated { topic, .. }
+            | MetadataDelta::TopicDeleted { topic, .. }
+            | MetadataDelta::PartitionChanged { topic, .. }) = delta
+            else {
+                continue;
+            };
+            let (was, is) = (shape(before, topic), shape(after, topic));
+            if was != is {
+                changes.has_new |= is.is_some_and(|(id, _)| was.is_none_or(|(before, _)| before != id));
+                changes.names.insert(topic.clone());
+            }
+        }
+        changes
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +224,24 @@ mod tests {
         let (image, deltas) = before.apply_batch(&records).unwrap();
         assert_eq!(touched(&deltas).into_iter().collect::<Vec<_>>(), [key(0)]);
         assert!(matches!(wanted(&image, HERE, key(0)), Wanted::Here(state) if state.partition_epoch == 2));
+    }
+
+    #[test]
+    fn subscribers_hear_of_topics_and_of_their_size_and_of_nothing_else() {
+        let empty = MetadataImage::default();
+        let (one, deltas) = empty.apply_batch(&created(TOPIC_ID, TOPIC, &[(&[1], Some(1), 0)])).unwrap();
+        let changed = |has_new| TopicChanges { names: [TOPIC.into()].into(), has_new };
+        assert_eq!(TopicChanges::between(&empty, &one, &deltas), changed(true));
+        let (led, deltas) = one.apply_batch(&[partition(TOPIC_ID, 0, (&[1], None, 1))]).unwrap();
+        assert_eq!(TopicChanges::between(&one, &led, &deltas), TopicChanges::default());
+        let (two, deltas) = led.apply_batch(&[partition(TOPIC_ID, 1, (&[1], Some(1), 0))]).unwrap();
+        assert_eq!(TopicChanges::between(&led, &two, &deltas), changed(false));
+        let deleted = MetadataRecord::TopicDeleted { topic_id: TOPIC_ID };
+        let anew = created(TopicId(Uuid::from_u128(8)), TOPIC, &[(&[1], Some(1), 0), (&[1], Some(1), 0)]);
+        let (other, deltas) = two.apply_batch(&[vec![deleted.clone()], anew].concat()).unwrap();
+        assert_eq!(TopicChanges::between(&two, &other, &deltas), changed(true));
+        let (gone, deltas) = two.apply_batch(&[deleted]).unwrap();
+        assert_eq!(TopicChanges::between(&two, &gone, &deltas), changed(false));
     }
 
     #[test]

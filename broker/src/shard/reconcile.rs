@@ -19,7 +19,7 @@ use wal::OpenError;
 use wal::log::{Log, LogIdentity};
 
 use super::Shard;
-use super::assignment::{Wanted, all_here, has_lost, replaced, touched, wanted};
+use super::assignment::{TopicChanges, Wanted, all_here, has_lost, replaced, touched, wanted};
 use super::message::ShardCommand;
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::metadata_core::request::ReportImpaired;
@@ -127,7 +127,11 @@ impl Shard {
         let new: Vec<PartitionKey> = touched.iter().filter(is_new).copied().collect();
         self.open_partitions(image, new).await;
         self.report_impaired();
-        *self.image.borrow_mut() = image.clone();
+        let before = self.image.replace(image.clone());
+        let changed = TopicChanges::between(&before, image, deltas);
+        if !changed.names.is_empty() {
+            self.groups.topics_changed(&changed, image);
+        }
         self.image_changed.notify();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
         join_all(touched.iter().map(|key| self.assign_role(image, *key))).await;

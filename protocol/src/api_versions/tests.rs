@@ -36,6 +36,8 @@ const KAFKA_4_3: &[(&str, i16, i16, i16)] = &[
     ("DescribeQuorum", 55, 0, 2),
     ("DescribeCluster", 60, 0, 2),
     ("UnregisterBroker", 64, 0, 0),
+    ("ConsumerGroupHeartbeat", 68, 0, 1),
+    ("ConsumerGroupDescribe", 69, 0, 1),
     ("DescribeTopicPartitions", 75, 0, 0),
 ];
 

@@ -151,6 +151,8 @@ pub(super) const fn fields_of(api: ApiKey) -> &'static [Field] {
         ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
         ApiKey::UnregisterBroker => UNREGISTER_BROKER,
+        ApiKey::ConsumerGroupHeartbeat => CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => CONSUMER_GROUP_DESCRIBE,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
     }
 }
@@ -413,6 +415,21 @@ const DESCRIBE_CLUSTER: &[Field] = &[
 ];
 
 const UNREGISTER_BROKER: &[Field] = &[int32("BrokerId")];
+
+const CONSUMER_GROUP_HEARTBEAT: &[Field] = &[
+    string("GroupId"),
+    string("MemberId"),
+    int32("MemberEpoch"),
+    string("InstanceId").nullable(),
+    string("RackId").nullable(),
+    int32("RebalanceTimeoutMs"),
+    strings("SubscribedTopicNames").nullable(),
+    string("SubscribedTopicRegex").from(1).nullable(),
+    string("ServerAssignor").nullable(),
+    array("TopicPartitions", &[uuid("TopicId"), int32s("Partitions")]).nullable(),
+];
+
+const CONSUMER_GROUP_DESCRIBE: &[Field] = &[strings("GroupIds"), boolean("IncludeAuthorizedOperations")];
 
 const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
     array("Topics", &[string("Name")]),

@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         self.nullable_string_of(version, field)?.ok_or(DecodeError::Length { field, length: -1 })
     }
 
-    pub(super) fn nullable_string_of(
+    pub(in crate::groups) fn nullable_string_of(
         &mut self,
         version: i16,
         field: &'static str,

@@ -105,7 +105,7 @@ fn offsets_of_a_topic_that_the_group_subscribes_to_cannot_be_deleted() {
     subscribe_to_t(
         "
         join a v=3 p=range:SUBSCRIPTION => store [g gen=0]
-        +0 => a:join gen=1 range leader=a members=a:SUBSCRIPTION
+        +0 => a:join gen=1 range leader=a members=a:@
         sync a => store [g gen=1 a:]
         durable =>
         durable => a:sync \"\"
@@ -233,7 +233,7 @@ fn a_live_groups_offsets_expire_only_of_topics_that_nobody_subscribes_to() {
     subscribe_to_t(&format!(
         "
         join a v=3 session=1800000 p=range:SUBSCRIPTION => store [g gen=0]
-        +0 => a:join gen=1 range leader=a members=a:SUBSCRIPTION
+        +0 => a:join gen=1 range leader=a members=a:@
         sync a => store [g gen=1 a:]
         durable =>
         durable => a:sync \"\"

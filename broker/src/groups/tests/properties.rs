@@ -160,7 +160,7 @@ fn group_id(group: usize) -> GroupId {
 impl World {
     fn new() -> World {
         let mut coordinator = GroupCoordinator::new(config());
-        coordinator.activate(START_MS);
+        coordinator.activate(START_MS, 1);
         World {
             coordinator,
             environment: TestEnvironment::default(),
@@ -388,7 +388,7 @@ impl World {
         while let Some(deadline_ms) = self.coordinator.next_deadline_ms().filter(|deadline_ms| *deadline_ms <= until_ms)
         {
             self.now_ms = self.now_ms.max(deadline_ms);
-            let effects = self.coordinator.tick(self.now_ms);
+            let effects = self.coordinator.tick(self.now_ms, &self.environment);
             self.execute(effects);
         }
         self.now_ms = until_ms;
@@ -415,7 +415,7 @@ impl World {
         for record in &self.log {
             self.coordinator.load(&record.key, record.value.as_deref()).expect("our own record");
         }
-        self.coordinator.activate(self.now_ms);
+        self.coordinator.activate(self.now_ms, 1);
         self.coordinator.check();
         for group in 0..GROUPS.len() {
             self.fetch(group, false);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::records::{
     DecodeError, EncodeError, GroupMetadataValue, MemberMetadata, OffsetCommitValue, RecordKey,
 };
-use super::scenario::text;
+use super::scenario::{TestEnvironment, text};
 
 pub(super) fn unhex(hex: &str) -> Vec<u8> {
     assert!(hex.len().is_multiple_of(2) && hex.is_ascii());
@@ -317,9 +317,9 @@ proptest! {
                 coordinator.check();
             }
         }
-        coordinator.activate(0);
+        coordinator.activate(0, 1);
         for now_ms in [1, i64::MAX / 2, i64::MAX] {
-            coordinator.tick(now_ms);
+            coordinator.tick(now_ms, &TestEnvironment::default());
             coordinator.check();
         }
     }

@@ -6,12 +6,16 @@
 //! | command | meaning |
 //! |---|---|
 //! | `join c [v=9] [i=instance] [p=range:meta,rr:meta] [type=consumer] [session=ms] [rebalance=ms] [new] [as=id]` | JoinGroup, with the member id that `c` was last given, or none if `new` |
+//! | | protocol metadata `@t+u+t-0` is a consumer's subscription to t and u that owns t-0; assignment `@t-0+t-1` one of its kind |
 //! | `sync c [v=5] [gen=n] [i=instance] [assign=a:x,b:y]` | SyncGroup of the client's generation |
 //! | `beat c [gen=n] [i=instance]` | Heartbeat |
 //! | `leave c [v=5] [i=instance] [as=id]` | LeaveGroup |
 //! | `commit c t-0=5 … [v=9] [gen=n] [i=instance] [meta=m] [retention=ms]` | OffsetCommit; `-` for a client outside the group |
 //! | `fetch t-0 … [stable]`, `fetch all` | OffsetFetch |
 //! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
+//! | `hb c [e=epoch] [s=t,u] [re=regex] [own=t-0,t-1] [i=instance] [assignor=range] [rebalance=ms] [v=1] [as=id]` | ConsumerGroupHeartbeat of `c`; the epoch is the last that it was told, and 0 to begin with; what it owns is left out unless given (`own=` for nothing) |
+//! | `cdescribe` | ConsumerGroupDescribe |
+//! | `topic t 5`, `topic t` | the topic has that many partitions from now on, or is gone |
 //! | `group name` | the group that the following lines are about |
 //! | `durable`, `fail notleader` | the oldest store ends (`unavailable`, `notleader`, `toolarge`) |
 //! | `late` | the oldest store takes too long; it is still to end |
@@ -22,7 +26,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -30,8 +35,9 @@ use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartiti
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId,
+    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol::TopicId;
@@ -39,7 +45,7 @@ use uuid::Uuid;
 
 use super::super::{
     Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, Loaded, RequestContext,
-    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord,
+    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
 
 /// When scenarios begin, in milliseconds since the epoch.
@@ -49,14 +55,27 @@ pub(super) fn text(string: &str) -> StrBytes {
     StrBytes::from_string(string.to_owned())
 }
 
-/// Topics `t` and `u` with three partitions each.
-#[derive(Default)]
+/// Topics `t` and `u` with three partitions each, unless a test changes that.
 pub(super) struct TestEnvironment {
     uuids: u128,
+    pub(super) topics: Vec<Topic>,
+    pub(super) version: i64,
+}
+
+impl Default for TestEnvironment {
+    fn default() -> Self {
+        let topic = |name| Topic { id: topic_id(name), name: text(name), partitions: 3 };
+        TestEnvironment { uuids: 0, topics: vec![topic("t"), topic("u")], version: 1 }
+    }
 }
 
 pub(super) fn topic_id(topic: &str) -> TopicId {
-    TopicId(Uuid::from_u128(if topic == "t" { 0x100 } else { 0x200 }))
+    let number = match topic {
+        "t" => 0x100,
+        "u" => 0x200,
+        other => 0x1000 + other.bytes().fold(0, |number, byte| number * 256 + u128::from(byte)),
+    };
+    TopicId(Uuid::from_u128(number))
 }
 
 impl Environment for TestEnvironment {
@@ -66,7 +85,23 @@ impl Environment for TestEnvironment {
     }
 
     fn topic_id(&self, topic: &str, partition: i32) -> Option<TopicId> {
-        (matches!(topic, "t" | "u") && (0..3).contains(&partition)).then(|| topic_id(topic))
+        self.topic(topic).filter(|topic| (0..topic.partitions).contains(&partition)).map(|topic| topic.id)
+    }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        self.topics.iter().find(|topic| topic.name.as_str() == name).cloned()
+    }
+
+    fn topic_by_id(&self, id: TopicId) -> Option<Topic> {
+        self.topics.iter().find(|topic| topic.id == id).cloned()
+    }
+
+    fn each_topic(&self, show: &mut dyn FnMut(&str)) {
+        self.topics.iter().for_each(|topic| show(&topic.name));
+    }
+
+    fn topics_version(&self) -> i64 {
+        self.version
     }
 }
 
@@ -86,13 +121,13 @@ pub(super) struct Scenario {
     pub(super) names: HashMap<String, String>,
     under_way: VecDeque<(StoreId, Vec<StoredRecord>)>,
     /// What is durable.
-    log: Vec<StoredRecord>,
+    pub(super) log: Vec<StoredRecord>,
 }
 
 impl Scenario {
     pub(super) fn new(config: GroupConfig) -> Scenario {
         let mut coordinator = GroupCoordinator::new(config.clone());
-        assert_eq!(coordinator.activate(START_MS), vec![]);
+        assert_eq!(coordinator.activate(START_MS, 1), vec![]);
         Scenario {
             coordinator,
             config,
@@ -159,6 +194,20 @@ impl Scenario {
                 let effects = self.coordinator.topic_deleted(line.word(0), id);
                 self.show(effects)
             }
+            "topic" => {
+                self.environment.version += 1;
+                let version = self.environment.version;
+                let name = line.word(0);
+                let is_new = self.environment.topic(name).is_none();
+                self.environment.topics.retain(|topic| topic.name.as_str() != name);
+                if let Some(partitions) = line.words.get(1) {
+                    let partitions = partitions.parse().expect("a number of partitions");
+                    let topic = Topic { id: topic_id(name), name: text(name), partitions };
+                    self.environment.topics.push(topic);
+                }
+                self.coordinator.topics_changed([name], is_new, version);
+                Vec::new()
+            }
             verb if verb.starts_with('+') => self.advance(verb[1..].parse().expect("milliseconds")),
             _ => {
                 let (client, version, request) = self.request(&line);
@@ -193,7 +242,7 @@ impl Scenario {
         while let Some(deadline_ms) = self.coordinator.next_deadline_ms().filter(|deadline_ms| *deadline_ms <= until_ms)
         {
             self.now_ms = self.now_ms.max(deadline_ms);
-            let effects = self.coordinator.tick(self.now_ms);
+            let effects = self.coordinator.tick(self.now_ms, &self.environment);
             shown.extend(self.show(effects));
         }
         self.now_ms = until_ms;
@@ -206,7 +255,7 @@ impl Scenario {
         for record in &self.log {
             assert_eq!(self.coordinator.load(&record.key, record.value.as_deref()), Ok(Loaded::Applied));
         }
-        let effects = self.coordinator.activate(self.now_ms);
+        let effects = self.coordinator.activate(self.now_ms, self.environment.version);
         self.show(effects)
     }
 
@@ -228,7 +277,7 @@ impl Scenario {
                     let (name, metadata) = p.split_once(':').unwrap_or((p, ""));
                     JoinGroupRequestProtocol::default()
                         .with_name(text(name))
-                        .with_metadata(Bytes::copy_from_slice(metadata.as_bytes()))
+                        .with_metadata(embedded_subscription(metadata))
                 });
                 let request = JoinGroupRequest::default()
                     .with_group_id(group_id)
@@ -246,7 +295,7 @@ impl Scenario {
                     let member_id = self.members.get(to).map_or(to, |(id, _)| id);
                     SyncGroupRequestAssignment::default()
                         .with_member_id(text(member_id))
-                        .with_assignment(Bytes::copy_from_slice(assignment.as_bytes()))
+                        .with_assignment(embedded_assignment(assignment))
                 });
                 let request = SyncGroupRequest::default()
                     .with_group_id(group_id)
@@ -321,6 +370,44 @@ impl Scenario {
                 let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id]);
                 ("-".to_owned(), version(2), GroupRequest::DeleteGroups(request))
             }
+            "hb" => {
+                let epoch = line.number("e", known_generation.into()) as i32;
+                let joins = epoch == 0;
+                let names = |list: &str| {
+                    let names = list.split(',').filter(|name| !name.is_empty());
+                    names.map(|name| TopicName(text(name))).collect::<Vec<_>>()
+                };
+                let subscribed = line.option("s").map(names);
+                let owned = line.option("own").or(joins.then_some("")).map(|list| {
+                    let mut topics: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+                    for word in list.split(',').filter(|word| !word.is_empty()) {
+                        let (topic, partition) = topic_partition(word);
+                        topics.entry(topic_id(&topic)).or_default().push(partition);
+                    }
+                    let of_topic = |(id, partitions): (TopicId, _)| {
+                        TopicPartitions::default().with_topic_id(id.0).with_partitions(partitions)
+                    };
+                    topics.into_iter().map(of_topic).collect()
+                });
+                // Members make their ids themselves.
+                let member_id =
+                    if known_id.is_empty() { text(line.option("as").unwrap_or(&client)) } else { member_id };
+                let request = ConsumerGroupHeartbeatRequest::default()
+                    .with_group_id(group_id)
+                    .with_member_id(member_id)
+                    .with_member_epoch(epoch)
+                    .with_instance_id(instance_id)
+                    .with_rebalance_timeout_ms(line.number("rebalance", if joins { 5_000 } else { -1 }) as i32)
+                    .with_subscribed_topic_names(subscribed)
+                    .with_subscribed_topic_regex(line.option("re").map(text))
+                    .with_server_assignor(line.option("assignor").map(text))
+                    .with_topic_partitions(owned);
+                (client, version(1), GroupRequest::ConsumerGroupHeartbeat(request))
+            }
+            "cdescribe" => {
+                let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id]);
+                ("-".to_owned(), version(1), GroupRequest::ConsumerGroupDescribe(request))
+            }
             "describe" => {
                 let request = DescribeGroupsRequest::default().with_groups(vec![group_id]);
                 ("-".to_owned(), version(6), GroupRequest::DescribeGroups(request))
@@ -378,6 +465,8 @@ pub(super) fn encode(reply: &GroupReply, version: i16) -> Bytes {
         GroupReply::ListGroups(r) => r.encode(&mut bytes, version),
         GroupReply::DescribeGroups(r) => r.encode(&mut bytes, version),
         GroupReply::DeleteGroups(r) => r.encode(&mut bytes, version),
+        GroupReply::ConsumerGroupHeartbeat(r) => r.encode(&mut bytes, version),
+        GroupReply::ConsumerGroupDescribe(r) => r.encode(&mut bytes, version),
     }
     .unwrap_or_else(|error| panic!("version {version} cannot hold {reply:?}: {error}"));
     bytes.freeze()
@@ -386,6 +475,46 @@ pub(super) fn encode(reply: &GroupReply, version: i16) -> Bytes {
 fn topic_partition(word: &str) -> (TopicName, i32) {
     let (topic, partition) = word.split_once('-').expect("t-0");
     (TopicName(text(topic)), partition.parse().expect("a partition"))
+}
+
+/// A subscription as classic members write it, version 3: `@t+u+t-0` for topics t and u, with t-0 owned. Other text stays.
+fn embedded_subscription(metadata: &str) -> Bytes {
+    let Some(words) = metadata.strip_prefix('@') else { return Bytes::copy_from_slice(metadata.as_bytes()) };
+    let (owned, topics): (Vec<&str>, Vec<&str>) = words.split('+').partition(|word| word.contains('-'));
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(3);
+    bytes.put_i32(topics.len() as i32);
+    for topic in topics {
+        bytes.put_i16(topic.len() as i16);
+        bytes.put_slice(topic.as_bytes());
+    }
+    bytes.put_i32(-1);
+    put_embedded(&mut bytes, &owned);
+    bytes.put_i32(0);
+    bytes.put_i16(-1);
+    bytes.freeze()
+}
+
+/// An assignment as leaders write it, version 3: `@t-0+t-1`. Other text stays.
+fn embedded_assignment(assignment: &str) -> Bytes {
+    let Some(words) = assignment.strip_prefix('@') else { return Bytes::copy_from_slice(assignment.as_bytes()) };
+    let partitions: Vec<&str> = words.split('+').filter(|word| !word.is_empty()).collect();
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(3);
+    put_embedded(&mut bytes, &partitions);
+    bytes.put_i32(-1);
+    bytes.freeze()
+}
+
+fn put_embedded(bytes: &mut BytesMut, partitions: &[&str]) {
+    bytes.put_i32(partitions.len() as i32);
+    for word in partitions {
+        let (topic, partition) = topic_partition(word);
+        bytes.put_i16(topic.len() as i16);
+        bytes.put_slice(topic.as_bytes());
+        bytes.put_i32(1);
+        bytes.put_i32(partition);
+    }
 }
 
 /// A command taken apart: `verb word word key=value flag`.
@@ -397,8 +526,24 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Options; `t-0=5` is a word.
-    const VALUED: [&'static str; 11] =
-        ["v", "i", "p", "type", "session", "rebalance", "as", "gen", "assign", "meta", "retention"];
+    const VALUED: [&'static str; 16] = [
+        "v",
+        "i",
+        "p",
+        "type",
+        "session",
+        "rebalance",
+        "as",
+        "gen",
+        "assign",
+        "meta",
+        "retention",
+        "e",
+        "s",
+        "re",
+        "own",
+        "assignor",
+    ];
     const FLAGS: [&'static str; 2] = ["new", "stable"];
 
     fn parse(command: &'a str) -> Line<'a> {

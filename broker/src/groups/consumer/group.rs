@@ -1,0 +1,324 @@
+//! The state of one consumer group: what its records say, and what follows from that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use kafka_protocol::protocol::StrBytes;
+use protocol::TopicId;
+
+use super::super::group::CONSUMER_PROTOCOL_TYPE;
+use super::super::records::consumer_group::{
+    ConsumerGroupRegularExpressionValue as ResolvedRegex, ConsumerGroupTargetAssignmentMemberValue as Target,
+};
+use super::change::Change;
+use super::member::{ConsumerMember, LEAVING_EPOCH, MemberState};
+
+/// Kafka's `ConsumerGroupState`. Its fifth, Dead, never belongs to a group that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::groups) enum ConsumerGroupState {
+    Empty,
+    /// The target assignment is of an earlier epoch than the group.
+    Assigning,
+    /// Members are on their way to the target assignment.
+    Reconciling,
+    Stable,
+}
+
+impl ConsumerGroupState {
+    /// As ListGroups and ConsumerGroupDescribe print it.
+    pub(in crate::groups) fn name(self) -> &'static str {
+        match self {
+            ConsumerGroupState::Empty => "Empty",
+            ConsumerGroupState::Assigning => "Assigning",
+            ConsumerGroupState::Reconciling => "Reconciling",
+            ConsumerGroupState::Stable => "Stable",
+        }
+    }
+}
+
+/// What the records of a group say. Cheap to copy: a pointer for each member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::groups) struct Recorded {
+    pub(in crate::groups) epoch: i32,
+    pub(in crate::groups) metadata_hash: i64,
+    pub(in crate::groups) members: BTreeMap<StrBytes, ConsumerMember>,
+    pub(in crate::groups) target_epoch: i32,
+    /// When the target assignment was computed, in milliseconds since the epoch; 0 if that is not known.
+    pub(in crate::groups) target_at_ms: i64,
+    pub(in crate::groups) targets: BTreeMap<StrBytes, Rc<Target>>,
+    pub(in crate::groups) regexes: BTreeMap<StrBytes, Rc<ResolvedRegex>>,
+    /// There is a record of Kafka 4.0, to be deleted with the next change.
+    pub(in crate::groups) has_partition_metadata: bool,
+}
+
+impl Recorded {
+    pub(in crate::groups) fn state(&self) -> ConsumerGroupState {
+        if self.members.is_empty() {
+            ConsumerGroupState::Empty
+        } else if self.epoch > self.target_epoch {
+            ConsumerGroupState::Assigning
+        } else if self.members.values().all(|member| member.is_reconciled_to(self.target_epoch)) {
+            ConsumerGroupState::Stable
+        } else {
+            ConsumerGroupState::Reconciling
+        }
+    }
+
+    /// Makes a change. False: the group is gone with it.
+    pub(in crate::groups) fn apply(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Group(None) => return false,
+            Change::Group(Some(value)) => {
+                self.epoch = value.epoch;
+                self.metadata_hash = value.metadata_hash;
+            }
+            Change::PartitionMetadata(there) => self.has_partition_metadata = *there,
+            Change::Member(id, Some(metadata)) => self.member_mut(id).metadata = metadata.clone(),
+            Change::Member(id, None) => {
+                self.members.remove(id);
+            }
+            Change::Current(id, Some(current)) => self.member_mut(id).current = current.clone(),
+            Change::Current(id, None) => {
+                // The tombstone of the member itself follows.
+                if let Some(member) = self.members.get_mut(id) {
+                    member.current = ConsumerMember::new(id.clone()).current;
+                    Rc::make_mut(&mut member.current).member_epoch = LEAVING_EPOCH;
+                }
+            }
+            Change::TargetEpoch(value) => {
+                self.target_epoch = value.as_ref().map_or(-1, |value| value.assignment_epoch);
+                self.target_at_ms = value.as_ref().map_or(0, |value| value.assignment_timestamp_ms);
+            }
+            Change::Target(id, Some(target)) => {
+                self.targets.insert(id.clone(), target.clone());
+            }
+            Change::Target(id, None) => {
+                self.targets.remove(id);
+            }
+            Change::Regex(regex, Some(resolved)) => {
+                self.regexes.insert(regex.clone(), resolved.clone());
+            }
+            Change::Regex(regex, None) => {
+                self.regexes.remove(regex);
+            }
+            Change::Classic(_) => {}
+        }
+        true
+    }
+
+    fn member_mut(&mut self, id: &StrBytes) -> &mut ConsumerMember {
+        self.members.entry(id.clone()).or_insert_with(|| ConsumerMember::new(id.clone()))
+    }
+
+    /// Whether the member subscribes to the topic, by name or by a regular expression that has been resolved.
+    pub(in crate::groups) fn is_subscribed(&self, member: &ConsumerMember, topic: &StrBytes) -> bool {
+        let by_regex = || {
+            member.regex().and_then(|regex| self.regexes.get(regex)).is_some_and(|found| found.topics.contains(topic))
+        };
+        member.metadata.subscribed_topic_names.contains(topic) || by_regex()
+    }
+}
+
+/// Counts kept up with every change, each of which could be had from [`Recorded`] by looking at all members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::groups) struct Index {
+    /// Member id of each instance id.
+    static_ids: HashMap<StrBytes, StrBytes>,
+    /// How many members have each partition: 1, unless records got lost.
+    owners: HashMap<TopicId, HashMap<i32, usize>>,
+    /// How many members and resolved regular expressions ask for each topic.
+    topics: BTreeMap<StrBytes, usize>,
+    /// How many members subscribe to each regular expression.
+    regexes: BTreeMap<StrBytes, usize>,
+    /// How many members ask for each assignor.
+    assignors: BTreeMap<StrBytes, usize>,
+    classic_members: usize,
+    /// How many classic members support each protocol.
+    classic_protocols: HashMap<StrBytes, usize>,
+}
+
+pub(in crate::groups) fn count<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K, add: bool) {
+    if add {
+        *counts.entry(key.clone()).or_default() += 1;
+    } else if let Some(number) = counts.get_mut(key) {
+        *number -= 1;
+        if *number == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Index {
+    fn of(recorded: &Recorded) -> Index {
+        let mut index = Index::default();
+        recorded.members.values().for_each(|member| index.member(member, true));
+        recorded.regexes.values().for_each(|resolved| index.resolved(resolved, true));
+        index
+    }
+
+    fn member(&mut self, member: &ConsumerMember, add: bool) {
+        if let Some(instance_id) = member.instance_id() {
+            if add {
+                self.static_ids.insert(instance_id.clone(), member.id.clone());
+            } else if self.static_ids.get(instance_id) == Some(&member.id) {
+                self.static_ids.remove(instance_id);
+            }
+        }
+        for (topic, partition) in member.owned() {
+            let owners = self.owners.entry(topic).or_default();
+            if add {
+                *owners.entry(partition).or_default() += 1;
+            } else if let Some(number) = owners.get_mut(&partition) {
+                *number -= 1;
+                if *number == 0 {
+                    owners.remove(&partition);
+                }
+            }
+            if owners.is_empty() {
+                self.owners.remove(&topic);
+            }
+        }
+        member.metadata.subscribed_topic_names.iter().for_each(|topic| count(&mut self.topics, topic, add));
+        member.regex().into_iter().for_each(|regex| count(&mut self.regexes, regex, add));
+        member.metadata.server_assignor.iter().for_each(|assignor| count(&mut self.assignors, assignor, add));
+        if let Some(classic) = member.classic() {
+            self.classic_members = if add { self.classic_members + 1 } else { self.classic_members - 1 };
+            for protocol in &classic.supported_protocols {
+                let supporters = self.classic_protocols.entry(protocol.name.clone()).or_default();
+                *supporters = if add { *supporters + 1 } else { *supporters - 1 };
+                if *supporters == 0 {
+                    self.classic_protocols.remove(&protocol.name);
+                }
+            }
+        }
+    }
+
+    fn resolved(&mut self, resolved: &ResolvedRegex, add: bool) {
+        resolved.topics.iter().for_each(|topic| count(&mut self.topics, topic, add));
+    }
+}
+
+/// One consumer group.
+///
+/// Invariant: `index` is what [`Index::of`] makes of `recorded`.
+#[derive(Clone, Debug)]
+pub(in crate::groups) struct ConsumerGroup {
+    pub(in crate::groups) id: StrBytes,
+    recorded: Recorded,
+    index: Index,
+    /// Topics may have changed since the metadata hash was computed.
+    pub(in crate::groups) refresh_wanted: bool,
+    /// The epoch in which a member was when it was told to give partitions back, while it has yet to.
+    pub(in crate::groups) revocations: HashMap<StrBytes, i32>,
+}
+
+impl ConsumerGroup {
+    pub(in crate::groups) fn new(id: StrBytes) -> ConsumerGroup {
+        ConsumerGroup::restored(id, Recorded::default())
+    }
+
+    pub(in crate::groups) fn restored(id: StrBytes, recorded: Recorded) -> ConsumerGroup {
+        let index = Index::of(&recorded);
+        ConsumerGroup { id, recorded, index, refresh_wanted: true, revocations: HashMap::new() }
+    }
+
+    pub(in crate::groups) fn recorded(&self) -> &Recorded {
+        &self.recorded
+    }
+
+    pub(in crate::groups) fn state(&self) -> ConsumerGroupState {
+        self.recorded.state()
+    }
+
+    pub(in crate::groups) fn members(&self) -> &BTreeMap<StrBytes, ConsumerMember> {
+        &self.recorded.members
+    }
+
+    pub(in crate::groups) fn member(&self, id: &StrBytes) -> Option<&ConsumerMember> {
+        self.recorded.members.get(id)
+    }
+
+    pub(in crate::groups) fn static_member(&self, instance_id: &StrBytes) -> Option<&ConsumerMember> {
+        self.member(self.index.static_ids.get(instance_id)?)
+    }
+
+    pub(in crate::groups) fn target(&self, member_id: &StrBytes) -> Option<&Rc<Target>> {
+        self.recorded.targets.get(member_id)
+    }
+
+    pub(in crate::groups) fn is_owned(&self, topic: TopicId, partition: i32) -> bool {
+        self.index.owners.get(&topic).is_some_and(|owners| owners.contains_key(&partition))
+    }
+
+    pub(in crate::groups) fn topics(&self) -> &BTreeMap<StrBytes, usize> {
+        &self.index.topics
+    }
+
+    pub(in crate::groups) fn regexes(&self) -> &BTreeMap<StrBytes, usize> {
+        &self.index.regexes
+    }
+
+    /// Members that subscribe to this regular expression.
+    pub(in crate::groups) fn regex_members(&self, regex: &StrBytes) -> usize {
+        self.index.regexes.get(regex).copied().unwrap_or(0)
+    }
+
+    pub(in crate::groups) fn assignors(&self) -> &BTreeMap<StrBytes, usize> {
+        &self.index.assignors
+    }
+
+    pub(in crate::groups) fn classic_members(&self) -> usize {
+        self.index.classic_members
+    }
+
+    /// Whether a classic member that speaks `protocols` may be in the group: one of them must be supported by all the
+    /// classic members.
+    pub(in crate::groups) fn supports_protocols<'a>(
+        &self,
+        protocol_type: &str,
+        mut protocols: impl Iterator<Item = &'a StrBytes>,
+    ) -> bool {
+        let all = self.index.classic_members;
+        protocol_type == CONSUMER_PROTOCOL_TYPE
+            && protocols.any(|name| self.index.classic_protocols.get(name).copied().unwrap_or(0) == all)
+    }
+
+    /// Makes a change. False: the group is gone with it.
+    pub(in crate::groups) fn apply(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Member(id, _) | Change::Current(id, _) => {
+                let before = self.recorded.members.get(id).cloned();
+                self.recorded.apply(change);
+                before.iter().for_each(|member| self.index.member(member, false));
+                self.recorded.members.get(id).iter().for_each(|member| self.index.member(member, true));
+                true
+            }
+            Change::Regex(regex, _) => {
+                let before = self.recorded.regexes.get(regex).cloned();
+                self.recorded.apply(change);
+                before.iter().for_each(|resolved| self.index.resolved(resolved, false));
+                self.recorded.regexes.get(regex).iter().for_each(|resolved| self.index.resolved(resolved, true));
+                true
+            }
+            _ => self.recorded.apply(change),
+        }
+    }
+
+    /// Whether a partition that the member waits for is still somebody else's.
+    pub(in crate::groups) fn waits_for_release(&self, member: &ConsumerMember) -> bool {
+        let target = self.target(&member.id).map(|target| &target.partitions);
+        member.state() == MemberState::UnreleasedPartitions
+            && target.into_iter().flatten().any(|(topic, partitions)| {
+                let has = member.current.assigned.get(topic);
+                partitions.iter().any(|partition| {
+                    !has.is_some_and(|has| has.contains_key(partition)) && self.is_owned(*topic, *partition)
+                })
+            })
+    }
+
+    /// Checks the invariants that the type does not enforce.
+    #[cfg(test)]
+    pub(in crate::groups) fn check(&self) {
+        assert_eq!(self.index, Index::of(&self.recorded));
+    }
+}
