@@ -75,7 +75,6 @@ fn batches_that_are_none_close_the_stream_and_are_not_taken() {
         };
         type Made = Box<dyn Fn(i64) -> Vec<u8>>;
         let cases: Vec<(&str, Made)> = vec![
-            ("a gap", Box::new(|next| batch(next + 1, EPOCH, 1))),
             ("a batch that was there", Box::new(|next| batch(next - 1, EPOCH, 1))),
             ("an offset below 0", Box::new(|_| batch(-1, EPOCH, 1))),
             ("a later epoch than the stream's", Box::new(|next| batch(next, EPOCH + 1, 1))),
