@@ -8,9 +8,10 @@ import random
 
 import pytest
 
-from harness import paths
+from harness import paths, wire
 from harness.broker import Broker, new_broker
 from harness.cluster import Cluster
+from harness.sharing.members import Hosts
 from harness.topics import create_topic
 
 
@@ -90,6 +91,46 @@ def own_broker(request):
             print(f"--- the end of {broker.log_file}\n{broker.log_tail()}")
             broker.kill9()
         print(f"--- kept for a look: {broker.dir}")
+
+
+# So that members of consumer groups are heard of more often, and may be silent for as short a time, as classic ones.
+CONSUMER_GROUPS = {
+    "group.consumer.heartbeat.interval.ms": "500",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.session.timeout.ms": "6000",
+}
+
+
+@pytest.fixture(scope="session")
+def has_consumer_protocol(_shared):
+    """Whether the broker has the group protocol of KIP-848, by its own word."""
+    return wire.CONSUMER_GROUP_HEARTBEAT in wire.api_versions(_shared.get().address)
+
+
+@pytest.fixture(scope="module")
+def _group_broker(has_consumer_protocol):
+    broker = new_broker("groups", CONSUMER_GROUPS if has_consumer_protocol else {}).start()
+    yield broker
+    broker.discard()
+
+
+@pytest.fixture
+def group_broker(request, _group_broker, has_consumer_protocol):
+    """A module's broker for groups. Tests marked `consumer_protocol` are skipped where the broker does not have it."""
+    if request.node.get_closest_marker("consumer_protocol") and not has_consumer_protocol:
+        pytest.skip("the broker does not have ConsumerGroupHeartbeat")
+    yield _group_broker
+    _group_broker.check_alive()
+    assert "panicked at" not in _group_broker.log_text(), f"a panic in the broker:\n{_group_broker.log_tail()}"
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory):
+    """Where members of groups run."""
+    hosts = Hosts(tmp_path_factory.mktemp("members"))
+    yield hosts
+    hosts.end()
 
 
 @pytest.fixture(scope="module")

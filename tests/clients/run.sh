@@ -4,7 +4,7 @@
 #   tests/clients/run.sh [--against ringlog|kafka] [--install-only] [pytest arguments ...]
 #
 # What the tests need (Python clients, Kafka's jars, kcat, a franz-go program) is fetched at pinned versions from the
-# ordinary package registries into .cache/clients, once: a later run finds it there. Needs python3, java 17, mvn, go;
+# ordinary package registries into .cache/clients, once: a later run finds it there. Needs python3, a JDK 17, mvn, go;
 # installs kcat and python3-venv by apt-get when they are missing and it runs as root.
 # See tests/README.md for the environment variables.
 set -euo pipefail
@@ -80,6 +80,18 @@ install_kafka() {
   digest "$here/kafka/pom.xml" >"$libs/.stamp"
 }
 
+# The program that runs members of groups with Kafka's own consumer.
+install_group_members() {
+  local classes="$cache/java" sources=("$here"/java/*.java "$here/kafka/pom.xml")
+  fresh "$classes/.stamp" "${sources[@]}" && return
+  need javac "a Java 17 JDK (openjdk-17-jdk-headless)"
+  say "compiling the Java members of groups"
+  rm -rf "$classes"
+  mkdir -p "$classes"
+  javac -Xlint:all -Werror -cp "$cache/kafka-libs/*" -d "$classes" "$here"/java/*.java
+  digest "${sources[@]}" >"$classes/.stamp"
+}
+
 # The suite starts Kafka's tools hundreds of times: an archive of their loaded classes halves what a start costs. It is
 # made by one run of a tool that finds no broker.
 archive_classes() {
@@ -110,6 +122,7 @@ mkdir -p "$cache"
   flock 9 # two runs at once must not install over each other
   install_python
   install_kafka
+  install_group_members
   install_go franz
   install_go groupload
   command -v kcat >/dev/null 2>&1 || apt_install kcat

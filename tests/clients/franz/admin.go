@@ -17,6 +17,10 @@ import (
 type arguments struct {
 	Topic       string             `json:"topic"`
 	Group       string             `json:"group"`
+	Groups      []string           `json:"groups"`
+	Kind        string             `json:"kind"`   // of a group: classic or consumer
+	Types       []string           `json:"types"`  // of groups to list
+	States      []string           `json:"states"` // of groups to list
 	Partitions  int                `json:"partitions"`
 	Replication int16              `json:"replication"`
 	Configs     map[string]*string `json:"configs"` // for alter: null deletes
@@ -243,10 +247,14 @@ func run(ctx context.Context, adm *kadm.Client, operation string, a arguments) (
 	if result, known, err := runCluster(ctx, adm, operation, a); known {
 		return result, err
 	}
+	if result, known, err := runGroups(ctx, adm, operation, a); known {
+		return result, err
+	}
 	known := []string{"create_topic", "delete_topic", "list_topics", "describe_topic", "create_partitions",
 		"describe_configs", "alter_configs", "delete_records", "describe_cluster", "describe_log_dirs", "list_groups",
 		"describe_group", "delete_group", "delete_offsets", "commit_offsets", "fetch_offsets", "list_offsets", "find_coordinator",
-		"elect_leaders", "list_reassignments", "alter_assignment", "describe_broker_configs", "alter_broker_configs"}
+		"elect_leaders", "list_reassignments", "alter_assignment", "describe_broker_configs", "alter_broker_configs",
+		"describe_shares", "list_groups_by_type", "describe_groups", "delete_groups", "fetch_offsets_of_groups"}
 	sort.Strings(known)
 	return nil, fmt.Errorf("unknown operation %q, known are %v", operation, known)
 }

@@ -6,6 +6,7 @@
 //	franz load     -brokers B -topic T                sends records of stdin as they come, and tells of each, until it ends
 //	franz consume  -brokers B -topic T -count N [-timeout 60s]   fewer when the time is up
 //	franz group    -brokers B -topic T -group G       until stdin is closed, then leaves the group
+//	franz share                                       a member that is driven and tells all, see share.go
 //	franz admin    -brokers B OPERATION               arguments as JSON on stdin, one JSON object out
 //
 // A record is one line {"p":0,"k":base64,"v":base64,"h":[["name",base64]],"t":ms,"o":offset}; null means null.
@@ -32,7 +33,7 @@ type flags struct {
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: franz produce|load|consume|group|admin [flags]"))
+		fail(fmt.Errorf("usage: franz produce|load|consume|group|share|admin [flags]"))
 	}
 	command := os.Args[1]
 	var f flags
@@ -59,6 +60,8 @@ func main() {
 		err = consume(f)
 	case "group":
 		err = group(f)
+	case "share":
+		err = share()
 	case "admin":
 		err = admin(f, set.Arg(0))
 	default:

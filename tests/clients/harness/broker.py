@@ -246,10 +246,11 @@ TOOL_JVM = (
 )  # fmt: skip
 
 
-def java(main_class, *args, jvm=TOOL_JVM) -> list[str]:
-    """The command line for a class of Kafka's jars."""
+def java(main_class, *args, jvm=TOOL_JVM, classes: tuple[Path, ...] = ()) -> list[str]:
+    """The command line for a class of Kafka's jars, or of more folders of `classes`."""
     logging = f"-Dlog4j2.configurationFile={paths.SUITE / 'kafka' / 'log4j2.properties'}"
-    return ["java", *jvm, logging, "-cp", f"{paths.KAFKA_LIBS}/*", main_class, *args]
+    class_path = ":".join([f"{paths.KAFKA_LIBS}/*", *map(str, classes)])
+    return ["java", *jvm, logging, "-cp", class_path, main_class, *args]
 
 
 def free_ports(count: int) -> list[int]:

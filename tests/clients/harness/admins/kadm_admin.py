@@ -65,6 +65,11 @@ class KadmAdmin(Admin):
         answer = self._run("describe_group", group=group)
         return answer["state"].lower(), answer["members"]
 
+    def describe_shares(self, group, kind="classic") -> tuple[str, list[int]]:
+        """(state, how many partitions each member has, sorted) of a group of either protocol."""
+        answer = self._run("describe_shares", group=group, kind=kind)
+        return answer["state"], sorted(answer["sizes"])
+
     def delete_group(self, group):
         self._run("delete_group", group=group)
 
