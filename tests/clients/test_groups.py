@@ -1,4 +1,7 @@
-"""Consumer groups: members come, leave and die; every record is read, and committed offsets say where to go on."""
+"""Consumer groups of every client: members share, leave and resume at the commits; what is read is what was sent.
+
+Members that come, go and die in all orders are test_group_sharing.py's.
+"""
 
 import pytest
 
@@ -10,7 +13,6 @@ from harness.wait import wait_until
 pytestmark = pytest.mark.group
 every_client = pytest.mark.parametrize("client", CLIENTS, ids=repr)
 PARTITIONS = 4
-BY_NAME = {client.name: client for client in CLIENTS}
 
 
 class Feed:
@@ -94,29 +96,6 @@ def test_join_share_leave_and_resume(client, broker, feed, join, topic_name):
     wait_read(fourth_lot, c)
     assert positions(c.reads()) == {place: 1 for place in fourth_lot}, "only what came after the commits, once"
     c.close()
-
-
-def test_members_of_different_clients(broker, feed, join, topic_name):
-    """Four client libraries in one group agree on an assignor that all of them know."""
-    members = [join(BY_NAME[name]) for name in ("kafka-python", "confluent-kafka", "aiokafka", "kcat")]
-    wait_for_members(broker.bootstrap, topic_name, [1, 1, 1, 1])
-    wanted = feed.send()
-    wait_read(wanted, *members)
-    for member in members:
-        assert len({p for p, _ in positions(member.reads()) if (p, 0) in wanted}) == 1
-    for member in members:
-        member.close()
-
-
-def test_dead_member_is_replaced(broker, feed, join, topic_name):
-    """A member that is killed loses its partitions when its session times out."""
-    staying = join(CONFLUENT)
-    dying = join(BY_NAME["kcat"])
-    wait_for_members(broker.bootstrap, topic_name, [2, 2])
-    dying.process.kill()
-    wanted = feed.send()
-    wait_read(wanted, staying)
-    wait_for_members(broker.bootstrap, topic_name, [4])
 
 
 def test_two_groups_do_not_disturb_each_other(broker, feed, topic_name):
