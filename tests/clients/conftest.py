@@ -108,9 +108,15 @@ def has_consumer_protocol(_shared):
     return wire.CONSUMER_GROUP_HEARTBEAT in wire.api_versions(_shared.get().address)
 
 
+@pytest.fixture(scope="session")
+def group_settings(has_consumer_protocol) -> dict[str, str]:
+    """A broker's settings that keep waits short in tests of groups."""
+    return CONSUMER_GROUPS if has_consumer_protocol else {}
+
+
 @pytest.fixture(scope="module")
-def _group_broker(has_consumer_protocol):
-    broker = new_broker("groups", CONSUMER_GROUPS if has_consumer_protocol else {}).start()
+def _group_broker(group_settings):
+    broker = new_broker("groups", group_settings).start()
     yield broker
     broker.discard()
 

@@ -7,27 +7,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 import chapters
-from harness import paths, transcript
+from harness import transcript
 from harness.admins.kadm_admin import KadmAdmin
 from harness.cluster import MARKER, Cluster
-from harness.transcript import Chapter
+from harness.transcript import Chapter, each_of
 from harness.wait import PATIENCE_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-
-def each_of(listed: list[Chapter]) -> list:
-    """One parameter for each chapter; those that Ringlog is not to pass yet must fail there."""
-    return [
-        pytest.param(
-            chapter,
-            id=chapter.name,
-            marks=[pytest.mark.xfail(strict=True, reason=chapter.later)]
-            if chapter.later and paths.AGAINST == "ringlog"
-            else [],
-        )
-        for chapter in listed
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -90,5 +76,5 @@ def test_tools_with_brokers_down(chapter, broken, tmp_path):
 
 def test_every_transcript_has_a_chapter():
     """No golden file is left over, and none is missing."""
-    names = {chapter.name for chapter in [*chapters.WHOLE, *chapters.BROKEN]}
+    names = {chapter.name for chapter in chapters.ALL}
     assert {file.stem for file in transcript.GOLDEN.glob("*.txt")} == names

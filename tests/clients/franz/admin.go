@@ -18,7 +18,8 @@ type arguments struct {
 	Topic       string             `json:"topic"`
 	Group       string             `json:"group"`
 	Groups      []string           `json:"groups"`
-	Kind        string             `json:"kind"`   // of a group: classic or consumer
+	Kind        string             `json:"kind"` // of a group: classic or consumer
+	Instances   []string           `json:"instances"`
 	Types       []string           `json:"types"`  // of groups to list
 	States      []string           `json:"states"` // of groups to list
 	Partitions  int                `json:"partitions"`
@@ -254,7 +255,7 @@ func run(ctx context.Context, adm *kadm.Client, operation string, a arguments) (
 		"describe_configs", "alter_configs", "delete_records", "describe_cluster", "describe_log_dirs", "list_groups",
 		"describe_group", "delete_group", "delete_offsets", "commit_offsets", "fetch_offsets", "list_offsets", "find_coordinator",
 		"elect_leaders", "list_reassignments", "alter_assignment", "describe_broker_configs", "alter_broker_configs",
-		"describe_shares", "list_groups_by_type", "describe_groups", "delete_groups", "fetch_offsets_of_groups"}
+		"describe_shares", "list_groups_by_type", "describe_groups", "delete_groups", "fetch_offsets_of_groups", "remove_members"}
 	sort.Strings(known)
 	return nil, fmt.Errorf("unknown operation %q, known are %v", operation, known)
 }

@@ -22,6 +22,8 @@ func runGroups(ctx context.Context, adm *kadm.Client, operation string, a argume
 		result, err = deleteGroups(ctx, adm, a)
 	case "fetch_offsets_of_groups":
 		result, err = fetchOffsetsOfGroups(ctx, adm, a)
+	case "remove_members":
+		result, err = removeMembers(ctx, adm, a)
 	default:
 		return nil, false, nil
 	}
@@ -118,6 +120,19 @@ func fetchOffsetsOfGroups(ctx context.Context, adm *kadm.Client, a arguments) (a
 			offsets[o.Topic][o.Partition] = o.At
 		})
 		found[name] = offsets
+	}
+	return found, nil
+}
+
+// removeMembers has static members leave and tells what became of each.
+func removeMembers(ctx context.Context, adm *kadm.Client, a arguments) (any, error) {
+	r, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(a.Group).InstanceIDs(a.Instances...))
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]any{}
+	for instance, left := range r {
+		found[instance] = outcome(left.Err)
 	}
 	return found, nil
 }

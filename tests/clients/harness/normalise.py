@@ -52,7 +52,7 @@ def tool_output(stdout: str, stderr: str, names: Names, *, free_placement=False)
     text = re.sub(rf"\b(topic ID|topicId|topic id) {UUID}", r"\1 <topic id>", text)
     text = re.sub(r"--bootstrap-server <broker \d+>", "--bootstrap-server <broker>", text)
     text = re.sub(r'"/[^"]*"', '"<log dir>"', text)
-    lines = _quorum_status(text.splitlines())
+    lines = _quorum_status(_group_tables(text.splitlines()))
     lines = _quorum_replication(lines)
     lines = _proposal(lines)
     lines = [_log_dirs(line) for line in lines]
@@ -76,6 +76,27 @@ def _without_log_noise(stderr: str) -> list[str]:
         line = re.sub(r"\[AdminClient clientId=[^]]*\] ", "", line)
         kept.append(re.sub(r" \(\w+\)$", "", line))
     return kept
+
+
+def _group_tables(lines: list[str]) -> list[str]:
+    """kafka-consumer-groups: rows in order, members by their clients' names, and any coordinator."""
+    out: list[str] = []
+    rows: list[str] = []
+    columns: list[str] = []
+    for line in [*lines, "!"]:
+        if line.startswith(("GROUP ", "!", "Error:")):
+            out += sorted(rows)
+            rows, columns = [], line.split(" ") if line.startswith("GROUP ") else []
+            out.append(line)
+        elif not columns:
+            out.append(line)
+        else:
+            cells = re.sub(r"<broker \d+> \(\d+\)", "<coordinator> (<id>)", line).split(" ")
+            row = dict(zip(columns, cells))
+            if row.get("CONSUMER-ID", "-") != "-":
+                cells[columns.index("CONSUMER-ID")] = f"<a member of {row.get('CLIENT-ID')}>"
+            rows.append(" ".join(cells))
+    return out[:-1]
 
 
 STATUS = re.compile(
