@@ -158,7 +158,14 @@ class Group:
         self.wait_committed(f"{self.name} to have committed {when}")
         # By now a share that was only passing through has been replaced.
         self._wait(at_rest, f"{self.name} to be at rest {when}")
-        self._wait(lambda: self._coordinator_agrees(at_rest), f"the coordinator of {self.name} to agree {when}")
+
+        def agreed():
+            state, sizes = self._coordinators_view()
+            wanted = sorted(len(share) for share in self.shares().values())
+            agreed.last = f"{state} with {sizes}, members hold {wanted}"
+            return state == "Stable" and sizes == wanted
+
+        self._wait(agreed, f"the coordinator of {self.name} to agree {when}")
 
     def wait_committed(self, what: str):
         """Until all records that are there now are committed."""
@@ -172,13 +179,10 @@ class Group:
 
         self._wait(all_there, what)
 
-    def _coordinator_agrees(self, condition) -> bool:
-        """The coordinator's sizes of shares are the members' own."""
+    def _coordinators_view(self) -> tuple[str, list[int]]:
+        """State, and the sizes of shares."""
         kind = "consumer" if any(self.kinds[n].protocol == "consumer" for n in self.members) else "classic"
-        state, sizes = KadmAdmin(self.bootstrap).describe_shares(self.name, kind)
-        wanted = sorted(len(share) for share in self.shares().values())
-        condition.last = f"{state} with {sizes}, members hold {wanted}"
-        return state == "Stable" and sizes == wanted
+        return KadmAdmin(self.bootstrap).describe_shares(self.name, kind)
 
     def _wait(self, condition, what: str):
         try:
