@@ -27,7 +27,7 @@ mod tests;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-pub use self::translate::{SyntaxError, SyntaxErrorKind};
+pub use self::translate::SyntaxError;
 
 /// How large a compiled expression may be: enough for `.{1000}` a few times over.
 pub const PROGRAM_BYTES_MAX: usize = 256 * 1024;
@@ -36,7 +36,7 @@ pub const PROGRAM_BYTES_MAX: usize = 256 * 1024;
 const CACHE_BYTES_MAX: usize = 256 * 1024;
 
 /// How deep groups may be nested.
-pub const NESTING_MAX: u32 = 250;
+pub const NESTING_MAX: usize = 100;
 
 /// A regular expression that stands for topics.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ impl TopicRegex {
             .unicode(false)
             .size_limit(PROGRAM_BYTES_MAX)
             .dfa_size_limit(CACHE_BYTES_MAX)
-            // The group around the pattern is one of them.
-            .nest_limit(NESTING_MAX + 1)
+            // To the crate, a group is up to four levels: alternatives, a sequence, a repetition and the group itself.
+            .nest_limit(4 * NESTING_MAX as u32 + 16)
             .build();
         match regex {
             Ok(regex) => Ok(TopicRegex { regex }),

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 
 use regex::Regex;
 
+use super::NESTING_MAX;
+
 /// RE2 refuses to repeat more often.
 const REPEAT_MAX: u32 = 1_000;
 
@@ -60,6 +62,8 @@ pub enum SyntaxErrorKind {
     UnopenedGroup,
     #[error("trailing backslash at end of expression")]
     TrailingBackslash,
+    #[error("groups are nested more than {NESTING_MAX} deep")]
+    Nesting,
     #[error("a repetition operator behind flags is not supported; put the flags first")]
     RepetitionBehindFlags,
 }
@@ -250,9 +254,7 @@ impl<'a> Translator<'a> {
             return self.flags(at);
         }
         self.out.push_str("(?:");
-        self.open.push(at);
-        self.before = Before::Nothing;
-        Ok(())
+        self.open_group(at)
     }
 
     /// Behind `(?`: flags for the rest of the group, or flags for a group of their own.
@@ -278,8 +280,7 @@ impl<'a> Translator<'a> {
                     let sign = if off.is_empty() { "" } else { "-" };
                     if end == ':' {
                         let _ = write!(self.out, "(?{on}{sign}{off}:");
-                        self.open.push(at);
-                        self.before = Before::Nothing;
+                        self.open_group(at)?;
                     } else {
                         if !flags.is_empty() {
                             let _ = write!(self.out, "(?{on}{sign}{off})");
@@ -293,6 +294,15 @@ impl<'a> Translator<'a> {
                 _ => return Err(error),
             }
         }
+    }
+
+    fn open_group(&mut self, at: usize) -> Result<(), SyntaxError> {
+        if self.open.len() == NESTING_MAX {
+            return Err(SyntaxError { kind: SyntaxErrorKind::Nesting, at });
+        }
+        self.open.push(at);
+        self.before = Before::Nothing;
+        Ok(())
     }
 
     fn end_of_group(&mut self) -> Result<(), SyntaxError> {
@@ -486,7 +496,7 @@ impl<'a> Translator<'a> {
             'r' => 0x0d,
             't' => 0x09,
             'v' => 0x0b,
-            _ if escaped.is_ascii() && !escaped.is_ascii_alphanumeric() => u32::from(escaped),
+            _ if !escaped.is_ascii_alphanumeric() => u32::from(escaped),
             _ => return Err(error),
         };
         char::from_u32(code).ok_or(error)
