@@ -331,7 +331,10 @@ async fn step<S: Storage>(log: &Log<S>, world: &SharedWorld) -> bool {
             model.acknowledged = model.acknowledged.max(end);
         }
         68..86 => compact(log, world).await,
-        86..89 => world.borrow().model.clone().check_content(log).await,
+        86..89 => {
+            let model = world.borrow().model.clone();
+            model.check_content(log).await;
+        }
         89..92 => truncate(log, world).await,
         92..94 => advance_start(log, world).await,
         94..96 => {
@@ -468,7 +471,8 @@ async fn compact<S: Storage>(log: &Log<S>, world: &SharedWorld) {
             let model = world.borrow().model.clone();
             model.check_pass(&found, model.passes.last().unwrap());
         }
-        world.borrow().model.clone().check_content(log).await;
+        let model = world.borrow().model.clone();
+        model.check_content(log).await;
         return;
     }
 }

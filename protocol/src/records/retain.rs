@@ -280,8 +280,10 @@ mod tests {
         builder.build()
     }
 
-    /// Offset, timestamp, key, value and number of headers of each record.
-    fn read(bytes: &[u8]) -> Vec<(i64, i64, Vec<u8>, Option<Vec<u8>>, usize)> {
+    /// Offset, timestamp, key, value and number of headers of a record.
+    type Found = (i64, i64, Vec<u8>, Option<Vec<u8>>, usize);
+
+    fn read(bytes: &[u8]) -> Vec<Found> {
         BatchHeader::parse(bytes).unwrap().verify_stored(bytes).unwrap();
         let mut reader = RecordReader::open(bytes, DECOMPRESSED_BYTES_MAX_DEFAULT).unwrap();
         let mut found = Vec::new();
