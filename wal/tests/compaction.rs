@@ -598,15 +598,15 @@ fn cut_everywhere(workload: Workload, scope: FlushScope, seeds: std::ops::Range<
 
 #[test]
 fn a_power_cut_leaves_the_old_segments_or_the_new_one() {
-    cut_everywhere(small(), FlushScope::Device, seeds(2), 3);
+    cut_everywhere(small(), FlushScope::Device, seeds(1), 31);
 }
 
 #[test]
 fn a_power_cut_leaves_the_old_segments_or_the_new_one_with_a_sync_per_file() {
-    cut_everywhere(small(), FlushScope::File, seeds(1), 7);
+    cut_everywhere(small(), FlushScope::File, seeds(1), 37);
 }
 
 #[test]
 fn a_power_cut_leaves_the_old_segments_or_the_new_one_with_a_journal() {
-    cut_everywhere(journaled(), FlushScope::Device, seeds(2), 5);
+    cut_everywhere(journaled(), FlushScope::Device, seeds(1), 23);
 }
