@@ -301,7 +301,9 @@ impl<S: Storage> Opening<S> {
 
         let path = self.path(last.base, NameKind::Log);
         let file = Rc::new(self.storage().open(&path, Access::ReadWrite).await?);
-        let usable = clean.filter(|_| replay_from >= newest);
+        let file_bytes = file.size().await?;
+        // A file that has lost its end is for the scan to judge.
+        let usable = clean.filter(|end| replay_from >= newest && end.summary.end_position <= file_bytes);
         report.clean = usable.is_some();
         let (summary, index) = match usable {
             Some(end) => (end.summary, end.index),
