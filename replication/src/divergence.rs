@@ -33,14 +33,17 @@ pub struct BatchMark {
     pub crc: u32,
 }
 
-impl From<&BatchHeader> for BatchMark {
-    fn from(header: &BatchHeader) -> BatchMark {
-        BatchMark {
+impl BatchMark {
+    /// `None` of a batch that cannot be compared: each replica compacts its log by itself, and only what neither has changed has
+    /// the same bytes.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> Option<BatchMark> {
+        header.is_intact().then(|| BatchMark {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
             leader_epoch: header.leader_epoch,
             crc: header.crc,
-        }
+        })
     }
 }
 
@@ -57,7 +60,7 @@ pub struct LogTail {
     pub log_end: Offset,
     /// [`LogView::latest_epoch`]; -1 for none.
     pub latest_epoch: LeaderEpoch,
-    /// The batch that ends at the log end; `None` of an empty log.
+    /// The batch that ends at the log end; `None` of an empty log, or where it cannot be compared ([`BatchMark::of`]).
     pub last_batch: Option<BatchMark>,
 }
 

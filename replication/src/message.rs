@@ -11,8 +11,8 @@ use protocol::newtypes::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 use crate::divergence::{BatchMark, LogTail};
 
-/// Bytes of a frame before its batches: length, stream, kind, high watermark, log start offset.
-pub const BATCHES_HEAD_BYTES: usize = 4 + 4 + 1 + 8 + 8;
+/// Bytes of a frame before its batches: length, stream, kind, high watermark, log start offset, whether there are gaps.
+pub const BATCHES_HEAD_BYTES: usize = 4 + 4 + 1 + 8 + 8 + 1;
 /// Bytes of a frame besides its batches, at most.
 pub const FRAME_OVERHEAD_BYTES_MAX: usize = 2048;
 /// Longest text of a reason that is sent, in bytes.
@@ -35,13 +35,22 @@ pub enum ToFollower {
     /// The follower's log is a begin of the leader's: batches follow on it.
     Agreed(Progress),
     /// Whole batches, one behind the other, that continue what was sent before.
-    Batches { progress: Progress, batches: Bytes },
+    Batches { progress: Progress, run: Run },
     /// As told with batches, where there are none to send.
     Progress(Progress),
     /// The stream ends.
     Close(Reason),
     /// The connection lives.
     Beat,
+}
+
+/// Batches of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Compaction has dropped what lay before some of them in the leader's log. Without that, each begins where the one before
+    /// ends.
+    pub has_gaps: bool,
+    pub batches: Bytes,
 }
 
 /// How far the leader is.
@@ -129,9 +138,9 @@ impl ToFollower {
     /// Appends the message's frame to `out`. Of [`ToFollower::Batches`] too, copied; [`batches_head`] does without a copy.
     pub fn encode(&self, stream: StreamId, out: &mut BytesMut) {
         match self {
-            ToFollower::Batches { progress, batches } => {
-                out.put_slice(&batches_head(stream, *progress, batches.len()));
-                out.put_slice(batches);
+            ToFollower::Batches { progress, run } => {
+                out.put_slice(&batches_head(stream, *progress, run.has_gaps, run.batches.len()));
+                out.put_slice(&run.batches);
             }
             _ => frame(stream, out, |out| self.encode_body(out)),
         }
@@ -158,10 +167,11 @@ impl ToFollower {
                 out.put_u8(kind::AGREED);
                 progress.encode(out);
             }
-            ToFollower::Batches { progress, batches } => {
+            ToFollower::Batches { progress, run } => {
                 out.put_u8(kind::BATCHES);
                 progress.encode(out);
-                out.put_slice(batches);
+                out.put_u8(u8::from(run.has_gaps));
+                out.put_slice(&run.batches);
             }
             ToFollower::Progress(progress) => {
                 out.put_u8(kind::PROGRESS);
@@ -192,7 +202,8 @@ impl ToFollower {
             kind::AGREED => ToFollower::Agreed(Progress::decode(&mut frame)?),
             kind::BATCHES => {
                 let progress = Progress::decode(&mut frame)?;
-                return Ok((stream, ToFollower::Batches { progress, batches: frame }));
+                let has_gaps = frame.try_get_u8()? != 0;
+                return Ok((stream, ToFollower::Batches { progress, run: Run { has_gaps, batches: frame } }));
             }
             kind::PROGRESS => ToFollower::Progress(Progress::decode(&mut frame)?),
             kind::CLOSE => ToFollower::Close(Reason::decode(&mut frame)?),
@@ -317,7 +328,12 @@ impl Reason {
 
 /// A frame of [`ToFollower::Batches`] up to where `batches_bytes` of batches follow.
 #[must_use]
-pub fn batches_head(stream: StreamId, progress: Progress, batches_bytes: usize) -> [u8; BATCHES_HEAD_BYTES] {
+pub fn batches_head(
+    stream: StreamId,
+    progress: Progress,
+    has_gaps: bool,
+    batches_bytes: usize,
+) -> [u8; BATCHES_HEAD_BYTES] {
     let mut head = [0; BATCHES_HEAD_BYTES];
     let mut out = &mut head[..];
     let length = BATCHES_HEAD_BYTES - 4 + batches_bytes;
@@ -325,6 +341,7 @@ pub fn batches_head(stream: StreamId, progress: Progress, batches_bytes: usize) 
     out.put_u32(stream);
     out.put_u8(kind::BATCHES);
     progress.encode(&mut out);
+    out.put_u8(u8::from(has_gaps));
     head
 }
 
@@ -349,6 +366,10 @@ mod tests {
 
     fn tail(last_batch: Option<BatchMark>) -> LogTail {
         LogTail { log_end: Offset(77), latest_epoch: LeaderEpoch(5), last_batch }
+    }
+
+    fn run(has_gaps: bool) -> Run {
+        Run { has_gaps, batches: Bytes::from_static(b"batches") }
     }
 
     fn frames(mut bytes: BytesMut) -> Vec<Bytes> {
@@ -380,7 +401,8 @@ mod tests {
             ToFollower::Cut { epoch: LeaderEpoch(2), end: Offset(100) },
             ToFollower::Restart { at: Offset(5) },
             ToFollower::Agreed(progress),
-            ToFollower::Batches { progress, batches: Bytes::from_static(b"batches") },
+            ToFollower::Batches { progress, run: run(false) },
+            ToFollower::Batches { progress, run: run(true) },
             ToFollower::Progress(progress),
             ToFollower::Beat,
         ];

@@ -7,8 +7,7 @@ use protocol::newtypes::{LeaderEpoch, Offset};
 use protocol::record_batch::BatchHeader;
 
 use crate::divergence::{Cut, LogView, cut};
-use crate::message::{Progress, Reason, ToFollower};
-use bytes::Bytes;
+use crate::message::{Progress, Reason, Run, ToFollower};
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ pub enum Action {
     /// The logs agree: what is on disk is acknowledged from now on.
     Follow,
     /// Batches to be checked one by one ([`Receiver::check`]) and appended.
-    Append(Bytes),
+    Append(Run),
     /// The leader has told how far it is.
     Note,
     /// The leader has closed the stream.
@@ -30,7 +29,7 @@ pub enum Action {
 
 /// See the module's documentation.
 ///
-/// Invariants, while following: `acknowledged <= next`, and all batches checked so far lie before `next`.
+/// Invariants, while following: `acknowledged <= next`, and all batches checked so far lie before `next`, with gaps only where the leader said that there are.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     leader_epoch: LeaderEpoch,
@@ -105,9 +104,9 @@ impl Receiver {
                 self.progress = Some(progress);
                 Ok(Action::Follow)
             }
-            (ToFollower::Batches { progress, batches }, State::Following { .. }) => {
+            (ToFollower::Batches { progress, run }, State::Following { .. }) => {
                 self.progress = Some(progress);
-                Ok(Action::Append(batches))
+                Ok(Action::Append(run))
             }
             (ToFollower::Progress(progress), State::Following { .. }) => {
                 self.progress = Some(progress);
@@ -129,13 +128,14 @@ impl Receiver {
     }
 
     /// Whether a batch, whose checksum was verified, continues what was received before; notes that it does. It may begin
-    /// behind that: the leader's log was compacted.
-    pub fn check(&mut self, header: &BatchHeader) -> Result<(), Reason> {
+    /// later in a run that has gaps ([`Run::has_gaps`]).
+    pub fn check(&mut self, header: &BatchHeader, has_gaps: bool) -> Result<(), Reason> {
         let leader_epoch = self.leader_epoch;
         let State::Following { next, newest_epoch, .. } = &mut self.state else {
             return Err(Reason::Violation("batches before the logs agreed".to_owned()));
         };
-        if header.base_offset < *next || header.last_offset_delta < 0 || header.next_offset() <= *next {
+        let follows = header.base_offset == *next || has_gaps && header.base_offset > *next;
+        if !follows || header.last_offset_delta < 0 || header.next_offset() <= *next {
             return Err(Reason::Violation(format!(
                 "a batch with offsets {} to {} where {next} comes next",
                 header.base_offset,

@@ -124,6 +124,8 @@ pub struct ReadBatches {
     pub bytes: usize,
     /// Where to read on: after the last batch, or where the read began if there is none.
     pub next_offset: Offset,
+    /// Compaction has dropped what lay before one of the batches, here or at the leader: they do not follow one another.
+    pub has_gaps: bool,
 }
 
 impl ReadBatches {
@@ -342,8 +344,9 @@ impl<S: Storage> Log<S> {
         self.inner.producers.borrow_mut()
     }
 
-    /// Batches from memory: those from the one that contains `from`, or the next one where compaction has dropped that, that end at or before `up_to`, up to `max_bytes`
-    /// together, or one larger one with `at_least_one`. `None` if the first is not in memory; [`Log::read`] then.
+    /// Batches from memory: those from the one that contains `from`, or the next one where compaction has dropped that, that
+    /// end at or before `up_to`, up to `max_bytes` together, or one larger one with `at_least_one`. `None` if the first is not
+    /// in memory; [`Log::read`] then.
     #[must_use]
     pub fn read_cached(
         &self,

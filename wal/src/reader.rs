@@ -197,11 +197,27 @@ struct Bounds {
     at_least_one: bool,
 }
 
+/// What was read of a segment.
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    /// See [`ReadBatches::has_gaps`].
+    has_gaps: bool,
+}
+
+impl Collected {
+    fn push(&mut self, info: &FrameInfo, batch: &[u8]) {
+        let base_offset = batch.first_chunk().map(|bytes| Offset(i64::from_be_bytes(*bytes)));
+        self.has_gaps |= base_offset != Some(info.base_offset);
+        self.bytes.extend_from_slice(batch);
+    }
+}
+
 /// Appends the wanted batches of the cursor's segment to `out`; says where to read on.
 async fn collect<S: Storage>(
     cursor: &mut FrameCursor<'_, S>,
     bounds: &Bounds,
-    out: &mut Vec<u8>,
+    out: &mut Collected,
 ) -> Result<Offset, ReadError> {
     let mut next_offset = bounds.from;
     // One load for what is likely to be read, not one per chunk.
@@ -211,7 +227,7 @@ async fn collect<S: Storage>(
             cursor.skip(&info);
             continue;
         }
-        let first = out.is_empty();
+        let first = out.bytes.is_empty();
         if first {
             cursor.load(cursor.position.max(expected_end)).await?;
             // Whatever is concluded from this frame, nothing to read included, is concluded from a good one.
@@ -221,22 +237,22 @@ async fn collect<S: Storage>(
             }
         }
         let bytes = info.payload_bytes as usize;
-        let fits = out.len() + bytes <= bounds.max_bytes || (first && bounds.at_least_one);
+        let fits = out.bytes.len() + bytes <= bounds.max_bytes || (first && bounds.at_least_one);
         if info.next_offset() > bounds.up_to || !fits {
             return Ok(next_offset);
         }
         if first {
             let left = (cursor.limit - cursor.position).min(LOAD_BYTES_MAX) as usize;
-            out.reserve(bounds.max_bytes.min(left).max(bytes));
-            out.extend_from_slice(cursor.payload(&info));
+            out.bytes.reserve(bounds.max_bytes.min(left).max(bytes));
+            out.push(&info, cursor.payload(&info));
         } else {
-            out.extend_from_slice(cursor.batch(&info).await?);
+            out.push(&info, cursor.batch(&info).await?);
         }
         next_offset = info.next_offset();
         cursor.skip(&info);
     }
     // A read begins below what is written, in the segment that has it.
-    if out.is_empty() { Err(cursor.corrupt(FrameDamage::Unwritten)) } else { Ok(next_offset) }
+    if out.bytes.is_empty() { Err(cursor.corrupt(FrameDamage::Unwritten)) } else { Ok(next_offset) }
 }
 
 impl<S: Storage> LogInner<S> {
@@ -323,19 +339,20 @@ impl<S: Storage> LogInner<S> {
         };
         let start = self.floor(&segment, |index| index.floor(from)).await?;
         let mut cursor = self.cursor(segment.clone(), start).await?;
-        let mut out = Vec::new();
+        let mut out = Collected::default();
         let bounds = Bounds { from, up_to, max_bytes, at_least_one };
         let result = collect(&mut cursor, &bounds, &mut out).await;
         let next_offset = match result {
             Ok(next_offset) => next_offset,
             // What comes before the damage is served; the next read reports it.
-            Err(ReadError::Corrupt { .. }) if !out.is_empty() => cursor.next_offset.unwrap_or(from),
+            Err(ReadError::Corrupt { .. }) if !out.bytes.is_empty() => cursor.next_offset.unwrap_or(from),
             Err(error) => return Err(self.locate(error, segment, start).await),
         };
         self.read_ahead(&segment, start, cursor.position, &cursor.file);
+        let Collected { bytes: out, has_gaps } = out;
         let bytes = out.len();
         let pieces = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
-        Ok(ReadBatches { pieces, bytes, next_offset })
+        Ok(ReadBatches { pieces, bytes, next_offset, has_gaps })
     }
 
     /// Frames before the wanted one are passed by what their headers say. If that led astray, this says which one it was.

@@ -28,8 +28,10 @@ pub(crate) struct TailSlot(usize);
 struct CachedBatch {
     /// Of all batches ever cached in this shard.
     sequence: u64,
+    /// The range that its frame stands for; the batch begins later where it follows a gap.
     base_offset: Offset,
     last_offset: Offset,
+    follows_gap: bool,
     /// Bytes of all batches of this log that were cached before this one.
     bytes_before: u64,
     batch: CachedBytes,
@@ -102,8 +104,16 @@ impl TailCache {
         self.free_slots.push(slot);
     }
 
-    /// Adds the batch that was just appended to the log.
-    pub(crate) fn push(&mut self, slot: TailSlot, base_offset: Offset, last_offset: Offset, batch: CachedBytes) {
+    /// Adds the batch that was just appended to the log, and whose frame stands for the offsets from `base_offset` to
+    /// `last_offset`. `follows_gap`: the batch itself begins later.
+    pub(crate) fn push(
+        &mut self,
+        slot: TailSlot,
+        base_offset: Offset,
+        last_offset: Offset,
+        follows_gap: bool,
+        batch: CachedBytes,
+    ) {
         let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
         if cost > self.limit_bytes {
             // The run up to the log end would have a gap.
@@ -118,7 +128,7 @@ impl TailCache {
         let log = &mut self.logs[slot.0];
         let bytes_before = log.back().map_or(0, |last| last.bytes_before + last.batch.len() as u64);
         debug_assert!(log.back().is_none_or(|last| last.last_offset.advance(1) == base_offset));
-        log.push_back(CachedBatch { sequence, base_offset, last_offset, bytes_before, batch });
+        log.push_back(CachedBatch { sequence, base_offset, last_offset, follows_gap, bytes_before, batch });
         self.order.push_back((slot, sequence));
         self.used_bytes += cost;
         self.count += 1;
@@ -177,7 +187,7 @@ impl TailCache {
         if log.get(first)?.base_offset > from {
             return None;
         }
-        let mut found = ReadBatches { pieces: Vec::new(), bytes: 0, next_offset: from };
+        let mut found = ReadBatches { next_offset: from, ..ReadBatches::default() };
         let mut count = 0;
         for batch in log.range(first..) {
             let fits = found.bytes + batch.batch.len() <= max_bytes || (count == 0 && at_least_one);
@@ -186,6 +196,7 @@ impl TailCache {
             }
             found.bytes += batch.batch.len();
             found.next_offset = batch.last_offset.advance(1);
+            found.has_gaps |= batch.follows_gap;
             count += 1;
         }
         let selected = log.range(first..first + count).map(|batch| &batch.batch);
@@ -227,7 +238,7 @@ mod tests {
         for shared in [None, Some(&batch)] {
             let mut cache = TailCache::new(1 << 20);
             let slot = cache.register();
-            cache.push(slot, Offset(0), Offset(0), CachedBytes::new(b"ab", &batch, shared));
+            cache.push(slot, Offset(0), Offset(0), false, CachedBytes::new(b"ab", &batch, shared));
             let found = cache.read(slot, Offset(0), Offset(1), 100, true).expect("cached");
             assert_eq!((&found.contiguous()[..], found.bytes), (&b"ab23456789"[..], 10));
             let is_same_memory = found.pieces.last().expect("one").as_ptr() == batch[2..].as_ptr();
@@ -239,11 +250,11 @@ mod tests {
     fn the_oldest_batch_of_all_logs_goes_first() {
         let mut cache = TailCache::new(3 * (100 + ENTRY_OVERHEAD_BYTES));
         let (a, b) = (cache.register(), cache.register());
-        cache.push(a, Offset(0), Offset(9), cached(100));
-        cache.push(b, Offset(0), Offset(4), cached(100));
-        cache.push(a, Offset(10), Offset(19), cached(100));
+        cache.push(a, Offset(0), Offset(9), false, cached(100));
+        cache.push(b, Offset(0), Offset(4), false, cached(100));
+        cache.push(a, Offset(10), Offset(19), false, cached(100));
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_some());
-        cache.push(b, Offset(5), Offset(9), cached(100));
+        cache.push(b, Offset(5), Offset(9), false, cached(100));
         assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_none());
         let found = cache.read(a, Offset(12), Offset(20), 1000, true).expect("still there");
         assert_eq!((found.bytes, found.next_offset), (100, Offset(20)));
@@ -257,7 +268,7 @@ mod tests {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), cached(100));
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), false, cached(100));
         }
         let read = |from, up_to, max_bytes, at_least_one| {
             let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, at_least_one).expect("cached");
@@ -273,22 +284,34 @@ mod tests {
     }
 
     #[test]
+    fn a_read_says_whether_it_has_gaps() {
+        let mut cache = TailCache::new(1 << 20);
+        let slot = cache.register();
+        for (at, follows_gap) in [false, true, false].into_iter().enumerate() {
+            let base = at as i64 * 10;
+            cache.push(slot, Offset(base), Offset(base + 9), follows_gap, cached(100));
+        }
+        let has_gaps = |from, up_to| cache.read(slot, Offset(from), Offset(up_to), 1000, true).unwrap().has_gaps;
+        assert_eq!((has_gaps(0, 10), has_gaps(0, 20), has_gaps(15, 30), has_gaps(20, 30)), (false, true, true, false));
+    }
+
+    #[test]
     fn truncation_gives_the_memory_back() {
         let mut cache = TailCache::new(1 << 20);
         let slot = cache.register();
         for at in 0..10 {
-            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), cached(100));
+            cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), false, cached(100));
         }
         cache.truncate(slot, Offset(50));
         assert!(cache.read(slot, Offset(50), Offset(60), 1000, true).is_none());
-        cache.push(slot, Offset(50), Offset(59), cached(200));
+        cache.push(slot, Offset(50), Offset(59), false, cached(200));
         assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, true).map(|found| found.bytes), Some(300));
         cache.unregister(slot);
         assert_eq!(cache.used_bytes, 0);
         // Batches larger than the cache leave it consistent.
         let slot = cache.register();
-        cache.push(slot, Offset(0), Offset(0), cached(10));
-        cache.push(slot, Offset(1), Offset(1), cached(2 << 20));
+        cache.push(slot, Offset(0), Offset(0), false, cached(10));
+        cache.push(slot, Offset(1), Offset(1), false, cached(2 << 20));
         assert!(cache.read(slot, Offset(0), Offset(2), 100, true).is_none());
     }
 }

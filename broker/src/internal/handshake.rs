@@ -23,7 +23,7 @@ use super::frame;
 
 const MAGIC: [u8; 8] = *b"RINGLOG\0";
 /// What this program speaks.
-pub const VERSIONS: RangeInclusive<u16> = 1..=1;
+pub const VERSIONS: RangeInclusive<u16> = 2..=2;
 /// More is no handshake. In bytes.
 const BODY_BYTES_MAX: u32 = 16 * 1024;
 /// How long either end may take for its part.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::TestLog;
+use bytes::Bytes;
 use protocol::newtypes::ProducerId;
 
 fn progress(high_watermark: i64) -> Progress {
@@ -16,8 +17,12 @@ fn following() -> Receiver {
     receiver
 }
 
+fn run() -> Run {
+    Run { has_gaps: false, batches: Bytes::from_static(b"batches") }
+}
+
 fn batches() -> ToFollower {
-    ToFollower::Batches { progress: progress(18), batches: Bytes::from_static(b"batches") }
+    ToFollower::Batches { progress: progress(18), run: run() }
 }
 
 fn open() -> ToFollower {
@@ -60,7 +65,7 @@ fn a_follower_cuts_and_says_where_it_is_until_the_logs_agree() {
     let empty = TestLog { start: 30, ..TestLog::default() };
     assert_eq!(receiver.on_message(ToFollower::Agreed(progress(15)), &empty), Ok(Action::Follow));
     assert!(receiver.is_following());
-    assert_eq!(receiver.check(&header(30, 1, 0)), Ok(()), "from where it is, of any epoch");
+    assert_eq!(receiver.check(&header(30, 1, 0), false), Ok(()), "from where it is, of any epoch");
 }
 
 #[test]
@@ -78,7 +83,7 @@ fn nothing_is_acknowledged_before_the_logs_agree() {
 fn what_is_on_disk_is_acknowledged_once_and_nothing_else() {
     let mut receiver = following();
     assert_eq!(receiver.on_durable(Offset(20)), None, "its position has said so");
-    assert_eq!(receiver.check(&header(20, 4, 4)), Ok(()));
+    assert_eq!(receiver.check(&header(20, 4, 4), false), Ok(()));
     assert_eq!(receiver.on_durable(Offset(22)), Some(Offset(22)));
     assert_eq!(receiver.on_durable(Offset(22)), None);
     assert_eq!(receiver.on_durable(Offset(21)), None);
@@ -113,8 +118,8 @@ fn what_comes_at_the_wrong_time_closes_the_stream() {
     for (mut receiver, message) in cases {
         assert_violation(receiver.on_message(message, &log()));
     }
-    assert_violation(positioning().check(&header(20, 1, 4)));
-    assert_violation(cutting().check(&header(20, 1, 4)));
+    assert_violation(positioning().check(&header(20, 1, 4), false));
+    assert_violation(cutting().check(&header(20, 1, 4), false));
 }
 
 #[test]
@@ -129,21 +134,36 @@ fn cuts_that_make_no_sense_close_the_stream() {
 }
 
 #[test]
+fn batches_of_a_compacted_log_may_begin_later_and_never_earlier() {
+    let mut receiver = following();
+    assert_eq!(receiver.check(&header(20, 1, 4), true), Ok(()));
+    assert_eq!(receiver.check(&header(40, 2, 4), true), Ok(()));
+    assert_violation(receiver.check(&header(41, 1, 4), true));
+    assert_violation(receiver.check(&header(20, 1, 4), true));
+    assert_violation(receiver.check(&header(43, 1, 4), false));
+    assert_eq!(receiver.check(&header(42, 1, 4), false), Ok(()));
+}
+
+#[test]
 fn batches_continue_what_is_there() {
     let mut receiver = following();
     for (base, records, epoch) in [(20, 2, 2), (22, 1, 3), (23, 5, 4), (28, 1, 4)] {
-        assert_eq!(receiver.check(&header(base, records, epoch)), Ok(()), "{base}");
+        assert_eq!(receiver.check(&header(base, records, epoch), false), Ok(()), "{base}");
     }
-    let cases =
-        [header(28, 2, 4), header(29, 0, 4), header(29, -3, 4), header(29, 1, 3), header(29, 1, 5), header(29, 1, -1)];
+    let cases = [
+        header(30, 1, 4),
+        header(28, 2, 4),
+        header(29, 0, 4),
+        header(29, -3, 4),
+        header(29, 1, 3),
+        header(29, 1, 5),
+        header(29, 1, -1),
+    ];
     for wrong in cases {
-        assert_violation(receiver.clone().check(&wrong));
+        assert_violation(receiver.clone().check(&wrong, false));
     }
-    assert_violation(following().check(&header(20, 1, 1)));
-    assert_eq!(receiver.check(&header(29, 1, 4)), Ok(()));
-    // The leader's log was compacted.
-    assert_eq!(receiver.check(&header(40, 2, 4)), Ok(()));
-    assert_violation(receiver.check(&header(41, 1, 4)));
+    assert_violation(following().check(&header(20, 1, 1), false));
+    assert_eq!(receiver.check(&header(29, 1, 4), false), Ok(()));
 }
 
 #[test]
@@ -151,8 +171,8 @@ fn a_follower_that_had_no_leader_takes_any_epoch_but_none() {
     let empty = TestLog::default();
     let mut receiver = Receiver::new(LeaderEpoch(4), Offset(0));
     receiver.on_message(ToFollower::Agreed(progress(0)), &empty).unwrap();
-    assert_violation(receiver.clone().check(&header(0, 1, -1)));
-    assert_eq!(receiver.check(&header(0, 1, 0)), Ok(()));
+    assert_violation(receiver.clone().check(&header(0, 1, -1), false));
+    assert_eq!(receiver.check(&header(0, 1, 0), false), Ok(()));
 }
 
 #[test]
@@ -162,7 +182,7 @@ fn the_high_watermark_is_the_leaders_as_far_as_the_disk_here_goes() {
     assert_eq!(receiver.on_message(ToFollower::Progress(progress(40)), &log()), Ok(Action::Note));
     assert_eq!(receiver.progress(), Some(progress(40)));
     assert_eq!(receiver.high_watermark(Offset(30)), Some(Offset(20)), "what is beyond is not the leader's");
-    assert_eq!(receiver.on_message(batches(), &log()), Ok(Action::Append(Bytes::from_static(b"batches"))));
+    assert_eq!(receiver.on_message(batches(), &log()), Ok(Action::Append(run())));
     assert_eq!(receiver.high_watermark(Offset(17)), Some(Offset(17)));
 }
 

@@ -179,7 +179,8 @@ impl<S: Storage> Log<S> {
         state.append(&shard.storage, info, &parts, &stamped, now_ms, small_bytes_max);
         inner.producers.borrow_mut().update(&stamped);
         inner.epochs.borrow_mut().assign(leader_epoch, base_offset).expect("neither is negative");
-        shard.tail_cache.borrow_mut().push(inner.slot, log_end, last_offset, CachedBytes::new(head, batch, shared));
+        let cached = CachedBytes::new(head, batch, shared);
+        shard.tail_cache.borrow_mut().push(inner.slot, log_end, last_offset, base_offset != log_end, cached);
         shard.room.add(frame, std::mem::take(&mut state.pass_bytes));
         inner.note_dirty(&mut state);
         Ok(Appended { base_offset, last_offset })

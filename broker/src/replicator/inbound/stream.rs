@@ -16,7 +16,7 @@ use glommio::timer::Timer;
 use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, Offset};
 use replication::divergence::{BatchMark, Cut, LogTail};
-use replication::message::{Progress, Reason, StreamId, ToFollower, ToLeader};
+use replication::message::{Progress, Reason, Run, StreamId, ToFollower, ToLeader};
 use replication::receiver::{Action, Receiver};
 use wal::log::{AppendError, ReserveError};
 
@@ -42,7 +42,7 @@ pub struct InStream {
     partition: RefCell<Option<Rc<Partition>>>,
     /// `None` until the log's end is known and on disk.
     receiver: RefCell<Option<Receiver>>,
-    waiting: RefCell<VecDeque<Bytes>>,
+    waiting: RefCell<VecDeque<Run>>,
     waiting_bytes: Cell<usize>,
     draining: Cell<bool>,
     throttle_changed: LocalEvent,
@@ -57,7 +57,7 @@ pub struct InStream {
 struct Stuck {
     batch: Bytes,
     header: BatchHeader,
-    rest: Bytes,
+    rest: Run,
 }
 
 impl InStream {
@@ -126,7 +126,7 @@ impl InStream {
             log.wait_ackable(log_end).await.map_err(|error| error.to_string())?;
             let last = log.batch_before(log_end).await.map_err(|error| error.to_string())?;
             let latest_epoch = log.latest_epoch().unwrap_or(LeaderEpoch::UNKNOWN);
-            Ok(LogTail { log_end, latest_epoch, last_batch: comparable(last.as_ref()) })
+            Ok(LogTail { log_end, latest_epoch, last_batch: last.as_ref().and_then(BatchMark::of) })
         };
         let tail: Result<LogTail, String> = tail.await;
         if self.closed.get() {
@@ -173,8 +173,8 @@ impl InStream {
                 // It tells the leader where this log begins.
                 self.queue();
             }
-            Ok(Action::Append(batches)) => {
-                self.append(&partition, batches);
+            Ok(Action::Append(run)) => {
+                self.append(&partition, run);
                 self.noted(&partition);
             }
             Ok(Action::Note) => self.noted(&partition),
@@ -225,22 +225,22 @@ impl InStream {
         }
     }
 
-    fn append(&self, partition: &Rc<Partition>, batches: Bytes) {
+    fn append(&self, partition: &Rc<Partition>, run: Run) {
         if !self.draining.get() && self.throttle_wait(partition).is_some() {
             self.drain(partition, None);
         }
         if self.draining.get() {
-            let bytes = self.waiting_bytes.get() + batches.len();
+            let bytes = self.waiting_bytes.get() + run.batches.len();
             let is_first = self.waiting.borrow().is_empty();
             if bytes > WAITING_BYTES_MAX && !is_first {
                 return self.close(Reason::Violation(format!("{bytes} bytes sent beyond the window")));
             }
             self.waiting_bytes.set(bytes);
-            self.waiting.borrow_mut().push_back(batches);
+            self.waiting.borrow_mut().push_back(run);
             return;
         }
-        self.count_throttled(partition, batches.len());
-        match self.append_now(partition, batches) {
+        self.count_throttled(partition, run.batches.len());
+        match self.append_now(partition, run) {
             Ok(None) => {}
             Ok(Some(stuck)) => self.drain(partition, Some(stuck)),
             Err(reason) => self.close(reason),
@@ -248,16 +248,19 @@ impl InStream {
     }
 
     /// Appends batches up to one that has no room.
-    fn append_now(&self, partition: &Partition, mut batches: Bytes) -> Result<Option<Stuck>, Reason> {
+    fn append_now(&self, partition: &Partition, run: Run) -> Result<Option<Stuck>, Reason> {
+        let Run { has_gaps, mut batches } = run;
         let frame_bytes = batches.len();
         while !batches.is_empty() {
             let header = BatchHeader::parse(&batches).map_err(violation)?;
             header.verify_crc(&batches).map_err(violation)?;
             let batch = batches.split_to(header.size_bytes);
-            self.receiver.borrow_mut().as_mut().expect("batches come after the agreement").check(&header)?;
+            self.receiver.borrow_mut().as_mut().expect("batches come after the agreement").check(&header, has_gaps)?;
             match append_one(partition, &batch, &header, frame_bytes) {
                 Ok(()) => {}
-                Err(AppendError::NeedsSpace) => return Ok(Some(Stuck { batch, header, rest: batches })),
+                Err(AppendError::NeedsSpace) => {
+                    return Ok(Some(Stuck { batch, header, rest: Run { has_gaps, batches } }));
+                }
                 Err(error) => return Err(Reason::Offline(error.to_string())),
             }
         }
@@ -289,8 +292,8 @@ impl InStream {
             }
             self.rate_allows(partition).await;
             let Some(waiting) = self.waiting.borrow_mut().pop_front() else { return Ok(()) };
-            self.waiting_bytes.set(self.waiting_bytes.get() - waiting.len());
-            self.count_throttled(partition, waiting.len());
+            self.waiting_bytes.set(self.waiting_bytes.get() - waiting.batches.len());
+            self.count_throttled(partition, waiting.batches.len());
             stuck = self.append_now(partition, waiting)?;
         }
     }
@@ -403,11 +406,6 @@ impl InStream {
             session.shard.replicator().parked.remove(self);
         }
     }
-}
-
-/// What two replicas can compare: the bytes of a batch that neither has compacted are the same.
-pub fn comparable(batch: Option<&BatchHeader>) -> Option<BatchMark> {
-    batch.filter(|batch| batch.is_intact()).map(BatchMark::from)
 }
 
 fn append_one(

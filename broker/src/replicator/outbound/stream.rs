@@ -14,7 +14,6 @@ use glommio::timer::Timer;
 use protocol::{BrokerId, LeaderEpoch, Offset};
 use replication::backoff::Backoff;
 use replication::divergence::BatchMark;
-
 use replication::message::{Reason, StreamId, ToFollower, ToLeader, batches_head};
 use replication::sender::{Sender, Step, Window};
 use replication::turns::{Class, TURN_BYTES};
@@ -25,7 +24,6 @@ use super::catch_up::PIECE_BYTES;
 use super::link::Link;
 use crate::connection::gathered::Gathered;
 use crate::partition::{Extent, Partition};
-use crate::replicator::inbound::stream::comparable;
 use crate::shard::Shard;
 
 /// Read from disk at once for a follower that catches up, in bytes.
@@ -241,7 +239,7 @@ impl OutStream {
             return (0, None);
         }
         let (bytes, progress) = (batches.bytes, self.partition.progress());
-        out.add_copy(&batches_head(self.id.get(), progress, bytes));
+        out.add_copy(&batches_head(self.id.get(), progress, batches.has_gaps, bytes));
         batches.pieces.into_iter().for_each(|piece| out.add(piece));
         if let Some(rate) = throttled_rate {
             throttle.took(bytes, rate, crate::clock::monotonic_ns());
@@ -269,7 +267,7 @@ impl OutStream {
         let from = window.from.max(log.log_start_offset());
         match log.read_cached(from, log_end, bytes, true) {
             Some(batches) if batches.bytes == 0 => None,
-            Some(batches) => self.continuing(window, batches),
+            Some(batches) => self.continuing(window, from, batches),
             None => {
                 self.read_from_disk(window);
                 None
@@ -277,11 +275,14 @@ impl OutStream {
         }
     }
 
-    /// Batches that continue what was sent. Where the log start was raised meanwhile they may not: then it begins anew.
-    fn continuing(self: &Rc<Self>, window: Window, batches: ReadBatches) -> Option<ReadBatches> {
+    /// Batches that continue what was sent, read at `from`. Where the log start was raised meanwhile they may not: then it
+    /// begins anew.
+    fn continuing(self: &Rc<Self>, window: Window, from: Offset, batches: ReadBatches) -> Option<ReadBatches> {
         let first = batches.pieces.first().and_then(|piece| piece.first_chunk());
         let base_offset = first.map(|bytes| Offset(i64::from_be_bytes(*bytes)));
-        if base_offset == Some(window.from) {
+        // What lies between is what compaction has dropped, if it is not what was deleted.
+        let has_gap_alone = from == window.from && batches.has_gaps;
+        if base_offset.is_some_and(|base| base == window.from || has_gap_alone && base > window.from) {
             return Some(batches);
         }
         self.close(Reason::Over, true);
@@ -309,7 +310,7 @@ impl OutStream {
             }
             match read {
                 Ok(batches) if batches.bytes > 0 => {
-                    if let Some(batches) = stream.continuing(window, batches) {
+                    if let Some(batches) = stream.continuing(window, from, batches) {
                         let bytes = batches.bytes as u64;
                         stream.caught_up_bytes.set(stream.caught_up_bytes.get() + bytes);
                         *stream.read.borrow_mut() = Some(batches);
@@ -402,8 +403,7 @@ impl OutStream {
     async fn mark(&self, offset: Option<Offset>) -> Result<Option<BatchMark>, ReadError> {
         let Some(offset) = offset else { return Ok(None) };
         match self.partition.log.batch_before(offset.advance(1)).await {
-            // Each replica compacts by itself: only what neither has changed can be compared.
-            Ok(header) => Ok(comparable(header.as_ref())),
+            Ok(header) => Ok(header.as_ref().and_then(BatchMark::of)),
             Err(ReadError::OutOfRange { .. }) => Ok(None),
             Err(error) => Err(error),
         }

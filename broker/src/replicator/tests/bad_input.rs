@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use replication::message::{Reason, ToFollower, ToLeader};
 
-use super::peers::{FakeLeader, progress};
+use super::peers::{FakeLeader, dense, progress};
 use super::*;
 
 /// The bad one's partition, the one that goes on, and one for barriers. All are at leader epoch 3.
@@ -75,6 +75,7 @@ fn batches_that_are_none_close_the_stream_and_are_not_taken() {
         };
         type Made = Box<dyn Fn(i64) -> Vec<u8>>;
         let cases: Vec<(&str, Made)> = vec![
+            ("a gap", Box::new(|next| batch(next + 1, EPOCH, 1))),
             ("a batch that was there", Box::new(|next| batch(next - 1, EPOCH, 1))),
             ("an offset below 0", Box::new(|_| batch(-1, EPOCH, 1))),
             ("a later epoch than the stream's", Box::new(|next| batch(next, EPOCH + 1, 1))),
@@ -114,7 +115,7 @@ fn messages_at_the_wrong_time_close_the_stream() {
         leader.batches(1, 0, &good);
         leader.durable(1, scene.end);
 
-        let batches = ToFollower::Batches { progress: progress(0), batches: batch(scene.end, EPOCH, 1).into() };
+        let batches = ToFollower::Batches { progress: progress(0), run: dense(&batch(scene.end, EPOCH, 1)) };
         let cut = |epoch, end| ToFollower::Cut { epoch: LeaderEpoch(epoch), end: Offset(end) };
         let agreed = ToFollower::Agreed(progress(0));
         let restart = |at| ToFollower::Restart { at: Offset(at) };

@@ -45,11 +45,7 @@ pub fn headers(mut batches: &[u8]) -> Vec<BatchHeader> {
 /// The end of a log whose last batch is `last`.
 pub fn tail(last: &[u8]) -> LogTail {
     let header = BatchHeader::parse(last).unwrap();
-    LogTail {
-        log_end: header.next_offset(),
-        latest_epoch: header.leader_epoch,
-        last_batch: Some(BatchMark::from(&header)),
-    }
+    LogTail { log_end: header.next_offset(), latest_epoch: header.leader_epoch, last_batch: BatchMark::of(&header) }
 }
 
 /// A log in which nothing is.

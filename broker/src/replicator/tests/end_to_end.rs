@@ -3,7 +3,9 @@
 use std::net::Shutdown;
 use std::sync::Mutex;
 
-use super::peers::connection;
+use replication::message::{Run, ToFollower};
+
+use super::peers::{FakeLeader, connection, progress};
 use super::*;
 
 /// Connects what each of the shards asks for with the other, and keeps a hand on all connections.
@@ -74,4 +76,31 @@ fn two_shards_come_to_the_same_logs() {
         one.stop();
         two.stop();
     });
+}
+
+#[test]
+fn a_log_that_was_compacted_is_followed_with_its_gaps() {
+    for cache_bytes in [0, 1 << 20] {
+        with_root(|root| {
+            let mut one =
+                RunningShard::start_as(HERE, &root.join("1"), &image_of(ALL, &[(BOTH, Some(OTHER), 3)]), cache_bytes);
+            let mut leader = FakeLeader::connect(&one, OTHER);
+            leader.follow(1, 0, 3);
+            // As if the leader had compacted what lay between.
+            let sent = [batch(4, 3, 2), batch(10, 3, 1), batch(11, 3, 3)].concat();
+            let run = Run { has_gaps: true, batches: Bytes::copy_from_slice(&sent) };
+            leader.say(1, &ToFollower::Batches { progress: progress(0), run });
+            leader.durable(1, 14);
+
+            one.apply(&[in_sync(TOPIC_ID, 0, (BOTH, Some(HERE), 4), BOTH)]);
+            let mut two = RunningShard::start_as(OTHER, &root.join("2"), &one.image, cache_bytes);
+            let _sockets = connect_all([(HERE, &mut one), (OTHER, &mut two)]);
+            one.produce(0, 100);
+            let theirs = one.read(0, 0, 15);
+            assert!(theirs.starts_with(&sent));
+            assert!(two.read(0, 0, 15) == theirs, "with a cache of {cache_bytes} bytes");
+            one.stop();
+            two.stop();
+        });
+    }
 }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use protocol::frame::FrameDecoder;
 use protocol::{BrokerId, LeaderEpoch, Offset};
 use replication::divergence::LogTail;
-use replication::message::{CONNECTION, Progress, Reason, StreamId, ToFollower, ToLeader};
+use replication::message::{CONNECTION, Progress, Reason, Run, StreamId, ToFollower, ToLeader};
 
 use super::{Connect, PATIENCE, RunningShard, empty_at, headers, key};
 use crate::shard::message::ShardMessage;
@@ -42,6 +42,11 @@ impl Heard for ToFollower {
     fn is_beat(&self) -> bool {
         *self == ToFollower::Beat
     }
+}
+
+/// Batches of which each begins where the one before ends.
+pub fn dense(batches: &[u8]) -> Run {
+    Run { has_gaps: false, batches: Bytes::copy_from_slice(batches) }
 }
 
 /// One end of a connection, which says that it lives until it is dropped.
@@ -176,8 +181,7 @@ impl FakeLeader {
 
     /// Sends batches that a leader would, whose high watermark is at `high_watermark`.
     pub fn batches(&self, stream: StreamId, high_watermark: i64, batches: &[u8]) {
-        let batches = Bytes::copy_from_slice(batches);
-        self.say(stream, &ToFollower::Batches { progress: progress(high_watermark), batches });
+        self.say(stream, &ToFollower::Batches { progress: progress(high_watermark), run: dense(batches) });
     }
 
     pub fn position(&mut self, stream: StreamId) -> LogTail {
@@ -283,7 +287,7 @@ impl FakeFollower {
     pub fn batches(&mut self, stream: StreamId) -> Bytes {
         loop {
             match self.hear_of(stream) {
-                ToFollower::Batches { batches, .. } => return batches,
+                ToFollower::Batches { run, .. } => return run.batches,
                 ToFollower::Progress(_) => {}
                 other => panic!("{other:?}"),
             }

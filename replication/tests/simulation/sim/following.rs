@@ -195,9 +195,9 @@ impl World {
         match receiver.on_message(message, log) {
             Ok(Action::Cut(cut)) => self.begin_cut(broker, partition, cut),
             Ok(Action::Follow | Action::Note) => self.learn(broker, partition),
-            Ok(Action::Append(bytes)) => {
-                for batch in decode(bytes) {
-                    if let Err(reason) = receiver.check(&batch.header()) {
+            Ok(Action::Append(run)) => {
+                for batch in decode(run.batches) {
+                    if let Err(reason) = receiver.check(&batch.header(), run.has_gaps) {
                         return self.refuse(broker, partition, reason);
                     }
                     log.append(batch);

@@ -11,7 +11,7 @@ use super::world::World;
 use metadata::image::PartitionImage;
 use protocol::newtypes::{BrokerId, LeaderEpoch, Offset, PartitionId};
 use replication::leader::{Assignment, Leader, Settings};
-use replication::message::{Progress, Reason, ToFollower, ToLeader};
+use replication::message::{Progress, Reason, Run, ToFollower, ToLeader};
 use replication::sender::{Sender, Step};
 use std::collections::BTreeMap;
 
@@ -317,7 +317,11 @@ impl World {
             let Some(last) = batches.last() else { return };
             outgoing.sender.on_sent(Offset(last.next()), bytes, progress);
             let (connection, stream) = (outgoing.connection, outgoing.stream);
-            self.say_to_follower(connection, stream, &ToFollower::Batches { progress, batches: encode(&batches) });
+            self.say_to_follower(
+                connection,
+                stream,
+                &ToFollower::Batches { progress, run: Run { has_gaps: false, batches: encode(&batches) } },
+            );
         }
     }
 
