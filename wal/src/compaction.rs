@@ -35,8 +35,7 @@ use protocol::records::RecordsError;
 
 use crate::file::IoError;
 use crate::jobs::LogClosed;
-use crate::log::ChangeError;
-use crate::recovery::{Corruption, ScanError};
+use crate::recovery::Corruption;
 use crate::shard::FatalIo;
 
 pub use offset_map::{KeyHashers, OffsetMap};
@@ -108,22 +107,4 @@ pub enum CompactionError {
     Fatal(#[from] FatalIo),
     #[error(transparent)]
     Closed(#[from] LogClosed),
-}
-
-impl From<ChangeError> for CompactionError {
-    fn from(error: ChangeError) -> CompactionError {
-        match error {
-            ChangeError::Io(error) => CompactionError::Io(error),
-            ChangeError::Fatal(fatal) => CompactionError::Fatal(fatal),
-            ChangeError::Closed => CompactionError::Closed(LogClosed),
-        }
-    }
-}
-
-/// An error of a scan of what the pass reads.
-fn scan_error(error: ScanError) -> CompactionError {
-    match error {
-        ScanError::Io(error) => CompactionError::Io(error),
-        ScanError::Corrupt(corruption) => CompactionError::Corrupt(corruption),
-    }
 }

@@ -213,3 +213,11 @@ pub trait StorageFile: 'static {
     async fn size(&self) -> Result<u64, IoError>;
     async fn close(self) -> Result<(), IoError>;
 }
+
+/// Removes a file, if it is there.
+pub(crate) async fn remove_if_there<S: Storage>(storage: &S, path: &Path) -> Result<(), IoError> {
+    match storage.remove(path).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}

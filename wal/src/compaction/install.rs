@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use super::CompactionError;
 use super::writer::WrittenSegment;
-use crate::file::{IoError, Storage};
+use crate::file::{IoError, Storage, remove_if_there};
 use crate::log::LogInner;
 use crate::segment::{NameKind, Segment, file_name};
 use crate::sidecar::{self, Kind};
@@ -59,7 +59,7 @@ impl<S: Storage> LogInner<S> {
         let WrittenSegment { path, header, summary, index } = new;
         let changing = self.names.changing().await;
         for segment in old {
-            self.remove_if_there(&file_name(segment.base, NameKind::Index)).await?;
+            remove_if_there(storage, &self.dir.join(file_name(segment.base, NameKind::Index))).await?;
         }
         storage.sync_dir(&self.dir).await?;
         storage.rename(&path, &self.dir.join(file_name(header.base_offset, NameKind::Log))).await?;
@@ -82,16 +82,10 @@ impl<S: Storage> LogInner<S> {
         sidecar::write(storage, &self.dir, &name, Kind::Index, &summary.encode(&index)).await?;
         let _changing = self.names.changing().await;
         for segment in &old[1..] {
-            self.remove_if_there(&file_name(segment.base, NameKind::Log)).await?;
-            self.remove_if_there(&file_name(segment.base, NameKind::State)).await?;
+            for kind in [NameKind::Log, NameKind::State] {
+                remove_if_there(storage, &self.dir.join(file_name(segment.base, kind))).await?;
+            }
         }
         storage.sync_dir(&self.dir).await
-    }
-
-    async fn remove_if_there(&self, name: &str) -> Result<(), IoError> {
-        match self.shard.storage.remove(&self.dir.join(name)).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
     }
 }

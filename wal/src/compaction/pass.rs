@@ -8,9 +8,7 @@ use protocol::{LeaderEpoch, Offset};
 use super::plan::{SegmentExtent, cleanable, groups};
 use super::retention::{Fate, Judged, Retention, note_keys};
 use super::writer::SegmentWriter;
-use super::{
-    Cleanable, CompactionError, CompactionReport, CompactionRules, CompactionTask, OffsetMap, Pace, scan_error,
-};
+use super::{Cleanable, CompactionError, CompactionReport, CompactionRules, CompactionTask, OffsetMap, Pace};
 use crate::file::Storage;
 use crate::frame::Incarnation;
 use crate::log::{Log, LogInner};
@@ -146,7 +144,7 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
             return writer.discard().await.map_err(|error| log.change_error(error).into());
         }
         self.report.bytes_after += writer.size_bytes();
-        let written = writer.finish(log.identity, self.incarnation).await;
+        let written = writer.finish(self.incarnation).await;
         let mut written = written.map_err(|error| log.change_error(error))?;
         let appended = |segment: &Rc<Segment<S>>| {
             let summary = segment.summary.get();
@@ -280,7 +278,7 @@ impl<'a, S: Storage> Frames<'a, S> {
                     synced: summary.next_offset,
                     valid_frames_beyond: 0,
                 };
-                Err(scan_error(Box::new(corruption).into()))
+                Err(Box::new(corruption).into())
             }
         }
     }

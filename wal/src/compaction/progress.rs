@@ -7,7 +7,7 @@ use std::path::Path;
 
 use protocol::Offset;
 
-use crate::file::{IoError, Storage};
+use crate::file::{IoError, Storage, remove_if_there};
 use crate::log::{ChangeError, LogInner};
 use crate::sidecar::{self, Content, Kind};
 
@@ -22,10 +22,7 @@ pub(crate) async fn read<S: Storage>(storage: &S, dir: &Path) -> Result<Offset, 
 
 /// Removes the file, for a log that begins anew. The caller syncs the directory.
 pub(crate) async fn forget<S: Storage>(storage: &S, dir: &Path) -> Result<(), IoError> {
-    match storage.remove(&dir.join(FILE)).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
+    remove_if_there(storage, &dir.join(FILE)).await
 }
 
 impl<S: Storage> LogInner<S> {
@@ -36,8 +33,7 @@ impl<S: Storage> LogInner<S> {
             sidecar::write(storage, &self.dir, FILE, Kind::Cleaner, &first_dirty.0.to_le_bytes()).await?;
             storage.sync_dir(&self.dir).await
         };
-        let stored: Result<(), IoError> = stored.await;
-        stored.map_err(|error| self.change_error(error))?;
+        stored.await.map_err(|error| self.change_error(error))?;
         self.first_dirty.set(first_dirty);
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use protocol::Offset;
 use protocol::record_batch::BatchHeader;
-use protocol::{Offset, PartitionId, TopicId};
 
 use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil};
 use crate::frame::{self, FrameInfo, FrameSeed, Incarnation};
@@ -25,6 +25,7 @@ pub(super) struct SegmentWriter<S: Storage> {
     storage: S,
     file: S::File,
     path: PathBuf,
+    identity: LogIdentity,
     base: Offset,
     seed: FrameSeed,
     summary: SegmentSummary,
@@ -53,16 +54,15 @@ impl<S: Storage> SegmentWriter<S> {
         base: Offset,
         index_interval_bytes: u64,
     ) -> Result<SegmentWriter<S>, IoError> {
-        let path = staged_path(dir);
+        let path = dir.join(format!("{STAGED_NAME}{STAGED_SUFFIX}"));
         let file = storage.create(&path).await?;
-        let LogIdentity { topic_id, partition }: LogIdentity = identity;
-        let (topic_id, partition): (TopicId, PartitionId) = (topic_id, partition);
         Ok(SegmentWriter {
             storage: storage.clone(),
             file,
             path,
+            identity,
             base,
-            seed: FrameSeed::new(topic_id, partition, base),
+            seed: FrameSeed::new(identity.topic_id, identity.partition, base),
             summary: SegmentSummary::empty(base),
             index: SegmentIndex::new(index_interval_bytes),
             frames: 0,
@@ -128,11 +128,7 @@ impl<S: Storage> SegmentWriter<S> {
     ///
     /// # Panics
     /// If nothing was appended.
-    pub(super) async fn finish(
-        mut self,
-        identity: LogIdentity,
-        incarnation: Incarnation,
-    ) -> Result<WrittenSegment, IoError> {
+    pub(super) async fn finish(mut self, incarnation: Incarnation) -> Result<WrittenSegment, IoError> {
         assert!(self.frames > 0, "a compacted segment keeps its last batch");
         let padded = self.pending.len().next_multiple_of(BLOCK_BYTES);
         self.pending.resize(padded, 0);
@@ -141,7 +137,7 @@ impl<S: Storage> SegmentWriter<S> {
         }
         let SegmentSummary { next_offset: end_offset, end_position, .. } = self.summary;
         let compacted = Some(Compacted { end_offset, end_position, frames: self.frames });
-        let header = SegmentHeader { identity, base_offset: self.base, incarnation, compacted };
+        let header = SegmentHeader { identity: self.identity, base_offset: self.base, incarnation, compacted };
         let mut block = self.storage.allocate_buffer(BLOCK_BYTES);
         block.as_mut().copy_from_slice(&header.encode());
         self.file.write_at(block, 0).await?;
@@ -156,8 +152,4 @@ impl<S: Storage> SegmentWriter<S> {
         self.file.close().await?;
         self.storage.remove(&self.path).await
     }
-}
-
-fn staged_path(dir: &Path) -> PathBuf {
-    dir.join(format!("{STAGED_NAME}{STAGED_SUFFIX}"))
 }

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use protocol::Offset;
 
 use crate::checkpoint::{Checkpoint, LogPosition};
-use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor};
+use crate::compaction::CompactionError;
+use crate::file::{BLOCK_BYTES, IoError, Storage, StorageFile, block_ceil, block_floor, remove_if_there};
 use crate::jobs::LogClosed;
 use crate::log::{LogInner, ReserveError, RestartError, Shortage, Structure, TruncateError, ZEROING_NONE};
 use crate::retention::{RetentionError, SPARE_FILE};
@@ -87,7 +88,15 @@ macro_rules! from_change_error {
         }
     )*};
 }
-from_change_error!(AdvanceStartError, TruncateError, RestartError, CloseError, DeleteError, RetentionError);
+from_change_error!(
+    AdvanceStartError,
+    TruncateError,
+    RestartError,
+    CloseError,
+    DeleteError,
+    RetentionError,
+    CompactionError
+);
 
 impl From<ChangeError> for ReserveError {
     fn from(error: ChangeError) -> ReserveError {
@@ -310,10 +319,8 @@ impl<S: Storage> LogInner<S> {
 
     /// Removes a file of the log's directory, if it is there.
     pub(crate) async fn remove_file(&self, name: &str) -> Result<(), ChangeError> {
-        match self.shard.storage.remove(&self.dir.join(name)).await {
-            Err(error) if !error.is_not_found() => Err(self.change_error(error)),
-            _ => Ok(()),
-        }
+        let removed = remove_if_there(&self.shard.storage, &self.dir.join(name)).await;
+        removed.map_err(|error| self.change_error(error))
     }
 
     pub(super) async fn close(self: Rc<Self>) -> Result<(), CloseError> {

@@ -188,24 +188,18 @@ impl<S: Storage> Scanner<S> {
             self.window_start = start;
         }
         let from = self.window_start + self.window.len() as u64;
-        if let Some(shard) = &self.turns {
-            let to = block_ceil(end).max(from + TURN_BYTES).min(block_ceil(self.file_bytes));
-            let mut at = from;
-            while at < to {
-                let _turn = shard.read_cache.limit.turn(ReadKind::Ahead).await;
-                let chunk = self.file.read_at(at, TURN_BYTES.min(to - at) as usize).await?;
-                self.read_bytes += chunk.len() as u64;
-                self.window.extend_from_slice(&chunk);
-                at += TURN_BYTES;
-            }
-            return Ok(());
-        }
-        let to = block_ceil(end).max(from + READS_IN_FLIGHT * READ_BYTES).min(block_ceil(self.file_bytes));
+        let (in_flight, read_bytes) =
+            if self.turns.is_some() { (1, TURN_BYTES) } else { (READS_IN_FLIGHT, READ_BYTES) };
+        let to = block_ceil(end).max(from + in_flight * read_bytes).min(block_ceil(self.file_bytes));
         let mut at = from;
         while at < to {
+            let _turn = match &self.turns {
+                Some(shard) => Some(shard.read_cache.limit.turn(ReadKind::Ahead).await),
+                None => None,
+            };
             let mut reads = Vec::new();
-            while at < to && (reads.len() as u64) < READS_IN_FLIGHT {
-                let len = READ_BYTES.min(to - at);
+            while at < to && (reads.len() as u64) < in_flight {
+                let len = read_bytes.min(to - at);
                 reads.push(self.file.read_at(at, len as usize));
                 at += len;
             }
