@@ -85,7 +85,7 @@ fn versions_meet_at_the_newest_common_one_or_name_both() {
     assert_eq!(handshake::common_version(&(oldest..=newest + 5)), Ok(newest));
     let refused = Refused::Version { oldest, newest, found_oldest: newest + 1, found_newest: newest + 2 };
     assert_eq!(handshake::common_version(&(newest + 1..=newest + 2)), Err(refused.clone()));
-    assert_eq!(refused.to_string(), "it speaks versions 1 to 1 of the internal protocol, the caller 2 to 3");
+    assert_eq!(refused.to_string(), "it speaks versions 2 to 2 of the internal protocol, the caller 3 to 4");
 }
 
 /// What node 1 makes of these first bytes, and what it sends back.
@@ -109,9 +109,9 @@ fn garbage_and_other_protocols_are_named() {
         let (error, back) = answered(b"GET / HTTP/1.1\r\n\r\n").await;
         assert!(matches!(error, Err(HandshakeError::NotOurs { found }) if &found == b"GET / HT"), "{error:?}");
         assert_eq!(back, b"");
-        let (error, _) = answered(b"RINGLOG\0\x01\0\x01\0\xff\xff\xff\xff").await;
+        let (error, _) = answered(b"RINGLOG\0\x02\0\x02\0\xff\xff\xff\xff").await;
         assert!(matches!(error, Err(HandshakeError::TooLong { bytes: u32::MAX })), "{error:?}");
-        let (error, _) = answered(b"RINGLOG\0\x01\0\x01\0\x02\0\0\0\xff\xff").await;
+        let (error, _) = answered(b"RINGLOG\0\x02\0\x02\0\x02\0\0\0\xff\xff").await;
         assert!(matches!(error, Err(HandshakeError::Malformed(_))), "{error:?}");
         let (error, _) = answered(b"RINGLOG").await;
         assert!(matches!(&error, Err(HandshakeError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof), "{error:?}");
