@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use protocol::{LeaderEpoch, Offset, TopicId};
 
-use super::api::{Environment, GroupEffect, GroupReply, RequestContext, RequestToken, StoredRecord};
+use super::api::{Environment, GroupEffect, GroupReply, RequestContext, RequestToken, StoreId, StoredRecord};
 use super::consumer::{ConsumerGroup, ConsumerMember};
 use super::coordinator::{GroupCoordinator, group_id_fits, removal};
 use super::error_reply::commit_error;
@@ -243,21 +243,20 @@ impl GroupCoordinator {
     /// Stores tombstones for these offsets; the answer waits for them.
     fn store_tombstones(&mut self, keys: Vec<OffsetKey>, reply: Option<(RequestToken, GroupReply)>) {
         let store = self.shell.next_store_id();
-        let mut records = Vec::with_capacity(keys.len());
-        let mut stored = Vec::with_capacity(keys.len());
-        for key in keys {
-            // Not reached: the key of an offset that is there has been written before.
-            let Ok(record) = offset_tombstone(&key) else { continue };
-            self.offsets.propose(&key, store, None);
-            records.push(record);
-            stored.push(key);
-        }
+        let records = self.propose_tombstones(&keys, store);
         if !records.is_empty() {
-            let pending = Pending { replies: reply.into_iter().collect(), ..removal(stored, Vec::new()) };
+            let pending = Pending { replies: reply.into_iter().collect(), ..removal(keys, Vec::new()) };
             self.shell.store(records, pending);
         } else if let Some((token, reply)) = reply {
             self.shell.reply(token, reply);
         }
+    }
+
+    /// Takes these offsets out as soon as `store` is durable. Returns the records that it must have.
+    pub(super) fn propose_tombstones(&mut self, keys: &[OffsetKey], store: StoreId) -> Vec<StoredRecord> {
+        keys.iter().for_each(|key| self.offsets.propose(key, store, None));
+        // No key is left out: that of an offset which is there has been written before.
+        keys.iter().filter_map(|key| offset_tombstone(key).ok()).collect()
     }
 }
 
@@ -382,6 +381,6 @@ fn record_key(key: &OffsetKey) -> RecordKey {
 }
 
 /// The tombstone of an offset.
-pub(super) fn offset_tombstone(key: &OffsetKey) -> Result<StoredRecord, EncodeError> {
+fn offset_tombstone(key: &OffsetKey) -> Result<StoredRecord, EncodeError> {
     Ok(StoredRecord { key: record_key(key).encode()?, value: None })
 }

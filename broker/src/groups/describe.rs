@@ -13,12 +13,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{GroupReply, RequestToken, StoreId, StoredRecord};
-use super::commit::offset_tombstone;
 use super::consumer::{CONSUMER_GROUP_TYPE, ConsumerGroupState, Durable, Flight, group_tombstones};
 use super::coordinator::{GroupCoordinator, removal};
 use super::group::{Group, GroupState};
 use super::member::owned;
-use super::offsets::{OffsetKey, View};
+use super::offsets::OffsetKey;
 use super::rebalance::group_tombstone;
 use super::shell::Pending;
 use super::timers::TimerKey;
@@ -31,9 +30,6 @@ const DEAD: &str = "Dead";
 /// What may be done to a group where nothing is forbidden: a bit for each of READ (3), DELETE (6), DESCRIBE (8),
 /// DESCRIBE_CONFIGS (10) and ALTER_CONFIGS (11) of Kafka's `AclOperation`.
 const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-
-/// What deletes a group: the tombstones of its offsets, and its own.
-type GroupTombstones = (Vec<(OffsetKey, StoredRecord)>, Vec<StoredRecord>);
 
 impl GroupCoordinator {
     pub(super) fn list_groups(&mut self, token: RequestToken, request: &ListGroupsRequest) {
@@ -86,12 +82,11 @@ impl GroupCoordinator {
         for group_id in &request.groups_names {
             let result = match self.groups.get(&group_id.0) {
                 _ if self.consumers.contains_key(&group_id.0) => {
-                    self.delete_consumer_group(group_id, store).map(|(group, changed)| {
-                        for (key, record) in group {
-                            records.push(record);
-                            keys.push(key);
-                        }
-                        records.extend(changed);
+                    let offsets = self.offsets.keys_of_group(group_id);
+                    self.delete_consumer_group(group_id, store).map(|tombstones| {
+                        records.extend(self.propose_tombstones(&offsets, store));
+                        records.extend(tombstones);
+                        keys.extend(offsets);
                         deleted.push(owned(group_id));
                     })
                 }
@@ -102,14 +97,9 @@ impl GroupCoordinator {
                 Some(group) if group.state() != GroupState::Empty => Err(ResponseError::NonEmptyGroup),
                 Some(_) => {
                     let (group, offsets) = self.remove_group(&group_id.0);
-                    for key in offsets {
-                        // Not reached for either: these keys have been written before.
-                        let Ok(record) = offset_tombstone(&key) else { continue };
-                        self.offsets.propose(&key, store, None);
-                        records.push(record);
-                        keys.push(key);
-                    }
+                    records.extend(self.propose_tombstones(&offsets, store));
                     records.extend(group_tombstone(&group_id.0));
+                    keys.extend(offsets);
                     removed.extend(group);
                     Ok(())
                 }
@@ -125,12 +115,12 @@ impl GroupCoordinator {
             .store(records, Pending { replies: vec![(token, reply)], changed: deleted, ..removal(keys, removed) });
     }
 
-    /// Takes an empty consumer group out. Returns the tombstones of its offsets, and its own, for `store` to carry.
+    /// Takes an empty consumer group out, all but its offsets. Returns its tombstones, for `store` to carry.
     pub(super) fn delete_consumer_group(
         &mut self,
         group_id: &StrBytes,
         store: StoreId,
-    ) -> Result<GroupTombstones, ResponseError> {
+    ) -> Result<Vec<StoredRecord>, ResponseError> {
         let group = self.consumers.get(group_id).ok_or(ResponseError::GroupIdNotFound)?;
         if group.state() != ConsumerGroupState::Empty {
             return Err(ResponseError::NonEmptyGroup);
@@ -138,22 +128,12 @@ impl GroupCoordinator {
         let changes = group_tombstones(group, group.members().keys());
         let before = self.wants_before(group_id).then(|| Durable::Consumer(group.recorded().clone()));
         let id = group.id.clone();
-        // Not reached for either: these keys have been written before.
+        // None is left out: these keys have been written before.
         let tombstones = changes.iter().filter_map(|change| change.record(&id).ok()).collect();
-        let of_group = self.offsets.of_group(View::Possible, group_id);
-        let keys: Vec<OffsetKey> = of_group
-            .map(|(topic, partition, _)| OffsetKey { group: id.clone(), topic: topic.clone(), partition })
-            .collect();
-        let mut offsets = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Ok(record) = offset_tombstone(&key) else { continue };
-            self.offsets.propose(&key, store, None);
-            offsets.push((key, record));
-        }
         self.shell.timers.cancel(&TimerKey::Regexes { group: id.clone() });
         self.consumers.remove(group_id);
         self.note_changes(&id, before, store, changes);
-        Ok((offsets, tombstones))
+        Ok(tombstones)
     }
 
     /// The classic groups as of what is durable, as far as their protocol goes.
@@ -179,13 +159,7 @@ impl GroupCoordinator {
         if let Some(group) = &group {
             self.shell.cancel_all(group);
         }
-        let id = group.as_ref().map_or_else(|| group_id.clone(), |group| group.id.clone());
-        let keys = self
-            .offsets
-            .of_group(View::Possible, group_id)
-            .map(|(topic, partition, _)| OffsetKey { group: id.clone(), topic: topic.clone(), partition })
-            .collect();
-        (group, keys)
+        (group, self.offsets.keys_of_group(group_id))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use kafka_protocol::protocol::StrBytes;
 
-use super::commit::{STORE_RECORDS_MAX, offset_tombstone};
+use super::commit::STORE_RECORDS_MAX;
 use super::consumer::ConsumerGroupState;
 use super::coordinator::{GroupCoordinator, removal};
 use super::group::{Group, GroupState};
@@ -47,16 +47,11 @@ impl GroupCoordinator {
             let Some(expired) = self.expired(&group_id, now_ms) else { continue };
             looked_at += expired.looked_at;
             let store = self.shell.next_store_id();
-            for key in expired.offsets {
-                // Not reached for either: these keys have been written before.
-                let Ok(record) = offset_tombstone(&key) else { continue };
-                self.offsets.propose(&key, store, None);
-                records.push(record);
-                keys.push(key);
-            }
+            records.extend(self.propose_tombstones(&expired.offsets, store));
+            keys.extend(expired.offsets);
             if expired.group && self.consumers.contains_key(&group_id) {
                 // It is empty, and its offsets are all among those above.
-                if let Ok((_, tombstones)) = self.delete_consumer_group(&group_id, store) {
+                if let Ok(tombstones) = self.delete_consumer_group(&group_id, store) {
                     records.extend(tombstones);
                     changed.push(group_id);
                 }

@@ -7,8 +7,9 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{RequestToken, StoreId};
+use super::counts::most;
+use super::embedded;
 use super::member::{Member, Protocol};
-use super::subscription;
 
 /// Protocol type of the groups whose member metadata the coordinator can read (`ConsumerProtocol`).
 pub(super) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
@@ -75,7 +76,7 @@ pub(super) struct Group {
     awaiting_join_count: usize,
     supported: HashMap<StrBytes, usize>,
     /// Topics that any member subscribes to, where the coordinator can tell.
-    subscribed_topics: Option<BTreeSet<String>>,
+    subscribed_topics: Option<BTreeSet<StrBytes>>,
     pub(super) initial_delay: Option<InitialDelay>,
     /// A member came during the initial delay, so that it is to be extended.
     pub(super) new_member_added: bool,
@@ -318,7 +319,7 @@ impl Group {
                 *votes.entry(&protocol.name).or_default() += 1;
             }
         }
-        votes.iter().rev().max_by_key(|(_, count)| **count).map(|(name, _)| (*name).clone())
+        most(&votes).map(|name| (*name).clone())
     }
 
     /// Keeps the leader if it has joined, else makes the first member that has the leader. False: nobody has joined.
@@ -353,7 +354,7 @@ impl Group {
         self.subscribed_topics = self.read_subscribed_topics();
     }
 
-    fn read_subscribed_topics(&self) -> Option<BTreeSet<String>> {
+    fn read_subscribed_topics(&self) -> Option<BTreeSet<StrBytes>> {
         if !self.uses_consumer_protocol() {
             return None;
         }
@@ -363,7 +364,7 @@ impl Group {
         let protocol = self.protocol.as_ref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            topics.extend(subscription::topics(&member.metadata(protocol))?);
+            topics.extend(embedded::topics(&member.metadata(protocol)).ok()?);
         }
         Some(topics)
     }
@@ -373,7 +374,7 @@ impl Group {
     }
 
     /// Whether a member subscribes to `topic`. A consumer group whose subscriptions cannot be read counts as subscribed.
-    pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
+    pub(super) fn is_subscribed_to(&self, topic: &StrBytes) -> bool {
         match &self.subscribed_topics {
             Some(topics) => topics.contains(topic),
             None => self.uses_consumer_protocol(),

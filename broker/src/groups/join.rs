@@ -18,7 +18,7 @@ use super::shell::{Pending, Replacement, Then, error_of};
 /// It has no session yet, and a client that went away meanwhile would otherwise hold up the group for ever.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1_000;
 /// From this version of JoinGroup on, a dynamic member first gets an id and joins again with it (KIP-394).
-const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
+pub(super) const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
 /// From this version on, a leader that comes back can be told not to compute an assignment (KIP-814).
 const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 /// What a UUID and its hyphen add to the client id or instance id in a member id.

@@ -34,7 +34,9 @@ mod commit;
 mod config;
 mod consumer;
 mod coordinator;
+mod counts;
 mod describe;
+mod embedded;
 mod error_reply;
 mod expiry;
 mod fetch;
@@ -50,7 +52,6 @@ mod rebalance;
 pub mod records;
 pub mod routing;
 mod shell;
-mod subscription;
 mod sync;
 mod timers;
 #[allow(unused_imports)] // The kinds of syntax errors are named by its tests alone.

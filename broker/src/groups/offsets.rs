@@ -117,6 +117,14 @@ impl Offsets {
         })
     }
 
+    /// What a group may have an offset of.
+    pub(super) fn keys_of_group(&self, group: &StrBytes) -> Vec<OffsetKey> {
+        let Some((group, _)) = self.groups.get_key_value(group) else { return Vec::new() };
+        self.of_group(View::Possible, group)
+            .map(|(topic, partition, _)| OffsetKey { group: group.clone(), topic: topic.clone(), partition })
+            .collect()
+    }
+
     /// Partitions of `topic` that may have an offset, in any group. Offsets that do not say which topic of
     /// that name they are of count.
     pub(super) fn of_topic(&self, topic: &StrBytes, topic_id: TopicId) -> Vec<OffsetKey> {

@@ -10,6 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::api::{GroupEffect, GroupReply, RequestToken, StoreFailure, StoreId, StoredRecord};
 use super::config::GroupConfig;
+use super::consumer::ConsumerMember;
 use super::group::Group;
 use super::member::Protocol;
 use super::offsets::OffsetKey;
@@ -167,6 +168,12 @@ impl Shell {
 
     pub(super) fn schedule_heartbeat(&mut self, group: &StrBytes, member: &StrBytes, deadline_ms: i64) {
         self.timers.schedule(TimerKey::Heartbeat { group: group.clone(), member: member.clone() }, deadline_ms);
+    }
+
+    /// Begins the session of a consumer group's member anew.
+    pub(super) fn renew_session(&mut self, now_ms: i64, group: &StrBytes, member: &ConsumerMember) {
+        let timeout_ms = member.session_timeout_ms(&self.config);
+        self.schedule_heartbeat(group, &member.id, now_ms.saturating_add(timeout_ms.into()));
     }
 
     pub(super) fn cancel_heartbeat(&mut self, group: &StrBytes, member: &StrBytes) {

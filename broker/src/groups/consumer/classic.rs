@@ -14,34 +14,28 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::{Environment, GroupReply, RequestContext, RequestToken};
+use super::super::config::GroupConfig;
 use super::super::coordinator::GroupCoordinator;
+use super::super::embedded::{self, Subscription};
 use super::super::error_reply::{join_error, sync_error};
 use super::super::group::CONSUMER_PROTOCOL_TYPE;
+use super::super::join::MEMBER_ID_REQUIRED_VERSION;
 use super::super::leave::left;
 use super::super::member::{owned as owned_string, owned_protocols};
 use super::super::records::consumer_group::{
     ClassicMemberMetadata, ConsumerGroupMemberMetadataValue as MemberMetadata,
 };
-use super::super::timers::TimerKey;
 use super::convert::{by_id, classic_protocol, embedded_assignment, group_tombstones};
-use super::embedded::{self, Subscription};
 use super::group::{ConsumerGroup, ConsumerGroupState};
 use super::member::{ConsumerMember, MemberState};
 use super::target::Update;
-use super::work::{
-    Deadline, Refusal, RegexChange, Sender, Surroundings, Work, check_instance, not_a_member, refuse, unknown_instance,
-};
-
-/// From this version of JoinGroup on, a dynamic member first gets an id and joins again with it (KIP-394).
-const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
+use super::work::{Deadline, Refusal, RegexChange, Sender, Surroundings, Work, identify, refuse, unknown_instance};
 
 /// What a JoinGroup leads to.
 struct Joined {
     member: ConsumerMember,
     /// The group becomes a classic one, because the member takes the place of the last that spoke the consumer protocol.
     downgrade: Option<Downgrade>,
-    session_timeout_ms: i32,
-    rebalance_timeout_ms: i32,
 }
 
 struct Downgrade {
@@ -88,13 +82,7 @@ impl GroupCoordinator {
             let response = join_error(member_id, ResponseError::MemberIdRequired);
             return self.shell.reply(token, GroupReply::JoinGroup(response));
         }
-        let around = Surroundings {
-            now_ms,
-            config: &self.shell.config,
-            environment,
-            newest_topic_version: self.newest_topic_version,
-            resolves_regexes: self.shell.timers.is_scheduled(&TimerKey::Regexes { group: work.group.id.clone() }),
-        };
+        let around = self.surroundings(now_ms, &work.group.id, environment);
         let joined = match work.join(&around, context, request, &member_id, is_unknown) {
             Ok(joined) => joined,
             Err(Refusal { error, .. }) => {
@@ -114,9 +102,8 @@ impl GroupCoordinator {
         self.shell.cancel_classic_join(&id, &member.id);
         match joined.downgrade {
             None => {
-                let timeout_ms = joined.session_timeout_ms;
-                work.deadlines.push(Deadline::Session { member: member.id.clone(), timeout_ms });
-                let deadline_ms = now_ms.saturating_add(joined.rebalance_timeout_ms.into());
+                work.deadlines.push(Deadline::Session { member: member.id.clone() });
+                let deadline_ms = now_ms.saturating_add(member.metadata.rebalance_timeout_ms.into());
                 self.shell.schedule_classic_sync(&id, &member.id, deadline_ms);
                 self.finish(now_ms, work, reply);
             }
@@ -153,9 +140,8 @@ impl GroupCoordinator {
                 return self.shell.reply(token, GroupReply::SyncGroup(sync_error(error)));
             }
         };
-        let session_ms = member.classic().map_or(0, |classic| classic.session_timeout_ms);
         self.shell.cancel_classic_sync(&id, &member.id);
-        self.shell.schedule_heartbeat(&id, &member.id, now_ms.saturating_add(session_ms.into()));
+        self.shell.renew_session(now_ms, &id, &member);
         let response = SyncGroupResponse::default()
             .with_protocol_type(request.protocol_type.clone())
             .with_protocol_name(request.protocol_name.clone())
@@ -180,8 +166,7 @@ impl GroupCoordinator {
                 return self.shell.reply(token, GroupReply::Heartbeat(response));
             }
         };
-        let session_ms = member.classic().map_or(0, |classic| classic.session_timeout_ms);
-        self.shell.schedule_heartbeat(&id, &member.id, now_ms.saturating_add(session_ms.into()));
+        self.shell.renew_session(now_ms, &id, &member);
         let mut response = HeartbeatResponse::default();
         if must_join {
             self.expect_classic_join(now_ms, &id, &member.id);
@@ -230,14 +215,12 @@ fn find<'a>(
     member_id: &StrBytes,
     instance_id: Option<&StrBytes>,
 ) -> Result<&'a ConsumerMember, Refusal> {
-    let Some(instance_id) = instance_id else {
-        return group.member(member_id).ok_or_else(|| not_a_member(member_id, &group.id));
-    };
-    let member = group.static_member(instance_id).ok_or_else(|| unknown_instance(instance_id))?;
-    if !member_id.is_empty() {
-        check_instance(member, member_id, instance_id)?;
+    match instance_id {
+        Some(instance_id) if member_id.is_empty() => {
+            group.static_member(instance_id).ok_or_else(|| unknown_instance(instance_id))
+        }
+        _ => identify(group, member_id, instance_id),
     }
-    Ok(member)
 }
 
 /// The member that a request of the classic protocol is from, if it speaks that and knows its epoch.
@@ -247,14 +230,7 @@ fn check_generation<'a>(
     instance_id: Option<&StrBytes>,
     generation: i32,
 ) -> Result<&'a ConsumerMember, ResponseError> {
-    let member = match instance_id {
-        None => group.member(member_id).ok_or(ResponseError::UnknownMemberId)?,
-        Some(instance_id) => {
-            let member = group.static_member(instance_id).ok_or(ResponseError::UnknownMemberId)?;
-            check_instance(member, member_id, instance_id).map_err(|refusal| refusal.error)?;
-            member
-        }
-    };
+    let member = identify(group, member_id, instance_id).map_err(|refusal| refusal.error)?;
     if member.classic().is_none() {
         Err(ResponseError::UnknownMemberId)
     } else if member.epoch() != generation {
@@ -293,14 +269,13 @@ impl Work {
     /// Begins the sessions of members that come from a classic group.
     pub(in crate::groups) fn begin_classic_sessions(&mut self) {
         for member in self.group.members().values() {
-            let timeout_ms = member.classic().map_or(0, |classic| classic.session_timeout_ms);
-            self.deadlines.push(Deadline::Session { member: member.id.clone(), timeout_ms });
+            self.deadlines.push(Deadline::Session { member: member.id.clone() });
         }
     }
 
     fn check_join(
         &self,
-        config: &super::super::config::GroupConfig,
+        config: &GroupConfig,
         member_id: &StrBytes,
         request: &JoinGroupRequest,
     ) -> Result<(), Refusal> {
@@ -369,7 +344,7 @@ impl Work {
         };
         let downgrade =
             downgrades.then(|| Downgrade { replaced: replaced.unwrap_or(before.id), subscription_changed: changed });
-        Ok(Joined { member, downgrade, session_timeout_ms: request.session_timeout_ms, rebalance_timeout_ms })
+        Ok(Joined { member, downgrade })
     }
 
     /// Whether the group becomes a classic one when a classic member takes the place of this one.

@@ -4,7 +4,7 @@
 //! again with the last that leaves, as far as `group.consumer.migration.policy` allows. In between, members of both kinds
 //! are served by one consumer group; [`classic`](super::classic) is how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,8 +13,10 @@ use kafka_protocol::messages::SyncGroupResponse;
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::{Environment, GroupReply, RequestToken};
+use super::super::assignor::Assignment;
 use super::super::config::MigrationPolicy;
 use super::super::coordinator::GroupCoordinator;
+use super::super::embedded::{self, NamedPartitions};
 use super::super::error_reply::{failed, join_error};
 use super::super::group::{CONSUMER_PROTOCOL_TYPE, Group, GroupState};
 use super::super::member::{Member, Protocol};
@@ -26,7 +28,6 @@ use super::super::records::consumer_group::{
     ConsumerGroupTargetAssignmentMetadataValue as TargetEpoch,
 };
 use super::change::Change;
-use super::embedded::{self, NamedPartitions};
 use super::group::ConsumerGroup;
 use super::member::{ConsumerMember, MemberState};
 use super::stores::{Durable, records_of};
@@ -37,7 +38,7 @@ use super::work::{Refusal, Work, refuse};
 struct Converted {
     id: StrBytes,
     metadata: MemberMetadata,
-    partitions: BTreeMap<protocol::TopicId, std::collections::BTreeSet<i32>>,
+    partitions: Assignment,
 }
 
 impl GroupCoordinator {
@@ -197,10 +198,7 @@ pub(in crate::groups) fn classic_protocol(protocol: &Protocol) -> ClassicProtoco
 }
 
 /// Partitions of topics that exist.
-pub(in crate::groups) fn by_id(
-    partitions: &NamedPartitions,
-    environment: &dyn Environment,
-) -> BTreeMap<protocol::TopicId, std::collections::BTreeSet<i32>> {
+pub(in crate::groups) fn by_id(partitions: &NamedPartitions, environment: &dyn Environment) -> Assignment {
     let known = partitions.iter().filter_map(|(name, own)| Some((environment.topic(name)?.id, own.clone())));
     known.filter(|(_, own)| !own.is_empty()).collect()
 }
@@ -208,11 +206,11 @@ pub(in crate::groups) fn by_id(
 /// The changes by which a classic group becomes a consumer group, everybody with the partitions that the leader gave them.
 fn creation(generation: i32, members: Vec<Converted>, environment: &dyn Environment) -> Vec<Change> {
     let mut changes = vec![Change::Classic(None)];
-    let topics: std::collections::BTreeSet<&StrBytes> =
+    let topics: BTreeSet<&StrBytes> =
         members.iter().flat_map(|member| &member.metadata.subscribed_topic_names).collect();
     let metadata_hash = metadata_hash(topics, environment);
     // A partition has one owner, also where a leader or a record has got that wrong.
-    let mut given = std::collections::BTreeSet::new();
+    let mut given = BTreeSet::new();
     let mut targets = Vec::with_capacity(members.len());
     for member in members {
         let mut partitions = member.partitions;
@@ -231,7 +229,7 @@ fn creation(generation: i32, members: Vec<Converted>, environment: &dyn Environm
     let epoch = TargetEpoch { assignment_epoch: generation, assignment_timestamp_ms: 0 };
     changes.push(Change::TargetEpoch(Some(epoch)));
     for (id, partitions) in targets {
-        let with_epoch = |own: std::collections::BTreeSet<i32>| own.into_iter().map(|p| (p, generation)).collect();
+        let with_epoch = |own: BTreeSet<i32>| own.into_iter().map(|p| (p, generation)).collect();
         let current = CurrentAssignment {
             member_epoch: generation,
             previous_member_epoch: generation,

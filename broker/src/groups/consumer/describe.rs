@@ -1,19 +1,20 @@
 //! ConsumerGroupDescribe, and what ListGroups says of consumer groups: always of what is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions};
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol::TopicId;
 
 use super::super::api::{Environment, GroupReply, RequestToken};
+use super::super::assignor::Assignment as Partitions;
 use super::super::coordinator::GroupCoordinator;
+use super::super::counts::{count, most};
 use super::super::describe::operations;
 use super::super::group::CONSUMER_PROTOCOL_TYPE;
-use super::group::{ConsumerGroup, Recorded, count};
+use super::group::{ConsumerGroup, Recorded};
 use super::member::ConsumerMember;
 use super::stores::Durable;
 
@@ -47,17 +48,19 @@ impl GroupCoordinator {
                 described(id, group, default, environment)
                     .with_authorized_operations(operations(request.include_authorized_operations))
             }
-            None => {
-                let is_classic = self.groups.contains_key(&id.0);
-                let why = if is_classic { "is not a consumer group" } else { "not found" };
-                DescribedGroup::default()
-                    .with_group_id(id.clone())
-                    .with_error_code(ResponseError::GroupIdNotFound.code())
-                    .with_error_message(Some(StrBytes::from_string(format!("Group {} {why}.", id.as_str()))))
-            }
+            None => DescribedGroup::default()
+                .with_group_id(id.clone())
+                .with_error_code(ResponseError::GroupIdNotFound.code())
+                .with_error_message(Some(StrBytes::from_string(self.no_consumer_group(id)))),
         });
         let response = ConsumerGroupDescribeResponse::default().with_groups(groups.collect());
         self.shell.reply(token, GroupReply::ConsumerGroupDescribe(response));
+    }
+
+    /// What is said of a group where there is no consumer group of this id.
+    pub(in crate::groups) fn no_consumer_group(&self, id: &StrBytes) -> String {
+        let why = if self.groups.contains_key(id) { "is not a consumer group" } else { "not found" };
+        format!("Group {} {why}.", id.as_str())
     }
 
     /// The consumer groups in one of these states, or all.
@@ -78,10 +81,10 @@ impl GroupCoordinator {
 }
 
 fn described(id: &GroupId, group: &Recorded, default_assignor: &str, environment: &dyn Environment) -> DescribedGroup {
-    let mut asked = std::collections::BTreeMap::new();
+    let mut asked = BTreeMap::new();
     let assignors = group.members.values().filter_map(|member| member.metadata.server_assignor.as_ref());
     assignors.for_each(|name| count(&mut asked, name, true));
-    let preferred = asked.iter().rev().max_by_key(|(_, number)| **number).map(|(name, _)| (*name).clone());
+    let preferred = most(&asked).cloned();
     let members = group.members.values().map(|member| described_member(group, member, environment));
     DescribedGroup::default()
         .with_group_id(id.clone())
@@ -110,10 +113,7 @@ fn described_member(group: &Recorded, member: &ConsumerMember, environment: &dyn
 }
 
 /// Topics that are gone have no name to be shown by.
-fn assignment(
-    partitions: &std::collections::BTreeMap<TopicId, BTreeSet<i32>>,
-    environment: &dyn Environment,
-) -> Assignment {
+fn assignment(partitions: &Partitions, environment: &dyn Environment) -> Assignment {
     let topics = partitions.iter().filter_map(|(id, own)| {
         let topic = environment.topic_by_id(*id)?;
         Some(

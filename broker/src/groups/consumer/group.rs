@@ -6,6 +6,7 @@ use std::rc::Rc;
 use kafka_protocol::protocol::StrBytes;
 use protocol::TopicId;
 
+use super::super::counts::count;
 use super::super::group::CONSUMER_PROTOCOL_TYPE;
 use super::super::records::consumer_group::{
     ConsumerGroupRegularExpressionValue as ResolvedRegex, ConsumerGroupTargetAssignmentMemberValue as Target,
@@ -125,7 +126,7 @@ pub(in crate::groups) struct Index {
     /// Member id of each instance id.
     static_ids: HashMap<StrBytes, StrBytes>,
     /// How many members have each partition: 1, unless records got lost.
-    owners: HashMap<TopicId, HashMap<i32, usize>>,
+    owners: BTreeMap<(TopicId, i32), usize>,
     /// How many members and resolved regular expressions ask for each topic.
     topics: BTreeMap<StrBytes, usize>,
     /// How many members subscribe to each regular expression.
@@ -134,25 +135,24 @@ pub(in crate::groups) struct Index {
     assignors: BTreeMap<StrBytes, usize>,
     classic_members: usize,
     /// How many classic members support each protocol.
-    classic_protocols: HashMap<StrBytes, usize>,
+    classic_protocols: BTreeMap<StrBytes, usize>,
 }
 
-pub(in crate::groups) fn count<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K, add: bool) {
-    if add {
-        *counts.entry(key.clone()).or_default() += 1;
-    } else if let Some(number) = counts.get_mut(key) {
-        *number -= 1;
-        if *number == 0 {
-            counts.remove(key);
-        }
-    }
+/// Counts the topics that a member subscribes to by name, or does so no more.
+pub(in crate::groups) fn count_member(topics: &mut BTreeMap<StrBytes, usize>, member: &ConsumerMember, add: bool) {
+    member.metadata.subscribed_topic_names.iter().for_each(|topic| count(topics, topic, add));
+}
+
+/// Counts the topics of a regular expression: once, however many members subscribe to it.
+pub(in crate::groups) fn count_resolved(topics: &mut BTreeMap<StrBytes, usize>, resolved: &ResolvedRegex, add: bool) {
+    resolved.topics.iter().for_each(|topic| count(topics, topic, add));
 }
 
 impl Index {
     fn of(recorded: &Recorded) -> Index {
         let mut index = Index::default();
         recorded.members.values().for_each(|member| index.member(member, true));
-        recorded.regexes.values().for_each(|resolved| index.resolved(resolved, true));
+        recorded.regexes.values().for_each(|resolved| count_resolved(&mut index.topics, resolved, true));
         index
     }
 
@@ -164,37 +164,15 @@ impl Index {
                 self.static_ids.remove(instance_id);
             }
         }
-        for (topic, partition) in member.owned() {
-            let owners = self.owners.entry(topic).or_default();
-            if add {
-                *owners.entry(partition).or_default() += 1;
-            } else if let Some(number) = owners.get_mut(&partition) {
-                *number -= 1;
-                if *number == 0 {
-                    owners.remove(&partition);
-                }
-            }
-            if owners.is_empty() {
-                self.owners.remove(&topic);
-            }
-        }
-        member.metadata.subscribed_topic_names.iter().for_each(|topic| count(&mut self.topics, topic, add));
+        member.owned().for_each(|partition| count(&mut self.owners, &partition, add));
+        count_member(&mut self.topics, member, add);
         member.regex().into_iter().for_each(|regex| count(&mut self.regexes, regex, add));
         member.metadata.server_assignor.iter().for_each(|assignor| count(&mut self.assignors, assignor, add));
         if let Some(classic) = member.classic() {
             self.classic_members = if add { self.classic_members + 1 } else { self.classic_members - 1 };
-            for protocol in &classic.supported_protocols {
-                let supporters = self.classic_protocols.entry(protocol.name.clone()).or_default();
-                *supporters = if add { *supporters + 1 } else { *supporters - 1 };
-                if *supporters == 0 {
-                    self.classic_protocols.remove(&protocol.name);
-                }
-            }
+            let protocols = &mut self.classic_protocols;
+            classic.supported_protocols.iter().for_each(|protocol| count(protocols, &protocol.name, add));
         }
-    }
-
-    fn resolved(&mut self, resolved: &ResolvedRegex, add: bool) {
-        resolved.topics.iter().for_each(|topic| count(&mut self.topics, topic, add));
     }
 }
 
@@ -247,7 +225,7 @@ impl ConsumerGroup {
     }
 
     pub(in crate::groups) fn is_owned(&self, topic: TopicId, partition: i32) -> bool {
-        self.index.owners.get(&topic).is_some_and(|owners| owners.contains_key(&partition))
+        self.index.owners.contains_key(&(topic, partition))
     }
 
     pub(in crate::groups) fn topics(&self) -> &BTreeMap<StrBytes, usize> {
@@ -296,8 +274,9 @@ impl ConsumerGroup {
             Change::Regex(regex, _) => {
                 let before = self.recorded.regexes.get(regex).cloned();
                 self.recorded.apply(change);
-                before.iter().for_each(|resolved| self.index.resolved(resolved, false));
-                self.recorded.regexes.get(regex).iter().for_each(|resolved| self.index.resolved(resolved, true));
+                let topics = &mut self.index.topics;
+                before.iter().for_each(|resolved| count_resolved(topics, resolved, false));
+                self.recorded.regexes.get(regex).iter().for_each(|resolved| count_resolved(topics, resolved, true));
                 true
             }
             _ => self.recorded.apply(change),

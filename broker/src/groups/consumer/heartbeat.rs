@@ -3,28 +3,24 @@
 //! A heartbeat is three steps, each of which may find nothing to do: the member and with it the group's epoch, the target
 //! assignment for that epoch, and the member's own way to its target.
 
-use std::collections::BTreeMap;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::{Environment, GroupReply, RequestContext, RequestToken};
+use super::super::assignor::Assignment as Partitions;
 use super::super::config::GroupConfig;
 use super::super::coordinator::GroupCoordinator;
 use super::super::error_reply::heartbeat_error;
 use super::super::group::GroupState;
 use super::super::member::owned as owned_string;
 use super::super::records::consumer_group::{AssignmentWithEpochs, ConsumerGroupMemberMetadataValue as MemberMetadata};
-use super::super::timers::TimerKey;
 use super::change::Change;
 use super::group::ConsumerGroup;
 use super::member::{ConsumerMember, JOINING_EPOCH, LEAVING_EPOCH, STATIC_LEAVING_EPOCH};
 use super::target::Update;
-use super::work::{
-    Deadline, Refusal, RegexChange, Sender, Surroundings, Work, check_instance, not_a_member, refuse, unknown_instance,
-};
+use super::work::{Deadline, Refusal, RegexChange, Sender, Surroundings, Work, identify, refuse};
 
 /// From this version on, members make their ids themselves.
 const OWN_MEMBER_ID_VERSION: i16 = 1;
@@ -115,13 +111,7 @@ impl GroupCoordinator {
             if request.member_id.is_empty() { new_member_id(environment) } else { request.member_id.clone() };
         let environment = &*environment;
         let mut work = self.begin(&request.group_id, request.member_epoch == JOINING_EPOCH, environment)?;
-        let around = Surroundings {
-            now_ms,
-            config: &self.shell.config,
-            environment,
-            newest_topic_version: self.newest_topic_version,
-            resolves_regexes: self.shell.timers.is_scheduled(&TimerKey::Regexes { group: work.group.id.clone() }),
-        };
+        let around = self.surroundings(now_ms, &work.group.id, environment);
         match work.beat(&around, context, request, &member_id) {
             Ok(response) => {
                 let reply = GroupReply::ConsumerGroupHeartbeat(response);
@@ -174,19 +164,9 @@ impl GroupCoordinator {
     ) -> Result<(), Refusal> {
         let (id, member_id) = (&request.group_id.0, &request.member_id);
         let Some(group) = self.consumers.get(id) else {
-            let is_classic = self.groups.contains_key(id);
-            let why = if is_classic { "is not a consumer group" } else { "not found" };
-            return refuse(ResponseError::GroupIdNotFound, format!("Group {} {why}.", id.as_str()));
+            return refuse(ResponseError::GroupIdNotFound, self.no_consumer_group(id));
         };
-        let member = match &request.instance_id {
-            None => group.member(member_id).ok_or_else(|| not_a_member(member_id, id))?,
-            Some(instance_id) => {
-                let member = group.static_member(instance_id).ok_or_else(|| unknown_instance(instance_id))?;
-                check_instance(member, member_id, instance_id)?;
-                member
-            }
-        };
-        let member = member.clone();
+        let member = identify(group, member_id, request.instance_id.as_ref())?.clone();
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(member_id.clone()))
             .with_member_epoch(request.member_epoch);
@@ -304,8 +284,7 @@ impl Work {
         let target = self.update_target(around, epoch, &update)?;
         let subscription_changed = names_changed || regex != RegexChange::None;
         let after = self.reconcile(after.clone(), &target, subscription_changed, owned, around.environment)?;
-        let timeout_ms = around.config.consumer_session_timeout_ms;
-        self.deadlines.push(Deadline::Session { member: after.id.clone(), timeout_ms });
+        self.deadlines.push(Deadline::Session { member: after.id.clone() });
         let is_full = request.rebalance_timeout_ms != NO_TIMEOUT
             && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
             && owned.is_some();
@@ -369,9 +348,7 @@ fn assignment(assigned: &AssignmentWithEpochs) -> Assignment {
 
 impl ConsumerGroup {
     /// Partitions by topic, without the epochs.
-    pub(in crate::groups) fn without_epochs(
-        assigned: &AssignmentWithEpochs,
-    ) -> BTreeMap<protocol::TopicId, std::collections::BTreeSet<i32>> {
+    pub(in crate::groups) fn without_epochs(assigned: &AssignmentWithEpochs) -> Partitions {
         assigned.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect())).collect()
     }
 }

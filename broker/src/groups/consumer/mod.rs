@@ -17,7 +17,6 @@ mod change;
 mod classic;
 mod convert;
 mod describe;
-mod embedded;
 mod group;
 mod heartbeat;
 mod member;

@@ -10,12 +10,12 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::Environment;
 use super::super::coordinator::GroupCoordinator;
+use super::super::counts::count;
 use super::super::records::consumer_group::{
     ConsumerGroupMetadataValue as GroupEpoch, ConsumerGroupRegularExpressionValue as ResolvedRegex,
 };
 use super::super::topic_regex::TopicRegex;
 use super::change::Change;
-use super::group::count;
 use super::subscription::metadata_hash;
 use super::work::Work;
 

@@ -185,10 +185,7 @@ impl GroupCoordinator {
         let Some(group) = self.consumers.get_mut(id) else { return };
         let mut revoking = Vec::new();
         for member in group.recorded().members.values() {
-            let session_ms = member
-                .classic()
-                .map_or(self.shell.config.consumer_session_timeout_ms, |classic| classic.session_timeout_ms);
-            self.shell.schedule_heartbeat(id, &member.id, now_ms.saturating_add(session_ms.into()));
+            self.shell.renew_session(now_ms, id, member);
             if member.state() == MemberState::UnrevokedPartitions && member.classic().is_none() {
                 let deadline_ms = now_ms.saturating_add(member.metadata.rebalance_timeout_ms.into());
                 self.shell.schedule_revocation(id, &member.id, deadline_ms);

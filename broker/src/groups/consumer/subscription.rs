@@ -12,18 +12,9 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::TopicId;
 
 use super::super::api::Environment;
-use super::super::records::consumer_group::ConsumerGroupRegularExpressionValue as ResolvedRegex;
-use super::group::{ConsumerGroup, count};
+use super::super::counts::count;
+use super::group::{ConsumerGroup, count_member, count_resolved};
 use super::member::ConsumerMember;
-
-/// Adds or takes away what a member subscribes to. A regular expression counts once, with its first or last member.
-fn count_member(topics: &mut BTreeMap<StrBytes, usize>, member: &ConsumerMember, add: bool) {
-    member.metadata.subscribed_topic_names.iter().for_each(|topic| count(topics, topic, add));
-}
-
-fn count_resolved(topics: &mut BTreeMap<StrBytes, usize>, resolved: &ResolvedRegex, add: bool) {
-    resolved.topics.iter().for_each(|topic| count(topics, topic, add));
-}
 
 impl ConsumerGroup {
     /// The topics that the group subscribes to when `after` takes the place of `before`. Regular expressions that nobody

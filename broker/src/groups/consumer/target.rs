@@ -8,11 +8,12 @@ use protocol::TopicId;
 
 use super::super::api::Environment;
 use super::super::assignor::{AssignError, Assignment, Assignor, GroupSpec, MemberSpec};
+use super::super::counts::{count, most};
 use super::super::records::consumer_group::{
     ConsumerGroupTargetAssignmentMemberValue as Target, ConsumerGroupTargetAssignmentMetadataValue as TargetEpoch,
 };
 use super::change::Change;
-use super::group::{ConsumerGroup, count};
+use super::group::ConsumerGroup;
 use super::member::ConsumerMember;
 
 /// A new target assignment.
@@ -34,13 +35,11 @@ pub(in crate::groups) struct Update<'a> {
 impl ConsumerGroup {
     /// The assignor that most members ask for; of equal ones the first by name. Members that do not ask for one leave
     /// it to the others.
-    pub(in crate::groups) fn preferred_assignor(&self, update: Option<&Update<'_>>) -> Option<StrBytes> {
+    pub(in crate::groups) fn preferred_assignor(&self, update: &Update<'_>) -> Option<StrBytes> {
         let mut asked = self.assignors().clone();
-        if let Some(update) = update {
-            update.after.metadata.server_assignor.iter().for_each(|name| count(&mut asked, name, true));
-            update.before.metadata.server_assignor.iter().for_each(|name| count(&mut asked, name, false));
-        }
-        asked.iter().rev().max_by_key(|(_, number)| **number).map(|(name, _)| name.clone())
+        update.after.metadata.server_assignor.iter().for_each(|name| count(&mut asked, name, true));
+        update.before.metadata.server_assignor.iter().for_each(|name| count(&mut asked, name, false));
+        most(&asked).cloned()
     }
 
     /// Computes what everybody is to have in `epoch`.

@@ -18,6 +18,7 @@ use super::super::records::consumer_group::{
     ConsumerGroupMemberMetadataValue as MemberMetadata, ConsumerGroupMetadataValue as GroupEpoch,
     ConsumerGroupTargetAssignmentMemberValue as Target,
 };
+use super::super::timers::TimerKey;
 use super::super::topic_regex::TopicRegex;
 use super::change::Change;
 use super::group::{ConsumerGroup, Recorded};
@@ -55,7 +56,6 @@ enum Origin {
 pub(in crate::groups) enum Deadline {
     Session {
         member: StrBytes,
-        timeout_ms: i32,
     },
     /// The member is to give partitions back, before it leaves `epoch`.
     Revocation {
@@ -141,27 +141,16 @@ impl Work {
         sender: &Sender<'_>,
     ) -> Result<(ConsumerMember, Option<StrBytes>), Refusal> {
         let member_id = sender.member_id;
-        let Some(instance_id) = sender.instance_id else {
-            let member = match self.group.member(member_id) {
-                Some(member) => member.clone(),
-                None if sender.joins => ConsumerMember::new(owned_string(member_id)),
-                None => return Err(not_a_member(member_id, &self.group.id)),
-            };
-            check_claim(&member, sender)?;
-            return Ok((member, None));
-        };
-        let Some(member) = self.group.static_member(instance_id).cloned() else {
-            if sender.joins {
-                let known = self.group.member(member_id).cloned();
-                return Ok((known.unwrap_or_else(|| ConsumerMember::new(owned_string(member_id))), None));
-            }
-            return Err(unknown_instance(instance_id));
-        };
         if !sender.joins {
-            check_instance(&member, member_id, instance_id)?;
+            let member = identify(&self.group, member_id, sender.instance_id)?.clone();
             check_claim(&member, sender)?;
             return Ok((member, None));
         }
+        let holder = sender.instance_id.and_then(|id| Some((id, self.group.static_member(id)?.clone())));
+        let Some((instance_id, member)) = holder else {
+            let known = self.group.member(member_id).cloned();
+            return Ok((known.unwrap_or_else(|| ConsumerMember::new(owned_string(member_id))), None));
+        };
         if sender.claim.is_some() && member.classic().is_none() && member.epoch() != STATIC_LEAVING_EPOCH {
             return refuse(
                 ResponseError::UnreleasedInstanceId,
@@ -223,29 +212,29 @@ impl Work {
         let (old, new) = (before.regex(), after.regex());
         let mut change = RegexChange::None;
         let mut is_new = false;
+        let mut subscribed = self.group.regexes().len();
         if old != new {
             change = RegexChange::Unresolved;
             if let Some(old) = old
                 && self.group.regex_members(old) == 1
             {
                 self.changes.push(Change::Regex(old.clone(), None));
+                subscribed -= 1;
             }
             match new {
                 Some(new) if self.group.regex_members(new) == 0 => {
                     self.check_regex(around, new)?;
                     is_new = true;
+                    subscribed += 1;
                 }
                 Some(new) if !self.group.recorded().regexes.contains_key(new) => {}
                 _ => change = RegexChange::Resolved,
             }
         }
-        let mut subscribed = self.group.regexes().clone();
-        new.into_iter().for_each(|regex| super::group::count(&mut subscribed, regex, true));
-        old.into_iter().for_each(|regex| super::group::count(&mut subscribed, regex, false));
         let last = self.group.last_resolved();
         let is_soon =
             last.is_some_and(|(at_ms, _)| around.now_ms <= at_ms.saturating_add(REGEX_REFRESH_INTERVAL_MIN_MS));
-        if subscribed.is_empty() || around.resolves_regexes || is_soon && !is_new {
+        if subscribed == 0 || around.resolves_regexes || is_soon && !is_new {
             return Ok(change);
         }
         let is_due = match last {
@@ -255,7 +244,7 @@ impl Work {
                     || around.now_ms > at_ms.saturating_add(around.config.consumer_regex_refresh_interval_ms)
             }
         };
-        if is_new || is_due || subscribed.len() != self.group.recorded().regexes.len() {
+        if is_new || is_due || subscribed != self.group.recorded().regexes.len() {
             self.deadlines.push(Deadline::ResolveRegexes);
         }
         Ok(change)
@@ -317,7 +306,7 @@ impl Work {
             let target = self.group.target(from).map(|target| target.partitions.clone()).unwrap_or_default();
             return Ok((recorded.target_epoch, target));
         }
-        let preferred = self.group.preferred_assignor(Some(update));
+        let preferred = self.group.preferred_assignor(update);
         let offered = &around.config.consumer_assignors;
         let asked = preferred.and_then(|name| Assignor::from_name(&name)).filter(|assignor| offered.contains(assignor));
         let assignor = asked.or(offered.first().copied()).unwrap_or(Assignor::Uniform);
@@ -413,7 +402,7 @@ pub(in crate::groups) fn tombstones(id: &StrBytes) -> [Change; 3] {
     [Change::Current(id.clone(), None), Change::Target(id.clone(), None), Change::Member(id.clone(), None)]
 }
 
-pub(in crate::groups) fn not_a_member(member_id: &StrBytes, group: &StrBytes) -> Refusal {
+fn not_a_member(member_id: &StrBytes, group: &StrBytes) -> Refusal {
     let message = format!("Member {} is not a member of group {}.", member_id.as_str(), group.as_str());
     Refusal { error: ResponseError::UnknownMemberId, message }
 }
@@ -425,14 +414,18 @@ pub(in crate::groups) fn unknown_instance(instance_id: &StrBytes) -> Refusal {
     }
 }
 
-/// Whether the instance id is still the member's.
-pub(in crate::groups) fn check_instance(
-    holder: &ConsumerMember,
+/// The member that a request is from, which says its id and, if it is a static one, its instance id too.
+pub(in crate::groups) fn identify<'a>(
+    group: &'a ConsumerGroup,
     member_id: &StrBytes,
-    instance_id: &StrBytes,
-) -> Result<(), Refusal> {
+    instance_id: Option<&StrBytes>,
+) -> Result<&'a ConsumerMember, Refusal> {
+    let Some(instance_id) = instance_id else {
+        return group.member(member_id).ok_or_else(|| not_a_member(member_id, &group.id));
+    };
+    let holder = group.static_member(instance_id).ok_or_else(|| unknown_instance(instance_id))?;
     if holder.id == *member_id {
-        return Ok(());
+        return Ok(holder);
     }
     refuse(
         ResponseError::FencedInstanceId,
@@ -478,6 +471,21 @@ fn has_no_more(member: &ConsumerMember, owned: Option<&[TopicPartitions]>) -> bo
 }
 
 impl GroupCoordinator {
+    pub(in crate::groups) fn surroundings<'a>(
+        &'a self,
+        now_ms: i64,
+        group: &StrBytes,
+        environment: &'a dyn Environment,
+    ) -> Surroundings<'a> {
+        Surroundings {
+            now_ms,
+            config: &self.shell.config,
+            environment,
+            newest_topic_version: self.newest_topic_version,
+            resolves_regexes: self.shell.timers.is_scheduled(&TimerKey::Regexes { group: group.clone() }),
+        }
+    }
+
     /// Puts the group of an operation that came to nothing back where it was.
     pub(in crate::groups) fn abandon(&mut self, work: Work) {
         match work.origin {
@@ -531,8 +539,10 @@ impl GroupCoordinator {
     fn set_deadline(&mut self, now_ms: i64, group: &mut ConsumerGroup, deadline: Deadline) {
         let after = |timeout_ms: i32| now_ms.saturating_add(timeout_ms.into());
         match deadline {
-            Deadline::Session { member, timeout_ms } => {
-                self.shell.schedule_heartbeat(&group.id, &member, after(timeout_ms));
+            Deadline::Session { member } => {
+                if let Some(member) = group.member(&member) {
+                    self.shell.renew_session(now_ms, &group.id, member);
+                }
             }
             Deadline::Revocation { member, epoch, timeout_ms } => {
                 self.shell.schedule_revocation(&group.id, &member, after(timeout_ms));

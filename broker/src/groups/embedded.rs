@@ -1,5 +1,6 @@
 //! What members of a classic group tell one another through their coordinator (`ConsumerProtocolSubscription` and
-//! `ConsumerProtocolAssignment`): read and written only where a group goes from one protocol to the other.
+//! `ConsumerProtocolAssignment`). A classic group's topics are read to know whose offsets may go; the rest is read and
+//! written only where a group goes from one protocol to the other.
 //!
 //! A version that is not known is read as the last one that is, as Kafka does.
 
@@ -8,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 
-use super::super::records::{DecodeError, Reader};
+use super::records::{DecodeError, Reader};
 
 /// Partitions of topics, by name.
-pub(in crate::groups) type NamedPartitions = BTreeMap<StrBytes, BTreeSet<i32>>;
+pub(super) type NamedPartitions = BTreeMap<StrBytes, BTreeSet<i32>>;
 
 const VERSION_MAX: i16 = 3;
 const OWNED_VERSION: i16 = 1;
@@ -20,37 +21,33 @@ const RACK_VERSION: i16 = 3;
 
 /// A member's subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::groups) struct Subscription {
-    pub(in crate::groups) topics: BTreeSet<StrBytes>,
-    pub(in crate::groups) owned: NamedPartitions,
-    pub(in crate::groups) rack_id: Option<StrBytes>,
+pub(super) struct Subscription {
+    pub(super) topics: BTreeSet<StrBytes>,
+    pub(super) owned: NamedPartitions,
+    pub(super) rack_id: Option<StrBytes>,
 }
 
 /// A member's assignment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::groups) struct EmbeddedAssignment {
-    pub(in crate::groups) partitions: NamedPartitions,
+pub(super) struct EmbeddedAssignment {
+    pub(super) partitions: NamedPartitions,
     /// The leader told the member more than its partitions.
-    pub(in crate::groups) has_user_data: bool,
+    pub(super) has_user_data: bool,
 }
 
-pub(in crate::groups) fn version(bytes: &[u8]) -> Result<i16, DecodeError> {
-    let version = Reader::new(bytes).i16()?;
-    if version < 0 {
-        return Err(DecodeError::Version { field: "consumer protocol", version, max: VERSION_MAX });
-    }
-    Ok(version.min(VERSION_MAX))
+pub(super) fn version(bytes: &[u8]) -> Result<i16, DecodeError> {
+    read_version(&mut Reader::new(bytes))
 }
 
-pub(in crate::groups) fn subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
-    let version = version(bytes)?;
+/// The topics of a subscription: the fields of version 0, which every version begins with, and nothing behind them.
+pub(super) fn topics(bytes: &[u8]) -> Result<BTreeSet<StrBytes>, DecodeError> {
+    version_0(&mut Reader::new(bytes)).map(|(_, topics)| topics)
+}
+
+pub(super) fn subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
     let mut reader = Reader::new(bytes);
-    reader.i16()?;
-    let mut subscription = Subscription::default();
-    for _ in 0..count(&mut reader)? {
-        subscription.topics.insert(owned(reader.string("subscribed topic")?));
-    }
-    skip_user_data(&mut reader)?;
+    let (version, topics) = version_0(&mut reader)?;
+    let mut subscription = Subscription { topics, ..Subscription::default() };
     if version >= OWNED_VERSION {
         subscription.owned = partitions(&mut reader)?;
     }
@@ -63,19 +60,18 @@ pub(in crate::groups) fn subscription(bytes: &[u8]) -> Result<Subscription, Deco
     Ok(subscription)
 }
 
-pub(in crate::groups) fn assignment(bytes: &[u8]) -> Result<EmbeddedAssignment, DecodeError> {
+pub(super) fn assignment(bytes: &[u8]) -> Result<EmbeddedAssignment, DecodeError> {
     if bytes.is_empty() {
         return Ok(EmbeddedAssignment::default());
     }
-    version(bytes)?;
     let mut reader = Reader::new(bytes);
-    reader.i16()?;
+    read_version(&mut reader)?;
     let partitions = partitions(&mut reader)?;
     let has_user_data = skip_user_data(&mut reader)? > 0;
     Ok(EmbeddedAssignment { partitions, has_user_data })
 }
 
-pub(in crate::groups) fn encode_assignment(version: i16, partitions: &NamedPartitions) -> Bytes {
+pub(super) fn encode_assignment(version: i16, partitions: &NamedPartitions) -> Bytes {
     let mut buffer = BytesMut::new();
     buffer.put_i16(version);
     buffer.put_i32(partitions.len() as i32);
@@ -87,6 +83,25 @@ pub(in crate::groups) fn encode_assignment(version: i16, partitions: &NamedParti
     }
     buffer.put_i32(-1);
     buffer.freeze()
+}
+
+/// The version and the topics; what is left in `reader` stands behind the user data.
+fn version_0(reader: &mut Reader<'_>) -> Result<(i16, BTreeSet<StrBytes>), DecodeError> {
+    let version = read_version(reader)?;
+    let mut topics = BTreeSet::new();
+    for _ in 0..count(reader)? {
+        topics.insert(owned(reader.string("subscribed topic")?));
+    }
+    skip_user_data(reader)?;
+    Ok((version, topics))
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<i16, DecodeError> {
+    let version = reader.i16()?;
+    if version < 0 {
+        return Err(DecodeError::Version { field: "consumer protocol", version, max: VERSION_MAX });
+    }
+    Ok(version.min(VERSION_MAX))
 }
 
 fn owned(string: &str) -> StrBytes {
@@ -156,6 +171,28 @@ mod tests {
             assert!(subscription(&SUBSCRIPTION[..length]).is_err(), "{length}");
         }
         assert!(subscription(&[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 1, b'a']).is_err());
+    }
+
+    #[test]
+    fn topics_of_every_version_are_read() {
+        // Version 3 as the Java consumer sends it: topics t1, t2, null user data, no owned partitions, generation -1, no rack.
+        let mut bytes = vec![0, 3, 0, 0, 0, 2, 0, 2, b't', b'1', 0, 2, b't', b'2'];
+        bytes.extend([0xff; 4]);
+        // Nothing behind the user data is looked at.
+        let of_version_0 = topics(&bytes);
+        bytes.extend([0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(topics(&bytes), Ok([text("t1"), text("t2")].into()));
+        assert_eq!(of_version_0, topics(&bytes));
+    }
+
+    #[test]
+    fn what_is_no_subscription_has_no_topics() {
+        assert!(topics(b"").is_err());
+        assert!(topics(b"any").is_err());
+        // An array that claims far more than there is.
+        assert!(topics(&[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 1, b'a']).is_err());
+        assert!(topics(&[0, 0, 0, 0, 0, 1, 0, 1, b'a']).is_err(), "user data is missing");
+        assert!(topics(&[0xff, 0xfe, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).is_err(), "negative version");
     }
 
     #[test]
