@@ -1,20 +1,22 @@
 //! From an accepted socket to two halves, one to read and one to write.
 //!
-//! glommio's `TcpStream` cannot be split, so the descriptor is duplicated: both refer to the same connection, each waits
-//! for readiness on its own. Where bytes are known or likely to be there, and to send many pieces at once, the system
+//! glommio's `TcpStream` waits for reading and for writing on its own, but cannot be split, so the halves share it and
+//! borrow it for the length of a poll: a connection takes one descriptor and, while it is idle, one entry among what the
+//! kernel polls. Where bytes are known or likely to be there, and to send many pieces at once, the system
 //! calls are made here without it; glommio serves to wait.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::TcpStream as StdStream;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::{AsyncRead, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
@@ -32,22 +34,25 @@ pub struct Halves {
 pub fn split(socket: StdStream) -> io::Result<Halves> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
-    let twin = socket.try_clone()?;
-    Ok(Halves { reader: ReadHalf { stream: adopt(socket) }, writer: WriteHalf { stream: adopt(twin) } })
-}
-
-fn adopt(socket: StdStream) -> TcpStream {
     // SAFETY: `into_raw_fd` gives up ownership of an open TCP socket, and the stream made here is its only owner.
-    unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
+    let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
+    let shared = Shared(Rc::new(RefCell::new(stream)));
+    Ok(Halves { reader: ReadHalf { stream: shared.clone() }, writer: WriteHalf { stream: shared } })
 }
 
-fn descriptor(stream: &TcpStream) -> BorrowedFd<'_> {
-    // SAFETY: the stream owns the descriptor and closes it only when it is dropped, which the borrow rules out.
-    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+/// The stream of both halves. It is never borrowed across an await.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<TcpStream>>);
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream owns the descriptor and closes it only when the last half is dropped, which the borrow rules out.
+        unsafe { BorrowedFd::borrow_raw(self.0.borrow().as_raw_fd()) }
+    }
 }
 
 pub struct ReadHalf {
-    stream: TcpStream,
+    stream: Shared,
 }
 
 impl ReadHalf {
@@ -61,7 +66,7 @@ impl ReadHalf {
     ) -> io::Result<usize> {
         poll_fn(|cx| {
             let scratch = &mut scratch.borrow_mut()[..len];
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, scratch))?;
+            let read = ready!(Pin::new(&mut *self.stream.0.borrow_mut()).poll_read(cx, scratch))?;
             take_in(&scratch[..read]);
             Ok(read).into()
         })
@@ -72,7 +77,7 @@ impl ReadHalf {
     pub fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
         loop {
             let room = rustix::buffer::spare_capacity(buffer);
-            match recv(descriptor(&self.stream), room, RecvFlags::DONTWAIT) {
+            match recv(&self.stream, room, RecvFlags::DONTWAIT) {
                 Ok((read, _)) => return Ok(Some(read)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
@@ -83,13 +88,13 @@ impl ReadHalf {
 }
 
 pub struct WriteHalf {
-    stream: TcpStream,
+    stream: Shared,
 }
 
 impl WriteHalf {
     /// A send during which the peer takes no byte for this long fails with `TimedOut`.
     pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Ok(self.stream.set_write_timeout(Some(timeout))?)
+        Ok(self.stream.0.borrow().set_write_timeout(Some(timeout))?)
     }
 
     /// Sends the pieces one behind the other, in as few sends as the socket allows.
@@ -103,13 +108,14 @@ impl WriteHalf {
                 .map(IoSlice::new)
                 .collect();
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match sendmsg(descriptor(&self.stream), &slices, &mut SendAncillaryBuffer::default(), flags) {
+            match sendmsg(&self.stream, &slices, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(taken) => sent += taken,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     // The rest of a piece waits for room, and what comes behind tries again.
-                    self.stream.write_all(&first[sent..]).await?;
-                    sent = first.len();
+                    while sent < first.len() {
+                        sent += self.send_when_there_is_room(&first[sent..]).await?;
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -121,5 +127,8 @@ impl WriteHalf {
             }
         }
         Ok(())
+    }
+    async fn send_when_there_is_room(&self, bytes: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| Pin::new(&mut *self.stream.0.borrow_mut()).poll_write(cx, bytes)).await
     }
 }
