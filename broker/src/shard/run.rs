@@ -53,6 +53,11 @@ const LEASE_LOOKS: std::ops::Range<Duration> = Duration::from_millis(100)..Durat
 /// Memory that glommio registers with io_uring per shard, for buffers of O_DIRECT I/O.
 const IO_MEMORY_BYTES: usize = 10 << 20;
 
+/// Entries of each io_uring of a shard. glommio cancels a timer whenever its executor goes to sleep, and for that the kernel
+/// looks through the hash of all that is polled, one entry for each connection, whose size follows from this one: at glommio's
+/// 128 it has 8 lists, at this depth 256, the most. With 9,946 connections the search was 28 % of a shard's time.
+const RING_DEPTH: usize = 4096;
+
 /// Everything a shard is started with.
 pub struct ShardSpec {
     pub index: usize,
@@ -102,6 +107,7 @@ pub fn spawn(spec: ShardSpec) -> io::Result<ExecutorJoinHandle<()>> {
     LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{}", spec.index))
         .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
         .spawn(move || run(spec))
         .map_err(|error| io::Error::other(format!("cannot start a shard's executor: {error}")))
 }
