@@ -55,11 +55,12 @@ class Usage:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def new_broker(against: str) -> Broker:
-    kind = {"ringlog": RinglogBroker, "kafka": KafkaBroker}[against]
+def new_broker(against: str, connections: int) -> Broker:
     # Members of a group are to find each other at once, and leaders of partitions to be spread as by default.
     settings = {"group.initial.rebalance.delay.ms": "3000", "offsets.topic.num.partitions": "50"}
-    return kind(f"groups-{against}", settings)
+    if against == "kafka":
+        return KafkaBroker("groups-kafka", settings)
+    return RinglogBroker("groups-ringlog", settings, flags=["--connections-max", str(connections)])
 
 
 def made(broker: Broker, partitions: int):
@@ -76,7 +77,8 @@ def made(broker: Broker, partitions: int):
 
 def measured_load(options, against: str, protocol: str) -> dict | None:
     """One broker under heartbeats; None if it does not serve the protocol."""
-    broker = new_broker(against)
+    # Beside the members' own, clients have a few to find their way.
+    broker = new_broker(against, options.groups * options.members + 1000)
     try:
         broker.start()
         if protocol == "consumer" and CONSUMER_GROUP_HEARTBEAT not in wire.api_versions(broker.address):

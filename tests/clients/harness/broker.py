@@ -167,9 +167,10 @@ class RinglogBroker(Broker):
     kind = "ringlog"
     BOUND = re.compile(r"kafka listener bound.*\baddr=\"?127\.0\.0\.1:(\d+)")
 
-    def __init__(self, *args, shards: int = 2, data_dir: Path | None = None, **kwargs):
+    def __init__(self, *args, shards: int = 2, flags: list[str] = (), data_dir: Path | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.shards = shards
+        self.flags = flags
         if data_dir:
             self.data_dir = data_dir
 
@@ -179,7 +180,7 @@ class RinglogBroker(Broker):
         command += ["--internal-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--shards", str(self.shards)]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
-        return command
+        return command + list(self.flags)
 
     def _bound_port(self):
         found = self.BOUND.search(self.log_text())
