@@ -4,14 +4,12 @@ Each test is a chapter of steps; its transcript must be the one that Kafka left 
 """
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 import chapters
 from harness import transcript
 from harness.admins.kadm_admin import KadmAdmin
-from harness.cluster import MARKER, Cluster
-from harness.transcript import Chapter, each_of
-from harness.wait import PATIENCE_S
+from harness.cluster import Cluster
+from harness.transcript import each_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -32,10 +30,7 @@ def clean(cluster: Cluster):
     """Starts what is down and deletes all topics but the marker and Kafka's own."""
     cluster.check_alive()
     cluster.start_nodes(*(node.id for node in cluster.nodes.values() if node.process is None))
-    client = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    names = [t for t in client.list_topics(timeout=PATIENCE_S).topics if t != MARKER and not t.startswith("__")]
-    for future in client.delete_topics(names).values() if names else ():
-        future.result(PATIENCE_S)
+    transcript.delete_topics(cluster)
     forget_broker_configs(cluster)
     cluster.settle()
 
@@ -51,27 +46,16 @@ def forget_broker_configs(cluster: Cluster):
                 admin._run("alter_broker_configs", brokers=brokers, configs=left)
 
 
-def check(chapter: Chapter, cluster: Cluster, folder):
-    clean(cluster)
-    try:
-        transcript.compare(chapter, transcript.run(chapter, cluster, folder))
-    except BaseException:
-        print(cluster.logs())
-        raise
-    finally:
-        clean(cluster)
-
-
 @pytest.mark.parametrize("chapter", each_of(chapters.WHOLE))
 def test_tools(chapter, whole, tmp_path):
     """In a whole cluster."""
-    check(chapter, whole, tmp_path)
+    transcript.check(chapter, whole, tmp_path, clean)
 
 
 @pytest.mark.parametrize("chapter", each_of(chapters.BROKEN))
 def test_tools_with_brokers_down(chapter, broken, tmp_path):
     """In a cluster that loses brokers and gets them back."""
-    check(chapter, broken, tmp_path)
+    transcript.check(chapter, broken, tmp_path, clean)
 
 
 def test_every_transcript_has_a_chapter():

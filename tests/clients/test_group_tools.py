@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 import chapters
 from chapters.groups import MEMBERS
 from harness import transcript
-from harness.cluster import MARKER, Cluster
+from harness.cluster import Cluster
 from harness.transcript import each_of
 from harness.wait import PATIENCE_S, wait_until
 
@@ -38,9 +38,7 @@ def clean(cluster: Cluster):
         return not left
 
     wait_until(no_groups, "all groups to be gone")
-    topics = [t for t in client.list_topics(timeout=PATIENCE_S).topics if t != MARKER and not t.startswith("__")]
-    for future in client.delete_topics(topics).values() if topics else ():
-        future.result(PATIENCE_S)
+    transcript.delete_topics(cluster)
     cluster.settle()
 
 
@@ -49,11 +47,4 @@ def test_group_tools(chapter, whole, tmp_path, has_consumer_protocol):
     """The chapter's transcript is Kafka's."""
     if chapter.consumer_protocol and not has_consumer_protocol:
         pytest.skip("the broker does not have ConsumerGroupHeartbeat")
-    clean(whole)
-    try:
-        transcript.compare(chapter, transcript.run(chapter, whole, tmp_path))
-    except BaseException:
-        print(whole.logs())
-        raise
-    finally:
-        clean(whole)
+    transcript.check(chapter, whole, tmp_path, clean)

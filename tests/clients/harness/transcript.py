@@ -19,8 +19,9 @@ import pytest
 
 from . import paths
 from .broker import java
-from .cluster import Cluster
+from .cluster import MARKER, Cluster
 from .normalise import Names, call_result, tool_output
+from .topics import admin_client
 from .wait import PATIENCE_S, wait_until
 
 GOLDEN = paths.SUITE / "transcripts"
@@ -172,6 +173,26 @@ def run(chapter: Chapter, cluster: Cluster, folder: Path) -> str:
         out += ["", step.title()]
         out += _through_each(step, context) if step.each else step.run(context, context.next_bootstrap())
     return "\n".join(line.rstrip() for line in "\n".join(out).splitlines()) + "\n"
+
+
+def check(chapter: Chapter, cluster: Cluster, folder: Path, clean: Callable[[Cluster], None]):
+    """Runs the chapter in a cluster that `clean` leaves as chapters find it, before and after."""
+    clean(cluster)
+    try:
+        compare(chapter, run(chapter, cluster, folder))
+    except BaseException:
+        print(cluster.logs())
+        raise
+    finally:
+        clean(cluster)
+
+
+def delete_topics(cluster: Cluster):
+    """All but the marker and Kafka's own."""
+    client = admin_client(cluster.bootstrap)
+    names = [t for t in client.list_topics(timeout=PATIENCE_S).topics if t != MARKER and not t.startswith("__")]
+    for future in client.delete_topics(names).values() if names else ():
+        future.result(PATIENCE_S)
 
 
 def _through_each(step: Step, context: Context) -> list[str]:
