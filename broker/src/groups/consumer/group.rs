@@ -37,8 +37,12 @@ impl ConsumerGroupState {
     }
 }
 
+/// The epoch, and that of the target assignment, of a group whose records say neither. A first member that subscribes by
+/// name therefore makes it 2; one that subscribes by a regular expression leaves it until that has been resolved.
+const INITIAL_EPOCH: i32 = 1;
+
 /// What the records of a group say. Cheap to copy: a pointer for each member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::groups) struct Recorded {
     pub(in crate::groups) epoch: i32,
     pub(in crate::groups) metadata_hash: i64,
@@ -50,6 +54,21 @@ pub(in crate::groups) struct Recorded {
     pub(in crate::groups) regexes: BTreeMap<StrBytes, Rc<ResolvedRegex>>,
     /// There is a record of Kafka 4.0, to be deleted with the next change.
     pub(in crate::groups) has_partition_metadata: bool,
+}
+
+impl Default for Recorded {
+    fn default() -> Self {
+        Recorded {
+            epoch: INITIAL_EPOCH,
+            metadata_hash: 0,
+            members: BTreeMap::new(),
+            target_epoch: INITIAL_EPOCH,
+            target_at_ms: 0,
+            targets: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            has_partition_metadata: false,
+        }
+    }
 }
 
 impl Recorded {

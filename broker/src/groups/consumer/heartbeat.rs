@@ -277,9 +277,8 @@ impl Work {
         let (after, names_changed) = self.update(&before, told(&before.metadata, context, request));
         let regex = self.update_regexes(around, &before, &after)?;
         let update = Update { before: &before, after: &after, replaced: replaced.as_ref() };
-        // A new group leaves epoch 0 with its first member, whatever that subscribes to. A regular expression of which
-        // nothing is known raises the epoch when something is.
-        let raise = self.group.recorded().epoch == 0 || names_changed || regex == RegexChange::Resolved;
+        // A regular expression of which nothing is known raises the epoch when something is.
+        let raise = names_changed || regex == RegexChange::Resolved;
         let epoch = self.update_epoch(raise, &update, around.environment);
         let target = self.update_target(around, epoch, &update)?;
         let subscription_changed = names_changed || regex != RegexChange::None;

@@ -9,11 +9,11 @@ fn a_group_that_could_not_be_stored_is_gone() {
     check(
         eager(),
         "
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
         list             => list []
         fail unavailable => a:hb CoordinatorNotAvailable
         list             => list []
-        hb a e=1         => a:hb GroupIdNotFound
+        hb a e=2         => a:hb GroupIdNotFound
         +3600000
         ",
     );
@@ -24,15 +24,15 @@ fn a_change_that_could_not_be_stored_is_taken_back() {
     check(
         eager(),
         "
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable          => a:hb 1 [t-0,t-1,t-2]
-        hb b s=t         => store [b s=t, epoch 2, a->[t-0,t-1], b->[t-2], target 2, b@2 [] unreleased]
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2]
+        hb b s=t         => store [b s=t, epoch 3, a->[t-0,t-1], b->[t-2], target 3, b@3 [] unreleased]
         fail notleader   => b:hb NotCoordinator
-        cdescribe        => cdescribe Stable uniform 1/1 a@1 [t-0,t-1,t-2]->[t-0,t-1,t-2]
-        hb a             => a:hb 1
-        hb b e=2         => b:hb UnknownMemberId
-        hb b s=t         => store [b s=t, epoch 2, a->[t-0,t-1], b->[t-2], target 2, b@2 [] unreleased]
-        durable          => b:hb 2 []
+        cdescribe        => cdescribe Stable uniform 2/2 a@2 [t-0,t-1,t-2]->[t-0,t-1,t-2]
+        hb a             => a:hb 2
+        hb b e=3         => b:hb UnknownMemberId
+        hb b s=t         => store [b s=t, epoch 3, a->[t-0,t-1], b->[t-2], target 3, b@3 [] unreleased]
+        durable          => b:hb 3 []
         ",
     );
 }
@@ -42,19 +42,19 @@ fn what_was_decided_on_top_of_a_failure_gets_to_the_log_and_is_not_told() {
     check(
         eager(),
         "
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable          => a:hb 1 [t-0,t-1,t-2]
-        hb b s=t         => store [b s=t, epoch 2, a->[t-0,t-1], b->[t-2], target 2, b@2 [] unreleased]
-        durable          => b:hb 2 []
-        hb a own=t-0,t-1 => store [a@2 [t-0,t-1]]
-        hb b             => store [b@2 [t-2]]
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2]
+        hb b s=t         => store [b s=t, epoch 3, a->[t-0,t-1], b->[t-2], target 3, b@3 [] unreleased]
+        durable          => b:hb 3 []
+        hb a own=t-0,t-1 => store [a@3 [t-0,t-1]]
+        hb b             => store [b@3 [t-2]]
         fail unavailable => a:hb CoordinatorNotAvailable
         durable          => b:hb CoordinatorNotAvailable
-        hb a own=t-0,t-1 => store [a@2 [t-0,t-1]]
-        durable          => a:hb 2 [t-0,t-1]
-        hb b s=t own= rebalance=5000 => b:hb 2 [t-2]
+        hb a own=t-0,t-1 => store [a@3 [t-0,t-1]]
+        durable          => a:hb 3 [t-0,t-1]
+        hb b s=t own= rebalance=5000 => b:hb 3 [t-2]
         restart
-        cdescribe        => cdescribe Stable uniform 2/2 a@2 [t-0,t-1]->[t-0,t-1] b@2 [t-2]->[t-2]
+        cdescribe        => cdescribe Stable uniform 3/3 a@3 [t-0,t-1]->[t-0,t-1] b@3 [t-2]->[t-2]
         ",
     );
 }
@@ -64,11 +64,11 @@ fn a_deletion_that_could_not_be_stored_is_taken_back() {
     check(
         eager(),
         "
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable          => a:hb 1 [t-0,t-1,t-2]
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2]
         commit a t-0=5   => store [t-0=5]
         durable          => a:commit t-0:ok
-        hb a e=-1        => store [a has nothing, a no target, no a, epoch 2]
+        hb a e=-1        => store [a has nothing, a no target, no a, epoch 3]
         durable          => a:hb -1
         delete-group     => store [no t-0, no target, no topics, no epoch]
         list             => list [g \"consumer\" Empty]

@@ -105,24 +105,24 @@ fn classic_members_join_an_existing_consumer_group() {
     check(
         eager(),
         "
-        hb c s=t             => store [c s=t, epoch 1, c->[t-0,t-1,t-2], target 1, c@1 [t-0,t-1,t-2]]
-        durable              => c:hb 1 [t-0,t-1,t-2]
+        hb c s=t             => store [c s=t, epoch 2, c->[t-0,t-1,t-2], target 2, c@2 [t-0,t-1,t-2]]
+        durable              => c:hb 2 [t-0,t-1,t-2]
         join a type=connect p=range:@t => a:join InconsistentGroupProtocol
         join a p=range:@t    => a:join MemberIdRequired
         join a p=range:m     => a:join UnknownServerError
-        join a p=range:@t    => store [a/classic s=t, epoch 2, a->[t-2], c->[t-0,t-1], target 2, a@2 [] unreleased]
-        durable              => a:join gen=2 range leader=
+        join a p=range:@t    => store [a/classic s=t, epoch 3, a->[t-2], c->[t-0,t-1], target 3, a@3 [] unreleased]
+        durable              => a:join gen=3 range leader=
         sync a p=rr          => a:sync InconsistentGroupProtocol
-        sync a gen=1         => a:sync IllegalGeneration
+        sync a gen=2         => a:sync IllegalGeneration
         sync a               => a:sync []
         beat c               => c:beat UnknownMemberId
-        hb c own=t-0,t-1     => store [c@2 [t-0,t-1]]
-        durable              => c:hb 2 [t-0,t-1]
+        hb c own=t-0,t-1     => store [c@3 [t-0,t-1]]
+        durable              => c:hb 3 [t-0,t-1]
         beat a               => a:beat RebalanceInProgress
-        join a p=range:@t    => store [a@2 [t-2]]
-        durable              => a:join gen=2 range leader=
+        join a p=range:@t    => store [a@3 [t-2]]
+        durable              => a:join gen=3 range leader=
         sync a               => a:sync [t-2]
-        leave a              => store [a has nothing, a no target, no a, epoch 3]
+        leave a              => store [a has nothing, a no target, no a, epoch 4]
         durable              => a:leave [ok]
         ",
     );
@@ -131,27 +131,27 @@ fn classic_members_join_an_existing_consumer_group() {
 #[test]
 fn a_classic_member_that_does_not_join_or_sync_in_time_is_out() {
     let ready = "
-        hb c s=t             => store [c s=t, epoch 1, c->[t-0,t-1,t-2], target 1, c@1 [t-0,t-1,t-2]]
-        durable              => c:hb 1 [t-0,t-1,t-2]
+        hb c s=t             => store [c s=t, epoch 2, c->[t-0,t-1,t-2], target 2, c@2 [t-0,t-1,t-2]]
+        durable              => c:hb 2 [t-0,t-1,t-2]
         join a p=range:@t session=30000 rebalance=5000 => a:join MemberIdRequired
-        join a p=range:@t session=30000 rebalance=5000 => store [a/classic s=t, epoch 2, a->[t-2], c->[t-0,t-1], target 2, a@2 [] unreleased]
-        durable              => a:join gen=2 range leader=
+        join a p=range:@t session=30000 rebalance=5000 => store [a/classic s=t, epoch 3, a->[t-2], c->[t-0,t-1], target 3, a@3 [] unreleased]
+        durable              => a:join gen=3 range leader=
     ";
     let mut scenario = Scenario::new(eager());
     scenario.run(ready);
     scenario.run("+4999");
-    scenario.run("+1 => store [a has nothing, a no target, no a, epoch 3]");
+    scenario.run("+1 => store [a has nothing, a no target, no a, epoch 4]");
     let mut scenario = Scenario::new(eager());
     scenario.run(ready);
     scenario.run(
         "
         sync a           => a:sync []
-        hb c own=t-0,t-1 => store [c@2 [t-0,t-1]]
-        durable          => c:hb 2 [t-0,t-1]
+        hb c own=t-0,t-1 => store [c@3 [t-0,t-1]]
+        durable          => c:hb 3 [t-0,t-1]
         beat a           => a:beat RebalanceInProgress
         +4999
         beat a           => a:beat RebalanceInProgress
-        +1               => store [a has nothing, a no target, no a, epoch 3]
+        +1               => store [a has nothing, a no target, no a, epoch 4]
         ",
     );
 }
@@ -161,9 +161,9 @@ fn an_empty_group_is_taken_over_by_either_protocol() {
     check(
         eager(),
         "
-        hb a s=t   => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable    => a:hb 1 [t-0,t-1,t-2]
-        hb a e=-1  => store [a has nothing, a no target, no a, epoch 2]
+        hb a s=t   => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable    => a:hb 2 [t-0,t-1,t-2]
+        hb a e=-1  => store [a has nothing, a no target, no a, epoch 3]
         durable    => a:hb -1
         join b v=3 => store [no target, no topics, no epoch]; store [g gen=0]
         durable
@@ -171,10 +171,10 @@ fn an_empty_group_is_taken_over_by_either_protocol() {
         +0         => b:join gen=1 range leader=b members=b:m
         leave b    => store [g gen=2]
         durable    => b:leave [ok]
-        hb a e=0 s=t => store [no g, a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable    => a:hb 1 [t-0,t-1,t-2]
+        hb a e=0 s=t => store [no g, a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable    => a:hb 2 [t-0,t-1,t-2]
         restart
-        cdescribe  => cdescribe Stable uniform 1/1 a@1 [t-0,t-1,t-2]->[t-0,t-1,t-2]
+        cdescribe  => cdescribe Stable uniform 2/2 a@2 [t-0,t-1,t-2]->[t-0,t-1,t-2]
         ",
     );
 }
@@ -184,12 +184,12 @@ fn a_static_member_changes_its_protocol_and_takes_the_group_along() {
     check(
         eager(),
         "
-        hb a s=t i=1    => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable         => a:hb 1 [t-0,t-1,t-2]
+        hb a s=t i=1    => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable         => a:hb 2 [t-0,t-1,t-2]
         hb a i=1 e=-2   => store [a@-2 [t-0,t-1,t-2]]
         durable         => a:hb -2
-        join b i=1 p=range:@t+t-0+t-1+t-2 => store [a has nothing, a no target, no a, AAAAAAAAAAAAAAAAAAAAAQ s=t, AAAAAAAAAAAAAAAAAAAAAQ->[t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ@0 [t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ/classic s=t, AAAAAAAAAAAAAAAAAAAAAQ@1 [t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ has nothing, AAAAAAAAAAAAAAAAAAAAAQ no target, no target, no AAAAAAAAAAAAAAAAAAAAAQ, no topics, no epoch, g gen=1 AAAAAAAAAAAAAAAAAAAAAQ:[t-0,t-1,t-2]]
-        durable         => b:join gen=1 range leader=
+        join b i=1 p=range:@t+t-0+t-1+t-2 => store [a has nothing, a no target, no a, AAAAAAAAAAAAAAAAAAAAAQ s=t, AAAAAAAAAAAAAAAAAAAAAQ->[t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ@0 [t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ/classic s=t, AAAAAAAAAAAAAAAAAAAAAQ@2 [t-0,t-1,t-2], AAAAAAAAAAAAAAAAAAAAAQ has nothing, AAAAAAAAAAAAAAAAAAAAAQ no target, no target, no AAAAAAAAAAAAAAAAAAAAAQ, no topics, no epoch, g gen=2 AAAAAAAAAAAAAAAAAAAAAQ:[t-0,t-1,t-2]]
+        durable         => b:join gen=2 range leader=
         sync b i=1      => b:sync [t-0,t-1,t-2]
         beat b i=1      => b:beat ok
         restart
