@@ -261,6 +261,46 @@ fn the_epoch_of_a_group_that_subscribes_to_nothing_is_1_and_nothing_says_so() {
 }
 
 #[test]
+fn a_static_member_comes_back_to_its_regular_expression_or_changes_it() {
+    check(
+        eager(),
+        "
+        hb a re=t.* i=1  => store [a s= re=t.*, a@1 []]
+        durable          => a:hb 1 []
+        +0               => store [re=t.*:t, epoch 2]
+        durable
+        hb a i=1         => store [a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2]
+        hb a i=1 e=-2    => store [a@-2 [t-0,t-1,t-2]]
+        durable          => a:hb -2
+        # The same one: it has what it had, and nothing is resolved anew.
+        hb b re=t.* i=1  => store [a has nothing, a no target, no a, b s= re=t.*, b->[t-0,t-1,t-2], b@0 [t-0,t-1,t-2], b s= re=t.*, b@2 [t-0,t-1,t-2]]
+        durable          => b:hb 2 [t-0,t-1,t-2]
+        +20000
+        hb b i=1         => b:hb 2
+        hb b i=1 e=-2    => store [b@-2 [t-0,t-1,t-2]]
+        durable          => b:hb -2
+        # Another one: what it had goes with the old one, and comes back when the new one has been resolved.
+        hb c re=[tu] i=1 => store [b has nothing, b no target, no b, c s= re=t.*, c->[t-0,t-1,t-2], c@0 [t-0,t-1,t-2], c s= re=[tu], no re=t.*, c@2 []]
+        durable          => c:hb 2 []
+        +0               => store [re=[tu]:t,u, epoch 3]
+        durable
+        hb c i=1         => store [c->[t-0,t-1,t-2,u-0,u-1,u-2], target 3, c@3 [t-0,t-1,t-2,u-0,u-1,u-2]]
+        durable          => c:hb 3 [t-0,t-1,t-2,u-0,u-1,u-2]
+        hb c i=1 e=-2    => store [c@-2 [t-0,t-1,t-2,u-0,u-1,u-2]]
+        durable          => c:hb -2
+        # After a restart every group looks at its topics, so that a new expression counts for none at once.
+        restart
+        hb d re=u i=1    => store [c has nothing, c no target, no c, d s= re=[tu], d->[t-0,t-1,t-2,u-0,u-1,u-2], d@0 [t-0,t-1,t-2,u-0,u-1,u-2], d s= re=u, no re=[tu], epoch 4, d->[], target 4, d@4 []]
+        durable          => d:hb 4 []
+        +0               => store [re=u:u, epoch 5]
+        durable
+        hb d i=1         => store [d->[u-0,u-1,u-2], target 5, d@5 [u-0,u-1,u-2]]
+        ",
+    );
+}
+
+#[test]
 fn a_regular_expression_that_is_none_is_refused_and_leaves_no_trace() {
     check(
         GroupConfig { regexes_max: 1, ..eager() },
@@ -339,6 +379,48 @@ fn offsets_are_committed_and_read_with_the_members_epoch() {
         restart
         list               => list []
         fetch all          => fetch []
+        ",
+    );
+}
+
+#[test]
+fn offsets_are_read_by_members_in_their_own_epoch_and_by_whoever_does_not_say_who_it_is() {
+    check(
+        eager(),
+        "
+        hb a s=t             => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable              => a:hb 2 [t-0,t-1,t-2]
+        commit a t-0=5       => store [t-0=5]
+        durable              => a:commit t-0:ok
+        fetch all as=a gen=2 => fetch [t-0=5]
+        fetch t-0 t-1 as=a gen=2 => fetch [t-0=5 t-1=-1]
+        fetch all as=a gen=1 => fetch StaleMemberEpoch
+        fetch all as=a gen=3 => fetch StaleMemberEpoch
+        fetch all as=a       => fetch StaleMemberEpoch
+        fetch t-0 as=x gen=2 => fetch UnknownMemberId
+        fetch all gen=2      => fetch UnknownMemberId
+        fetch all            => fetch [t-0=5]
+        # Before version 9 nobody says who it is.
+        fetch all v=8        => fetch [t-0=5]
+        # An epoch counts once it is durable.
+        hb b s=t             => store [b s=t, epoch 3, a->[t-0,t-1], b->[t-2], target 3, b@3 [] unreleased]
+        fetch all as=b gen=3 => fetch UnknownMemberId
+        durable              => b:hb 3 []
+        fetch all as=b gen=3 => fetch [t-0=5]
+        hb a e=-1            => store [a has nothing, a no target, no a, epoch 4]
+        fetch all as=a gen=2 => fetch [t-0=5]
+        durable              => a:hb -1
+        fetch all as=a gen=2 => fetch UnknownMemberId
+        restart
+        fetch all as=b gen=2 => fetch StaleMemberEpoch
+        fetch all as=b gen=3 => fetch [t-0=5]
+        # A group that is none, or a classic one, has no members whose epochs could be stale.
+        group h
+        fetch all as=a gen=7 => fetch []
+        join c v=3           => store [h gen=0]
+        durable
+        +0                   => c:join gen=1 range leader=c members=c:m
+        fetch all as=a gen=7 => fetch []
         ",
     );
 }

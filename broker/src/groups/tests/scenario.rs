@@ -11,7 +11,7 @@
 //! | `beat c [gen=n] [i=instance]` | Heartbeat |
 //! | `leave c [v=5] [i=instance] [as=id]` | LeaveGroup |
 //! | `commit c t-0=5 … [v=9] [gen=n] [i=instance] [meta=m] [retention=ms]` | OffsetCommit; `-` for a client outside the group |
-//! | `fetch t-0 … [stable]`, `fetch all` | OffsetFetch |
+//! | `fetch t-0 … [stable] [as=id gen=epoch] [v=9]`, `fetch all` | OffsetFetch, by nobody in particular unless `as` says by whom |
 //! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
 //! | `hb c [e=epoch] [s=t,u] [re=regex] [own=t-0,t-1] [i=instance] [assignor=range] [rebalance=ms] [v=1] [as=id]` | ConsumerGroupHeartbeat of `c`; the epoch is the last that it was told, and 0 to begin with; what it owns is left out unless given (`own=` for nothing) |
 //! | `cdescribe` | ConsumerGroupDescribe |
@@ -353,7 +353,11 @@ impl Scenario {
                     OffsetFetchRequestTopics::default().with_name(topic).with_partition_indexes(vec![partition])
                 });
                 let topics = (!asked.is_empty()).then(|| topics.collect());
-                let group = OffsetFetchRequestGroup::default().with_group_id(group_id).with_topics(topics);
+                let group = OffsetFetchRequestGroup::default()
+                    .with_group_id(group_id)
+                    .with_topics(topics)
+                    .with_member_id(line.option("as").map(text))
+                    .with_member_epoch(line.number("gen", -1) as i32);
                 let request = OffsetFetchRequest::default().with_groups(vec![group]).with_require_stable(stable);
                 ("-".to_owned(), version(9), GroupRequest::OffsetFetch(request))
             }
