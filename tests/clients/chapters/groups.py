@@ -164,9 +164,9 @@ def chapters(protocol: str) -> list[Chapter]:
         calls.kadm("describe_shares", group="empty", kind="consumer"),
     )
 
-    def chapter(name: str, about: str, steps: list, later: str | None = None) -> Chapter:
-        title, consumer = f"{about} ({protocol} protocol)", protocol == "consumer"
-        return Chapter(f"{prefix}-{name}", title, steps, later=later if consumer else None, consumer_protocol=consumer)
+    def chapter(name: str, about: str, steps: list) -> Chapter:
+        title = f"{about} ({protocol} protocol)"
+        return Chapter(f"{prefix}-{name}", title, steps, consumer_protocol=protocol == "consumer")
 
     return [
         chapter(
@@ -222,7 +222,6 @@ def chapters(protocol: str) -> list[Chapter]:
                 without("u"),
                 described("active"),
             ],
-            later="the first member of a group of the consumer protocol makes its epoch 2 in Kafka",
         ),
         chapter(
             "static",
@@ -237,7 +236,6 @@ def chapters(protocol: str) -> list[Chapter]:
                 calls.kadm("remove_members", group="active", instances=["first", "second"]),
                 described("active", "--state"),
             ],
-            later="the first member of a group of the consumer protocol makes its epoch 2 in Kafka",
         ),
         chapter(
             "reset",
