@@ -1,102 +1,45 @@
 """cleanup.policy=compact: of the records with one key the last one stays, at its offset, across clients and restarts."""
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from harness.clients import CONFLUENT
-from harness.records import Record
+from harness import paths
+from harness.admins import ConfluentAdmin
+from harness.clients import CLIENTS, CONFLUENT
+from harness.compacted import CONFIGS, KEYS, SEGMENT_BYTES, SETTINGS, VALUE, check, read_all, rounds, stored_records
+from harness.records import T0, Record
 from harness.stored import batches
 from harness.topics import create_topic, offsets
 from harness.wait import wait_until
 
 pytestmark = pytest.mark.retention
 PATIENCE_S = 120
-SEGMENT_BYTES = 1 << 20  # the smallest that Kafka allows
-KEYS = 50
-VALUE = bytes(2_000)
-TOPIC = {
-    "cleanup.policy": "compact", "segment.bytes": str(SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.01",
-    "delete.retention.ms": "0",
-}  # fmt: skip
 
 
-def read_all(broker, topic):
-    """(offset, key, value) of every record, as a consumer from the start sees them."""
-    consumer = Consumer({
-        "bootstrap.servers": broker.bootstrap, "group.id": "reader", "enable.auto.commit": False,
-        "enable.partition.eof": True,
-    })  # fmt: skip
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    found = []
-    try:
-        while True:
-            message = consumer.poll(30)
-            assert message is not None, "the end of the partition was not reached"
-            if message.error():
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                return found
-            found.append((message.offset(), message.key(), message.value()))
-    finally:
-        consumer.close()
+def produce(broker, topic, records, **options):
+    CONFLUENT.produce(broker.bootstrap, topic, records, batch_bytes=50_000, **options)
 
 
-def produce(broker, topic, records):
-    CONFLUENT.produce(broker.bootstrap, topic, records, batch_bytes=50_000)
+def wait_compacted(broker, topic, below):
+    wait_until(lambda: stored_records(broker, topic) < below, f"{topic} to be compacted", PATIENCE_S)
 
 
-def rounds(number, first=0):
-    """Every key so often, with a value that says when."""
-    return [
-        Record(key=b"key-%d" % key, value=b"%d " % turn + VALUE) for turn in range(first, first + number)
-        for key in range(KEYS)
-    ]  # fmt: skip
-
-
-def check(broker, topic, sent):
-    """What is there is a part of what was sent, with the last of every key, and only that before the active segment."""
-    found = read_all(broker, topic)
-    assert [offset for offset, _, _ in found] == sorted({offset for offset, _, _ in found})
-    for offset, key, value in found:
-        assert (key, value) == (sent[offset].key, sent[offset].value), offset
-    there = {offset for offset, _, _ in found}
-    last = {record.key: offset for offset, record in enumerate(sent)}
-    missing = [key for key, offset in last.items() if offset not in there and sent[offset].value is not None]
-    assert not missing, f"the last value of {missing[:3]} is gone"
-    return found
+def check_topic(broker, topic, sent):
+    check(read_all(broker.bootstrap, topic), sent)
 
 
 @pytest.fixture
-def compacting(own_broker_with):
-    return own_broker_with({"log.cleaner.backoff.ms": "200"})
-
-
-@pytest.fixture
-def own_broker_with():
-    from harness.broker import new_broker
-
-    brokers = []
-
-    def make(settings):
-        brokers.append(new_broker("compaction", settings).start())
-        return brokers[-1]
-
-    yield make
-    for broker in brokers:
-        broker.discard()
-
-
-def compacted_records(broker, topic):
-    return sum(b.count for b in batches(broker, topic))
+def compacting(own_broker):
+    return own_broker(SETTINGS)
 
 
 def test_the_last_value_of_a_key_stays(compacting):
     """A consumer from the start sees the last value of every key, in order, at its offset; tombstones go in the end."""
-    create_topic(compacting.bootstrap, "last", 1, TOPIC)
+    create_topic(compacting.bootstrap, "last", 1, CONFIGS)
     sent = rounds(60)
     produce(compacting, "last", sent)
     sent_bytes = 60 * KEYS * len(VALUE)
-    wait_until(lambda: compacted_records(compacting, "last") < len(sent) // 3, "the log to be compacted", PATIENCE_S)
-    check(compacting, "last", sent)
+    wait_compacted(compacting, "last", len(sent) // 3)
+    check_topic(compacting, "last", sent)
     assert offsets(compacting, "last") == (0, len(sent)), "offsets stay"
     assert sum(len(b.data) for b in batches(compacting, "last")) < sent_bytes / 2
 
@@ -107,14 +50,97 @@ def test_the_last_value_of_a_key_stays(compacting):
     for lot in (tombstones, others[:1500], others[1500:]):
         produce(compacting, "last", lot)
         sent += lot
-        keys = lambda: {key for _, key, _ in read_all(compacting, "last")}  # noqa: E731
+    keys = lambda: {key for _, key, _ in read_all(compacting.bootstrap, "last")}  # noqa: E731
     wait_until(lambda: not keys() & gone, "deleted keys to go", PATIENCE_S)
-    check(compacting, "last", sent)
+    check_topic(compacting, "last", sent)
+
+
+@pytest.fixture(scope="module")
+def compacted_topic():
+    """A broker with a topic that was compacted, and what was sent there, in every codec."""
+    from harness.broker import new_broker
+
+    broker = new_broker("compacted", SETTINGS).start()
+    create_topic(broker.bootstrap, "compacted", 1, CONFIGS)
+    sent = []
+    for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
+        lot = [Record(key=r.key, value=codec.encode() + r.value) for r in rounds(40)]
+        CONFLUENT.produce(broker.bootstrap, "compacted", lot, compression=codec, batch_bytes=50_000)
+        sent += lot
+    # What compresses well fills no segment, and the active one is not compacted.
+    lot = rounds(20)
+    produce(broker, "compacted", lot)
+    sent += lot
+    wait_compacted(broker, "compacted", len(sent) // 3)
+    yield broker, sent
+    broker.check_alive()
+    broker.discard()
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=str)
+def test_every_client_reads_it_from_the_start(client, compacted_topic):
+    """Kafka's console consumer with --from-beginning, and the others likewise: over the gaps, to the end."""
+    broker, sent = compacted_topic
+    member = client.member(broker.bootstrap, "compacted", f"group-of-{client}")
+    try:
+        reads = lambda: [(r.offset, r.key, r.value) for r in member.reads()]  # noqa: E731
+        # The last record is in the active segment.
+        wait_until(lambda: any(offset == len(sent) - 1 for offset, _, _ in reads()), "the last record", PATIENCE_S)
+        found = reads()
+    finally:
+        member.close()
+    check(found, sent)
+    assert len(found) < len(sent) // 3, "it was compacted before"
+
+
+def test_a_topic_that_becomes_compacted(compacting):
+    """cleanup.policy and min.cleanable.dirty.ratio changed at run time have a log compacted that was not to be."""
+    admin = ConfluentAdmin(compacting.bootstrap)
+    create_topic(compacting.bootstrap, "changed", 1, {**CONFIGS, "cleanup.policy": "delete", "retention.ms": "-1"})
+    create_topic(compacting.bootstrap, "canary", 1, CONFIGS)
+    sent = rounds(60)
+    produce(compacting, "changed", sent)
+    produce(compacting, "canary", sent)
+    wait_compacted(compacting, "canary", len(sent) // 3)
+    assert stored_records(compacting, "changed") == len(sent), "nothing is compacted that is not to be"
+
+    admin.alter_configs("changed", {**CONFIGS, "min.cleanable.dirty.ratio": "1.0"})
+    produce(compacting, "canary", sent)
+    wait_compacted(compacting, "canary", len(sent) // 3)
+    assert stored_records(compacting, "changed") == len(sent), "no log is dirtier than that"
+
+    admin.alter_configs("changed", CONFIGS)
+    wait_compacted(compacting, "changed", len(sent) // 3)
+    check_topic(compacting, "changed", sent)
+
+
+def test_compacted_and_deleted(own_broker):
+    """compact,delete: old segments go by time, whatever their keys; of the young ones the last values stay."""
+    settings = {**SETTINGS, "log.retention.check.interval.ms": "500"}
+    if paths.AGAINST == "kafka":
+        settings["log.initial.task.delay.ms"] = "500"  # else the first look for old segments is after 30 s
+    broker = own_broker(settings)
+    create_topic(broker.bootstrap, "both", 1, {**CONFIGS, "cleanup.policy": "compact,delete", "retention.ms": "-1"})
+    # A day old, each with a key of its own, so that only deletion takes them away.
+    old = [Record(key=b"old-%d" % n, value=VALUE, timestamp=T0 - 24 * 3600 * 1000) for n in range(2_000)]
+    sent = old + [Record(key=r.key, value=r.value, timestamp=T0) for r in rounds(60)]
+    produce(broker, "both", sent)
+    wait_compacted(broker, "both", len(old) + 1_200)
+    assert offsets(broker, "both")[0] == 0
+    check_topic(broker, "both", sent)
+
+    # T0 is an hour ago. One segment may hold the last old records and young ones; it stays whole.
+    ConfluentAdmin(broker.bootstrap).alter_configs("both", {"retention.ms": str(6 * 3600 * 1000)})
+    per_segment = SEGMENT_BYTES // len(VALUE) + 1
+    start = lambda: offsets(broker, "both")[0]  # noqa: E731
+    wait_until(lambda: start() > len(old) - per_segment, "old segments to go", PATIENCE_S)
+    assert start() <= len(sent) - KEYS, "nothing young goes but what another pass superseded"
+    check(read_all(broker.bootstrap, "both"), sent, start())
 
 
 def test_kill9_while_compacting(compacting):
     """Killed again and again while it compacts, the broker has the last value of every key."""
-    create_topic(compacting.bootstrap, "killed", 1, TOPIC)
+    create_topic(compacting.bootstrap, "killed", 1, CONFIGS)
     sent = []
     for turn in range(5):
         lot = rounds(40, first=turn * 40)
@@ -122,8 +148,8 @@ def test_kill9_while_compacting(compacting):
         sent += lot
         compacting.kill9()
         compacting.start()
-        check(compacting, "killed", sent)
-    wait_until(lambda: compacted_records(compacting, "killed") < 3_000, "the log to be compacted", PATIENCE_S)
+        check_topic(compacting, "killed", sent)
+    wait_compacted(compacting, "killed", 3_000)
     compacting.kill9()
     compacting.start()
-    check(compacting, "killed", sent)
+    check_topic(compacting, "killed", sent)

@@ -100,11 +100,11 @@ class JavaConsole(Client):
     def member(self, bootstrap, topic, group):
         settings = {
             "auto.commit.interval.ms": "1000", "heartbeat.interval.ms": "500", "session.timeout.ms": "10000",
-            "auto.offset.reset": "earliest",
         }  # fmt: skip
         command = java(
             TOOLS + "consumer.ConsoleConsumer", "--bootstrap-server", bootstrap, "--topic", topic, "--group", group,
-            *_properties("--command-property", settings), *_properties("--formatter-property", CONSUMER_FORMAT),
+            "--from-beginning", *_properties("--command-property", settings),
+            *_properties("--formatter-property", CONSUMER_FORMAT),
         )  # fmt: skip
         return _Member(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
 
