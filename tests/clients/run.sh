@@ -125,6 +125,7 @@ mkdir -p "$cache"
   install_group_members
   install_go franz
   install_go groupload
+  install_go keyedload
   command -v kcat >/dev/null 2>&1 || apt_install kcat
   # For tests that cut links; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi

@@ -9,6 +9,7 @@ CACHE = REPO / ".cache" / "clients"
 KAFKA_LIBS = CACHE / "kafka-libs"
 FRANZ = CACHE / "bin" / "franz"
 GROUPLOAD = CACHE / "bin" / "groupload"
+KEYEDLOAD = CACHE / "bin" / "keyedload"
 
 AGAINST = os.environ.get("RINGLOG_TEST_AGAINST", "ringlog")
 
