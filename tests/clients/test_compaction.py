@@ -1,5 +1,8 @@
 """cleanup.policy=compact: of the records with one key the last one stays, at its offset, across clients and restarts."""
 
+import json
+import subprocess
+
 import pytest
 
 from harness import paths
@@ -91,6 +94,36 @@ def test_every_client_reads_it_from_the_start(client, compacted_topic):
         member.close()
     check(found, sent)
     assert len(found) < len(sent) // 3, "it was compacted before"
+
+
+@pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Ringlog's own command line")
+def test_wal_verify_tells_gaps_and_finds_nothing_wrong(compacting):
+    """`ringlog wal verify`, while the broker compacts and after that: no damage, and as many records as consumers get."""
+    create_topic(compacting.bootstrap, "verified", 1, CONFIGS)
+    (log,) = compacting.data_dir.glob("verified-0")
+
+    def verified() -> dict:
+        done = subprocess.run(
+            [str(paths.ringlog_binary()), "wal", "verify", "--json", str(log)], capture_output=True, text=True
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0 and not any(line.get("damage") for line in lines), done.stdout
+        (summary,) = (line for line in lines if line["type"] == "log")
+        return summary
+
+    sent = []
+    for turn in range(8):
+        lot = rounds(20, first=20 * turn)
+        produce(compacting, "verified", lot)
+        sent += lot
+        assert verified()["log_end_offset"] == len(sent)
+    wait_compacted(compacting, "verified", 1_000)
+    # Once more, so that nothing changes between the two.
+    same = lambda: verified()["records"] == len(read_all(compacting.bootstrap, "verified"))  # noqa: E731
+    wait_until(same, "as many records on disk as are read", PATIENCE_S)
+    found = verified()
+    assert found["compacted_segments"] > 0 and found["gaps"] > 0, found
+    assert found["gap_offsets"] <= len(sent) - found["records"], found
 
 
 def test_a_topic_that_becomes_compacted(compacting):

@@ -7,7 +7,8 @@
 //! code that recovery uses, and unlike recovery every segment is read, sealed ones included.
 //!
 //! While a broker writes, its last commit may be half on disk: that shows as a tail, not as damage. What looks like damage
-//! in the last segment is looked at again before it is reported, since the page cache may have been behind.
+//! in the last segment is looked at again before it is reported, since the page cache may have been behind. Where a
+//! compaction replaces segments meanwhile, the directory is listed anew, and the inspection goes on behind what it has shown.
 //!
 //! Deliberately absent: repair. What is damaged comes back from a replica or a backup.
 
@@ -52,9 +53,19 @@ pub struct InspectedFrame<'a> {
     pub batch: BatchHeader,
     /// The segment's file does not have it yet.
     pub only_in_journal: bool,
+    /// Where its segment ends, if compaction wrote that.
+    pub compacted_up_to: Option<Offset>,
     /// Of a whole log: every record lies below the log start offset. Nobody reads it any more, and when it goes is up to
     /// each replica.
     pub below_log_start: bool,
+}
+
+impl InspectedFrame<'_> {
+    /// Offsets that the frame stands for before its batch begins: compaction dropped what was there.
+    #[must_use]
+    pub fn gap_offsets(&self) -> u64 {
+        (self.batch.base_offset.0 - self.frame.base_offset.0).unsigned_abs()
+    }
 }
 
 /// Something that is not as it should be.
@@ -120,7 +131,14 @@ impl Finding {
 pub struct Inspection {
     pub checkpoint: Option<Checkpoint>,
     pub segments: usize,
+    /// Those of the segments that compaction wrote.
+    pub compacted_segments: usize,
     pub frames: u64,
+    pub records: u64,
+    /// Frames that begin before their batch, and the offsets between: whole batches that compaction dropped there. Records that
+    /// it took out of a batch are not among them.
+    pub gaps: u64,
+    pub gap_offsets: u64,
     /// Bytes of frames.
     pub bytes: u64,
     /// Those of the frames that only the journal has.
@@ -183,9 +201,20 @@ pub fn inspect(
         let (mut overlays, _): (HashMap<Offset, Overlay>, usize) =
             path.parent().map_or_else(Default::default, overlays);
         let overlay = overlays.remove(&base).unwrap_or_default();
-        let view = SegmentView { path, base, checkpoint: None, sealed_end: None, overlay };
-        view.inspect(&mut inspection, &mut on_frame)?;
-        return Ok(inspection);
+        let view = SegmentView {
+            path,
+            base,
+            shown: base,
+            checkpoint: None,
+            sealed_end: None,
+            is_as_listed: true,
+            overlay,
+        };
+        return match view.inspect(&mut inspection, &mut on_frame) {
+            Ok(()) => Ok(inspection),
+            Err(Interruption::Failed(error)) => Err(error),
+            Err(Interruption::Replaced) => unreachable!("it is as it is"),
+        };
     }
     if !path.is_dir() || !is_partition(path) {
         return Err(InspectError::NotALog { path: path.to_owned() });
@@ -197,16 +226,10 @@ pub fn inspect(
             None
         }
     };
-    let names = run(ReadOnlyStorage.list_dir(path))?;
-    let mut bases: Vec<Offset> = Vec::new();
-    for name in names {
-        if let Some((base, NameKind::Log)) = parse_file_name(&name) {
-            bases.push(base);
-        }
-    }
+    let mut bases = segments(path)?;
     if let Some(checkpoint) = inspection.checkpoint {
         let log_start = checkpoint.log_start;
-        bases = without_leftovers(path, bases, &checkpoint, &mut inspection);
+        bases = without_leftovers(path, bases, &checkpoint, &mut inspection.findings);
         let restarting = checkpoint.is_restarted() && checkpoint.is_beginning() && bases.is_empty();
         if bases.first().is_none_or(|first| *first > log_start) && !restarting {
             inspection.findings.push(Finding::SegmentMissing { dir: path.to_owned(), offset: log_start });
@@ -214,22 +237,70 @@ pub fn inspect(
         // Until a frame says more.
         inspection.log_end = log_start;
     }
-    let (mut overlays, entries) = overlays(path);
+    let (overlays, entries) = overlays(path);
     if entries > 0 {
         inspection.findings.push(Finding::Unplaced { dir: path.to_owned(), entries });
     }
-    for (at, base) in bases.iter().enumerate() {
-        let segment = path.join(file_name(*base, NameKind::Log));
-        let sealed_end = bases.get(at + 1).copied();
-        let overlay = overlays.remove(base).unwrap_or_default();
-        let view = SegmentView { path: &segment, base: *base, checkpoint: inspection.checkpoint, sealed_end, overlay };
+    let mut at = 0;
+    // Up to here everything was shown.
+    let mut shown = Offset(i64::MIN);
+    let mut is_as_listed = false;
+    while let Some(&base) = bases.get(at) {
+        let segment = path.join(file_name(base, NameKind::Log));
+        let view = SegmentView {
+            path: &segment,
+            base,
+            shown: shown.max(base),
+            checkpoint: inspection.checkpoint,
+            sealed_end: bases.get(at + 1).copied(),
+            is_as_listed,
+            overlay: overlays.get(&base).cloned().unwrap_or_default(),
+        };
         match view.inspect(&mut inspection, &mut on_frame) {
-            // Retention was here meanwhile.
-            Err(InspectError::Io(error)) if error.is_not_found() => {}
-            result => result?,
+            Ok(()) => {
+                shown = inspection.log_end.max(shown);
+                at += 1;
+                is_as_listed = false;
+            }
+            // A compaction or retention was here meanwhile, if the directory says so.
+            Err(Interruption::Replaced) => {
+                let listed = listed_anew(path, inspection.checkpoint.as_ref())?;
+                is_as_listed = listed == bases;
+                at = resume(&listed, shown);
+                bases = listed;
+            }
+            Err(Interruption::Failed(error)) => return Err(error),
         }
     }
     Ok(inspection)
+}
+
+/// Base offsets of the segments in a directory, in order.
+fn segments(dir: &Path) -> Result<Vec<Offset>, IoError> {
+    let names = run(ReadOnlyStorage.list_dir(dir))?;
+    let mut bases: Vec<Offset> = Vec::new();
+    for name in names {
+        if let Some((base, NameKind::Log)) = parse_file_name(&name) {
+            bases.push(base);
+        }
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The segments as they are now.
+fn listed_anew(dir: &Path, checkpoint: Option<&Checkpoint>) -> Result<Vec<Offset>, IoError> {
+    let bases = segments(dir)?;
+    // What is left over was told of before, or is about to go.
+    Ok(match checkpoint {
+        Some(checkpoint) => without_leftovers(dir, bases, checkpoint, &mut Vec::new()),
+        None => bases,
+    })
+}
+
+/// The place of the segment that has what follows on `shown`.
+fn resume(bases: &[Offset], shown: Offset) -> usize {
+    bases.partition_point(|base| *base <= shown).saturating_sub(1)
 }
 
 /// Without the segments that a truncation, a restart or a compaction has made a thing of the past.
@@ -237,20 +308,17 @@ fn without_leftovers(
     dir: &Path,
     bases: Vec<Offset>,
     checkpoint: &Checkpoint,
-    inspection: &mut Inspection,
+    findings: &mut Vec<Finding>,
 ) -> Vec<Offset> {
     let mut kept = Vec::new();
     let mut superseded_below = Offset(i64::MIN);
     for base in bases {
         let path = dir.join(file_name(base, NameKind::Log));
-        let header = run(async {
-            let file = ReadOnlyStorage.open(&path, Access::Read).await.ok()?;
-            SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
-        });
+        let header = read_header(&path);
         if header.is_some_and(|header| checkpoint.is_gone(base, header.incarnation)) {
-            inspection.findings.push(Finding::CutOff { path });
+            findings.push(Finding::CutOff { path });
         } else if base < superseded_below {
-            inspection.findings.push(Finding::Superseded { path });
+            findings.push(Finding::Superseded { path });
         } else {
             let compacted = header.and_then(|header| header.compacted);
             superseded_below = compacted.map_or(superseded_below, |compacted| compacted.end_offset);
@@ -260,15 +328,39 @@ fn without_leftovers(
     kept
 }
 
+fn read_header(path: &Path) -> Option<SegmentHeader> {
+    run(async {
+        let file = ReadOnlyStorage.open(path, Access::Read).await.ok()?;
+        SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await.ok()?).ok()
+    })
+}
+
 /// One segment, with what is known of it from outside.
 struct SegmentView<'a> {
     path: &'a Path,
     base: Offset,
+    /// Frames up to here were shown before.
+    shown: Offset,
     checkpoint: Option<Checkpoint>,
     /// Where the next segment begins.
     sealed_end: Option<Offset>,
+    /// The directory was looked at again, and is what `sealed_end` says.
+    is_as_listed: bool,
     /// What only the journal has of it, or had when the journal was read.
     overlay: Overlay,
+}
+
+/// Why a segment was not inspected.
+enum Interruption {
+    /// It is not there, or not what it was when the directory was listed.
+    Replaced,
+    Failed(InspectError),
+}
+
+impl From<IoError> for Interruption {
+    fn from(error: IoError) -> Interruption {
+        Interruption::Failed(error.into())
+    }
 }
 
 impl SegmentView<'_> {
@@ -276,9 +368,11 @@ impl SegmentView<'_> {
         &self,
         inspection: &mut Inspection,
         on_frame: &mut impl FnMut(&InspectedFrame<'_>),
-    ) -> Result<(), InspectError> {
-        inspection.segments += 1;
-        let file = run(ReadOnlyStorage.open(self.path, Access::Read))?;
+    ) -> Result<(), Interruption> {
+        let file = match run(ReadOnlyStorage.open(self.path, Access::Read)) {
+            Err(error) if error.is_not_found() && !self.is_as_listed => return Err(Interruption::Replaced),
+            opened => opened?,
+        };
         let header = match SegmentHeader::decode(&run(file.read_at(0, BLOCK_BYTES))?) {
             Ok(header) => header,
             Err(found) => {
@@ -307,20 +401,26 @@ impl SegmentView<'_> {
             && self.checkpoint.is_some()
             && self.sealed_end != Some(compacted.end_offset)
         {
+            if !self.is_as_listed {
+                return Err(Interruption::Replaced);
+            }
             let dir = self.path.parent().unwrap_or(Path::new("")).to_owned();
             inspection.findings.push(Finding::SegmentMissing { dir, offset: compacted.end_offset });
         }
+        inspection.segments += 1;
+        inspection.compacted_segments += usize::from(compacted.is_some());
         let log_start = self.checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
         let looks = if self.sealed_end.is_some() { 1 } else { LOOKS };
-        let mut shown = self.base;
+        let mut shown = self.shown;
         let mut unread = None;
         for look in 1..=looks {
             let scan = run(scan_segment(self.task(&header, file.clone()), |frame| {
-                if frame.info.base_offset < shown {
+                if frame.info.next_offset() <= shown {
                     return;
                 }
                 shown = frame.info.next_offset();
                 inspection.frames += 1;
+                inspection.records += u64::from(frame.batch.record_count.unsigned_abs());
                 inspection.bytes += frame.info.frame_bytes();
                 inspection.log_end = shown;
                 let only_in_journal = file.is_overlaid(frame.position..frame.end_position).unwrap_or_else(|error| {
@@ -328,7 +428,7 @@ impl SegmentView<'_> {
                     false
                 });
                 inspection.journal_frames += u64::from(only_in_journal);
-                on_frame(&InspectedFrame {
+                let inspected = InspectedFrame {
                     path: self.path,
                     position: frame.position,
                     frame_bytes: frame.info.frame_bytes(),
@@ -336,8 +436,12 @@ impl SegmentView<'_> {
                     frame: frame.info,
                     batch: frame.batch,
                     only_in_journal,
+                    compacted_up_to: compacted.map(|compacted| compacted.end_offset),
                     below_log_start: frame.info.last_offset < log_start,
-                });
+                };
+                inspection.gaps += u64::from(inspected.gap_offsets() > 0);
+                inspection.gap_offsets += inspected.gap_offsets();
+                on_frame(&inspected);
             }));
             if let Some(error) = unread.take() {
                 return Err(error.into());
@@ -345,7 +449,7 @@ impl SegmentView<'_> {
             match scan {
                 Ok(scan) => {
                     inspection.findings.extend(scan.cut.map(Finding::Tail));
-                    inspection.findings.extend(self.check_index(&scan.summary)?);
+                    inspection.findings.extend(self.check_index(&header, &scan.summary)?);
                     break;
                 }
                 Err(ScanError::Corrupt(_)) if look < looks => {}
@@ -373,7 +477,7 @@ impl SegmentView<'_> {
         }
     }
 
-    fn check_index(&self, scanned: &SegmentSummary) -> Result<Option<Finding>, IoError> {
+    fn check_index(&self, header: &SegmentHeader, scanned: &SegmentSummary) -> Result<Option<Finding>, IoError> {
         let (Some(_), Some(dir)) = (self.sealed_end, self.path.parent()) else { return Ok(None) };
         let name = file_name(self.base, NameKind::Index);
         let path = dir.join(&name);
@@ -381,7 +485,7 @@ impl SegmentView<'_> {
             Content::Payload(payload) => SegmentSummary::decode(&payload),
             Content::Missing | Content::Damaged => None,
         };
-        Ok(match found {
+        let finding = match found {
             None => Some(Finding::IndexUnreadable { path }),
             Some((found, _))
                 if (found.next_offset, found.end_position) != (scanned.next_offset, scanned.end_position) =>
@@ -390,6 +494,8 @@ impl SegmentView<'_> {
                 Some(Finding::IndexMismatch { path, expected, found })
             }
             Some(_) => None,
-        })
+        };
+        // The index goes with its segment when another takes that one's place, and that brings its own.
+        Ok(finding.filter(|_| read_header(self.path).is_some_and(|found| found == *header)))
     }
 }

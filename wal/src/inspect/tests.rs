@@ -182,3 +182,133 @@ fn missing_files_are_found() {
     fs::rename(dir.path(), data.path().join("topic-0")).unwrap();
     assert_eq!(find_logs(data.path()).unwrap(), [data.path().join("topic-0")]);
 }
+
+/// The files of a log whose batches hold one key again and again: as it was written, and after a compaction.
+fn compacted_on_disk() -> [tempfile::TempDir; 2] {
+    use std::hash::RandomState;
+
+    use protocol::records::BatchBuilder;
+
+    use crate::compaction::{CompactionRules, CompactionTask, KeyHashers, Pace};
+
+    struct Unpaced;
+    impl Pace for Unpaced {
+        async fn took(&self, _io_bytes: u64) -> bool {
+            true
+        }
+    }
+    let storage = SimStorage::new(1, crate::file::FlushScope::File, Path::new("/data"));
+    let shard = ShardWal::new(storage.clone(), "/data".into(), ShardWalConfig::default());
+    let identity = LogIdentity { topic_id: TopicId(uuid::Uuid::from_u128(1)), partition: PartitionId(0) };
+    let config = LogConfig { segment_bytes: 10_000, ..LogConfig::default() };
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let copy_to = |dir: &tempfile::TempDir| {
+        for path in storage.files() {
+            fs::write(dir.path().join(path.file_name().unwrap()), storage.content(&path).unwrap()).unwrap();
+        }
+    };
+    let work = async {
+        let (log, _) = Log::open(&shard, Path::new(DIR), identity, config, 0).await.unwrap();
+        let work = async {
+            for _ in 0..BATCHES {
+                let mut builder = BatchBuilder::new();
+                for key in [&b"always the same"[..], b"so is this"] {
+                    builder.append(1, Some(key), Some(&[7; 700]), &[]);
+                }
+                let bytes = builder.build();
+                let header = BatchHeader::parse(&bytes).unwrap();
+                log.reserve(bytes.len(), 0).await.unwrap();
+                log.append(&bytes, &header, LeaderEpoch(2), 0).unwrap();
+                log.wait_ackable(log.log_end_offset()).await.unwrap();
+            }
+            copy_to(&dirs[0]);
+            let rules = CompactionRules {
+                min_cleanable_ratio: 0.0,
+                min_compaction_lag_ms: 0,
+                max_compaction_lag_ms: i64::MAX,
+                delete_retention_ms: 0,
+                segment_bytes: 10_000,
+            };
+            let hashers = KeyHashers::new(RandomState::new(), RandomState::new());
+            let task =
+                CompactionTask { rules, limit: log.log_end_offset(), now_ms: 2, map_bytes: 1 << 16, hashers };
+            log.compact(&task, &Unpaced).await.unwrap();
+            copy_to(&dirs[1]);
+            shard.stop();
+        };
+        futures_util::join!(work, shard.run_commits(), shard.run_background()).1.unwrap();
+    };
+    let mut work = Box::pin(work);
+    while work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    drop(work);
+    dirs
+}
+
+/// Of the four segments of six offsets each the first three were compacted, into one and one.
+#[test]
+fn gaps_of_a_compacted_log_are_told_and_are_no_damage() {
+    let [before, after] = compacted_on_disk();
+    let whole = verify(before.path(), None).unwrap();
+    assert_eq!((whole.segments, whole.frames, whole.records, whole.log_end), (4, 12, 24, Offset(24)));
+    assert_eq!((whole.compacted_segments, whole.gaps, whole.gap_offsets), (0, 0, 0));
+
+    let mut shown = Vec::new();
+    let inspection = inspect(after.path(), None, |frame| {
+        shown.push((
+            frame.frame.base_offset.0,
+            frame.batch.base_offset.0,
+            frame.batch.record_count,
+            frame.compacted_up_to,
+        ));
+    })
+    .unwrap();
+    let (one, other) = (Some(Offset(12)), Some(Offset(18)));
+    // The last batch of a compacted segment stays, without records where a later one supersedes them.
+    let of_active = [18, 20, 22].map(|offset| (offset, offset, 2, None));
+    assert_eq!(shown, [&[(0, 10, 0, one), (12, 16, 2, other)][..], &of_active].concat());
+    assert_eq!(inspection.findings, []);
+    assert_eq!((inspection.segments, inspection.compacted_segments), (3, 2));
+    assert_eq!((inspection.records, inspection.gaps, inspection.gap_offsets), (8, 2, 10 + 4));
+
+    // What it was made of is left over, and what follows is needed.
+    fs::copy(segment(before.path(), 6), segment(after.path(), 6)).unwrap();
+    let inspection = verify(after.path(), None).unwrap();
+    assert!(inspection.is_good() && inspection.frames == 5, "{:?}", inspection.findings);
+    assert!(matches!(&inspection.findings[..], [Finding::Superseded { path }] if *path == segment(after.path(), 6)));
+    fs::remove_file(segment(after.path(), 6)).unwrap();
+    fs::remove_file(segment(after.path(), 12)).unwrap();
+    let inspection = verify(after.path(), None).unwrap();
+    assert!(matches!(inspection.findings[..], [Finding::SegmentMissing { offset: Offset(12), .. }]));
+    assert_eq!(inspection.frames, 4, "the others are looked at all the same");
+}
+
+/// At any frame: the segment that was begun is read to its end, and what follows is found where it is then.
+#[test]
+fn a_compaction_meanwhile_is_no_damage_and_hides_nothing() {
+    for at_frame in 0..12 {
+        let [dir, after] = compacted_on_disk();
+        let mut ends = Vec::new();
+        let inspection = inspect(dir.path(), None, |frame| {
+            if ends.len() == at_frame {
+                for name in [file_name(Offset(0), NameKind::Log), file_name(Offset(12), NameKind::Log)] {
+                    fs::copy(after.path().join(&name), dir.path().join("new")).unwrap();
+                    fs::rename(dir.path().join("new"), dir.path().join(name)).unwrap();
+                }
+                for name in [file_name(Offset(0), NameKind::Index), file_name(Offset(12), NameKind::Index)] {
+                    fs::copy(after.path().join(&name), dir.path().join(name)).unwrap();
+                }
+                fs::remove_file(segment(dir.path(), 6)).unwrap();
+                fs::remove_file(dir.path().join(file_name(Offset(6), NameKind::Index))).unwrap();
+            }
+            ends.push(frame.frame.next_offset().0);
+        })
+        .unwrap();
+        assert_eq!(inspection.findings, [], "at frame {at_frame}");
+        assert!(ends.is_sorted_by(|a, b| a < b), "{ends:?}");
+        // What the old segments had not shown yet comes from the new ones.
+        let from_old = [6, 6, 6, 12, 12, 12, 18, 18, 18, 24, 24, 24][at_frame];
+        let mut expected: Vec<i64> = (1..=from_old / 2).map(|at| at * 2).collect();
+        expected.extend([12, 18, 20, 22, 24].into_iter().filter(|end| *end > from_old));
+        assert_eq!(ends, expected, "at frame {at_frame}");
+    }
+}

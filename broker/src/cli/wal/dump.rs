@@ -47,7 +47,7 @@ fn dump_frames(
     let inspection = inspect(log, journal, |frame: &InspectedFrame<'_>| {
         if segment.as_deref() != Some(frame.path) {
             segment = Some(frame.path.to_owned());
-            output.show(&SegmentLine::new(frame.path), json);
+            output.show(&SegmentLine::new(frame), json);
         }
         output.show(&FrameLine::new(frame), json);
     })?;

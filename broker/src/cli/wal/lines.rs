@@ -99,6 +99,8 @@ pub(super) struct FrameLine {
     frame_bytes: u64,
     base_offset: i64,
     last_offset: i64,
+    /// Offsets from there to where the batch begins: compaction dropped what was there.
+    gap_offsets: u64,
     leader_epoch: i32,
     incarnation: u32,
     /// Log end offset that was synced when the frame was written.
@@ -122,6 +124,7 @@ impl FrameLine {
             frame_bytes: inspected.frame_bytes,
             base_offset: frame.base_offset.0,
             last_offset: frame.last_offset.0,
+            gap_offsets: inspected.gap_offsets(),
             leader_epoch: frame.leader_epoch.0,
             incarnation: frame.incarnation.0,
             synced_before: frame.synced_before.0,
@@ -146,6 +149,9 @@ impl fmt::Display for FrameLine {
             " synced_before={} frame_crc={} records={} batch_bytes={} batch_crc={}",
             self.synced_before, self.frame_crc, self.records, self.batch_bytes, self.batch_crc,
         )?;
+        if self.gap_offsets > 0 {
+            write!(f, " gap_offsets={}", self.gap_offsets)?;
+        }
         if self.only_in_journal { f.write_str(" only_in_journal=true") } else { Ok(()) }
     }
 }
@@ -156,17 +162,23 @@ pub(super) struct SegmentLine {
     #[serde(rename = "type")]
     kind: &'static str,
     path: String,
+    /// Where it ends, if compaction wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compacted_up_to: Option<i64>,
 }
 
 impl SegmentLine {
-    pub(super) fn new(path: &Path) -> SegmentLine {
-        SegmentLine { kind: "segment", path: path.display().to_string() }
+    /// Of the segment that has the frame.
+    pub(super) fn new(first: &InspectedFrame<'_>) -> SegmentLine {
+        let compacted_up_to = first.compacted_up_to.map(|end| end.0);
+        SegmentLine { kind: "segment", path: first.path.display().to_string(), compacted_up_to }
     }
 }
 
 impl fmt::Display for SegmentLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "segment {}", self.path)
+        write!(f, "segment {}", self.path)?;
+        self.compacted_up_to.map_or(Ok(()), |end| write!(f, " compacted_up_to={end}"))
     }
 }
 
@@ -261,7 +273,13 @@ pub(super) struct LogLine {
     path: String,
     damaged: bool,
     segments: usize,
+    /// Those of the segments that compaction wrote.
+    compacted_segments: usize,
     batches: u64,
+    records: u64,
+    /// Batches before which others are gone, by compaction, and the offsets of those.
+    gaps: u64,
+    gap_offsets: u64,
     /// Of frames.
     bytes: u64,
     /// How many of the batches only the journal has; left out where no journal was looked at.
@@ -284,7 +302,11 @@ impl LogLine {
             path: path.display().to_string(),
             damaged: !inspection.is_good(),
             segments: inspection.segments,
+            compacted_segments: inspection.compacted_segments,
             batches: inspection.frames,
+            records: inspection.records,
+            gaps: inspection.gaps,
+            gap_offsets: inspection.gap_offsets,
             bytes: inspection.bytes,
             journal_batches: with_journal.then_some(inspection.journal_frames),
             topic_id: checkpoint.map(|checkpoint| checkpoint.identity.topic_id.to_string()),
@@ -300,9 +322,13 @@ impl fmt::Display for LogLine {
         let verdict = if self.damaged { "DAMAGED" } else { "OK" };
         write!(
             f,
-            "{verdict:<7} {} segments={} batches={} bytes={}",
-            self.path, self.segments, self.batches, self.bytes
+            "{verdict:<7} {} segments={} batches={} records={} bytes={}",
+            self.path, self.segments, self.batches, self.records, self.bytes
         )?;
+        if self.compacted_segments > 0 || self.gaps > 0 {
+            let LogLine { compacted_segments, gaps, gap_offsets, .. } = self;
+            write!(f, " compacted_segments={compacted_segments} gaps={gaps} gap_offsets={gap_offsets}")?;
+        }
         if let Some(journal_batches) = self.journal_batches {
             write!(f, " journal_batches={journal_batches}")?;
         }
