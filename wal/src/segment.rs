@@ -191,9 +191,11 @@ pub(crate) struct SegmentSummary {
     /// recovery by scan, when that was.
     pub first_append_ms: i64,
     pub last_append_ms: i64,
+    /// Largest timestamp of the first batch: what Kafka measures `max.compaction.lag.ms` by. -1 if it has none.
+    pub first_batch_timestamp: i64,
 }
 
-const SUMMARY_BYTES: usize = 48;
+const SUMMARY_BYTES: usize = 56;
 
 impl SegmentSummary {
     pub(crate) fn empty(base: Offset) -> SegmentSummary {
@@ -204,6 +206,7 @@ impl SegmentSummary {
             max_timestamp_offset: base,
             first_append_ms: -1,
             last_append_ms: -1,
+            first_batch_timestamp: -1,
         }
     }
 
@@ -220,6 +223,7 @@ impl SegmentSummary {
     pub(crate) fn note(&mut self, batch: &BatchHeader, end_position: u64, now_ms: i64) {
         if self.is_empty() {
             self.first_append_ms = now_ms;
+            self.first_batch_timestamp = batch.max_timestamp;
         }
         self.last_append_ms = now_ms;
         self.next_offset = batch.next_offset();
@@ -241,8 +245,9 @@ impl SegmentSummary {
         for field in [self.next_offset.0, self.end_position as i64, self.max_timestamp, self.max_timestamp_offset.0] {
             out.extend_from_slice(&field.to_le_bytes());
         }
-        out.extend_from_slice(&self.first_append_ms.to_le_bytes());
-        out.extend_from_slice(&self.last_append_ms.to_le_bytes());
+        for field in [self.first_append_ms, self.last_append_ms, self.first_batch_timestamp] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
         index.encode(&mut out);
         out
     }
@@ -257,6 +262,7 @@ impl SegmentSummary {
             max_timestamp_offset: Offset(field(3)),
             first_append_ms: field(4),
             last_append_ms: field(5),
+            first_batch_timestamp: field(6),
         };
         Some((summary, SegmentIndex::decode(rest)?))
     }

@@ -23,8 +23,8 @@ pub(crate) const STAGED_SUFFIX: &str = ".tmp";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Kind {
-    /// A sealed segment's summary and index.
-    Index = 1,
+    /// A sealed segment's summary and index. 1 was one with less in the summary: it reads as damaged, and is built anew.
+    Index = 4,
     /// Producer state and leader epochs at an offset.
     State = 2,
     /// Up to where a log was compacted.

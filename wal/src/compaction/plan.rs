@@ -1,7 +1,6 @@
 //! What of a log is dirty, whether it is to be compacted now, and which segments become one. Pure.
 //!
-//! As Kafka's `LogCleanerManager` and `Cleaner.groupSegmentsBySize` decide. Where Kafka looks at the timestamp of a segment's
-//! first batch (`max.compaction.lag.ms`), here it is when that was appended.
+//! As Kafka's `LogCleanerManager` and `Cleaner.groupSegmentsBySize` decide.
 
 use std::ops::Range;
 
@@ -16,7 +15,8 @@ pub struct CompactionRules {
     pub min_cleanable_ratio: f64,
     /// Milliseconds that a record stays as it is at least (`min.compaction.lag.ms`).
     pub min_compaction_lag_ms: i64,
-    /// Milliseconds after which a segment is compacted whatever the ratio is (`max.compaction.lag.ms`).
+    /// Milliseconds after which a segment is compacted whatever the ratio is (`max.compaction.lag.ms`), counted from the largest
+    /// timestamp of its first batch; records without timestamps are never overdue.
     pub max_compaction_lag_ms: i64,
     /// Milliseconds from the first compaction of a tombstone on that it stays (`delete.retention.ms`).
     pub delete_retention_ms: i64,
@@ -41,7 +41,7 @@ pub struct Cleanable {
     /// Bytes of the segments before the dirty part, and of those in it that may be compacted.
     pub clean_bytes: u64,
     pub dirty_bytes: u64,
-    /// Something in it is older than `max.compaction.lag.ms`.
+    /// A dirty segment is older than `max.compaction.lag.ms`.
     pub is_overdue: bool,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn cleanable(
     let newest_ms = now_ms.saturating_sub(rules.min_compaction_lag_ms.max(0));
     let oldest_ms = now_ms.saturating_sub(rules.max_compaction_lag_ms.max(0));
     let mut found = Cleanable { first_dirty, end: first_dirty, clean_bytes: 0, dirty_bytes: 0, is_overdue: false };
-    for SegmentExtent { summary, .. } in readable {
+    for SegmentExtent { summary, .. } in readable.clone() {
         if summary.next_offset <= first_dirty {
             found.clean_bytes += summary.size_bytes();
             continue;
@@ -90,8 +90,9 @@ pub(crate) fn cleanable(
         }
         found.dirty_bytes += summary.size_bytes();
         found.end = summary.next_offset;
-        found.is_overdue |= summary.first_append_ms > 0 && summary.first_append_ms < oldest_ms;
     }
+    let mut dirty = readable.filter(|segment| segment.summary.next_offset > first_dirty);
+    found.is_overdue = dirty.any(|segment| (1..oldest_ms).contains(&segment.summary.first_batch_timestamp));
     found
 }
 
@@ -136,7 +137,7 @@ mod tests {
             summary.next_offset = base.advance(10);
             summary.end_position = FIRST_FRAME_POSITION + bytes;
             summary.max_timestamp = base.0 * 10;
-            summary.first_append_ms = base.0 * 10;
+            summary.first_batch_timestamp = base.0 * 10;
             SegmentExtent { base, summary }
         };
         bytes.iter().enumerate().map(extent).collect()
@@ -178,6 +179,11 @@ mod tests {
         let overdue = CompactionRules { max_compaction_lag_ms: 750, min_cleanable_ratio: 1.0, ..RULES };
         assert!(look(20, 50, &overdue).is_due(&overdue));
         assert!(!look(30, 50, &overdue).is_due(&overdue));
+        // One that cannot be compacted yet makes what can be due, as in Kafka; where nothing can be, nothing is due.
+        let (some, none) = (look(0, 10, &overdue), look(0, 5, &overdue));
+        assert!(some.end == Offset(10) && some.is_due(&overdue) && none.is_overdue && !none.is_due(&overdue));
+        let first = CompactionRules { max_compaction_lag_ms: 950, ..overdue };
+        assert!(!look(0, 50, &first).is_overdue, "0 is no timestamp");
     }
 
     #[test]
