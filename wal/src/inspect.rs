@@ -201,15 +201,8 @@ pub fn inspect(
         let (mut overlays, _): (HashMap<Offset, Overlay>, usize) =
             path.parent().map_or_else(Default::default, overlays);
         let overlay = overlays.remove(&base).unwrap_or_default();
-        let view = SegmentView {
-            path,
-            base,
-            shown: base,
-            checkpoint: None,
-            sealed_end: None,
-            is_as_listed: true,
-            overlay,
-        };
+        let view =
+            SegmentView { path, base, shown: base, checkpoint: None, sealed_end: None, is_as_listed: true, overlay };
         return match view.inspect(&mut inspection, &mut on_frame) {
             Ok(()) => Ok(inspection),
             Err(Interruption::Failed(error)) => Err(error),

@@ -46,13 +46,22 @@ pub struct OffsetMap {
     len_max: usize,
 }
 
+/// Nine tenths full, a probe finds what it looks for after a few slots.
+fn wanted_slots(keys: u64) -> usize {
+    usize::try_from(keys.saturating_mul(10) / 9).unwrap_or(usize::MAX).saturating_add(2)
+}
+
 impl OffsetMap {
+    /// Memory in which so many keys find room, in bytes.
+    #[must_use]
+    pub fn bytes_for(keys: u64) -> usize {
+        wanted_slots(keys).saturating_mul(SLOT_BYTES)
+    }
+
     /// Room for `keys` keys if `budget_bytes` allow it, else for as many as fit; for one at the least.
     #[must_use]
     pub fn new(budget_bytes: usize, keys: u64, hashers: KeyHashers) -> OffsetMap {
-        // Nine tenths full, a probe finds what it looks for after a few slots.
-        let wanted = usize::try_from(keys.saturating_mul(10) / 9).unwrap_or(usize::MAX).saturating_add(2);
-        let slots = wanted.min(budget_bytes / SLOT_BYTES).max(2);
+        let slots = wanted_slots(keys).min(budget_bytes / SLOT_BYTES).max(2);
         let len_max = (slots / 10 * 9 + slots % 10 * 9 / 10).clamp(1, slots - 1);
         OffsetMap { hashers, slots: vec![Slot::default(); slots], len: 0, len_max }
     }
@@ -135,6 +144,8 @@ mod tests {
         assert!(OffsetMap::new(1 << 30, 100, hashers()).slots.len() < 200);
         let mut exact = OffsetMap::new(1 << 30, 1_000, hashers());
         assert!((0..1_000u32).all(|key| exact.put(&key.to_be_bytes(), Offset(0))));
+        let mut bounded = OffsetMap::new(OffsetMap::bytes_for(1_000), u64::MAX, hashers());
+        assert!((0..1_000u32).all(|key| bounded.put(&key.to_be_bytes(), Offset(0))));
     }
 
     proptest! {

@@ -120,28 +120,31 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
         Ok((map, end))
     }
 
-    /// Makes one segment of `old`.
+    /// Makes one segment of `old`, unless that is one and would stay as it is.
     async fn rewrite(&mut self, old: &[Rc<Segment<S>>], retention: &Retention<'_>) -> Result<(), CompactionError> {
         let log = self.log;
-        let (storage, interval) = (&log.shard.storage, log.config.get().index_interval_bytes);
-        let created = SegmentWriter::create(storage, &log.dir, log.identity, old[0].base, interval).await;
-        let mut writer = created.map_err(|error| log.change_error(error))?;
-        let changed = match self.copy(old, retention, &mut writer).await {
-            Ok(changed) => changed,
-            Err(error) => {
-                if let Err(error) = writer.discard().await {
-                    tracing::warn!(%error, "what a compaction has written stays until the next start");
-                }
-                return Err(error);
-            }
-        };
         let bytes_before = old.iter().map(|segment| segment.summary.get().size_bytes()).sum::<u64>();
         self.report.bytes_before += bytes_before;
         self.report.segments_before += old.len();
         self.report.segments_after += 1;
-        if !changed && old.len() == 1 {
-            self.report.bytes_after += bytes_before;
-            return writer.discard().await.map_err(|error| log.change_error(error).into());
+        let mut same_below = old[0].base;
+        if let [segment] = old {
+            match self.first_change(segment, retention).await? {
+                Some(offset) => same_below = offset,
+                None => {
+                    self.report.bytes_after += bytes_before;
+                    return Ok(());
+                }
+            }
+        }
+        let (storage, interval) = (&log.shard.storage, log.config.get().index_interval_bytes);
+        let created = SegmentWriter::create(storage, &log.dir, log.identity, old[0].base, interval).await;
+        let mut writer = created.map_err(|error| log.change_error(error))?;
+        if let Err(error) = self.copy(old, retention, same_below, &mut writer).await {
+            if let Err(error) = writer.discard().await {
+                tracing::warn!(%error, "what a compaction has written stays until the next start");
+            }
+            return Err(error);
         }
         self.report.bytes_after += writer.size_bytes();
         let written = writer.finish(self.incarnation).await;
@@ -155,15 +158,39 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
         log.install_compacted(old.to_vec(), written).await
     }
 
-    /// Writes what stays of `old`; says whether that is less, or other.
+    /// Where the first frame begins that would not stay as it is; `None` if all would. Most segments without one hold nothing
+    /// that was written anew since they were compacted, and are not written again.
+    async fn first_change(
+        &mut self,
+        segment: &Rc<Segment<S>>,
+        retention: &Retention<'_>,
+    ) -> Result<Option<Offset>, CompactionError> {
+        let end = segment.summary.get().next_offset;
+        let mut records = 0;
+        let mut frames = Frames::open(self.log, segment).await?;
+        while let Some(frame) = frames.next().await? {
+            self.took(frames.take_read_bytes(), 0).await?;
+            let judged = judge(&mut frames, &frame, retention, end).await?;
+            if judged.fate != Fate::Copy {
+                return Ok(Some(frame.info.base_offset));
+            }
+            records += judged.records_before;
+            self.worked(judged.records_bytes).await?;
+        }
+        self.report.records_before += records;
+        self.report.records_after += records;
+        Ok(None)
+    }
+
+    /// Writes what stays of `old`, of which all stays below `same_below`.
     async fn copy(
         &mut self,
         old: &[Rc<Segment<S>>],
         retention: &Retention<'_>,
+        same_below: Offset,
         writer: &mut SegmentWriter<S>,
-    ) -> Result<bool, CompactionError> {
+    ) -> Result<(), CompactionError> {
         let end = old.last().expect("a group has a segment").summary.get().next_offset;
-        let mut changed = false;
         let mut written_bytes = 0;
         for segment in old {
             let mut frames = Frames::open(self.log, segment).await?;
@@ -171,14 +198,15 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
                 let written = writer.size_bytes();
                 self.took(frames.take_read_bytes(), written - written_bytes).await?;
                 written_bytes = written;
-                let batch = frames.batch(&frame).await?;
-                let must_stay = frame.info.next_offset() == end;
-                let judged = retention.judge(batch, must_stay);
                 let Judged { fate, records_before, records_after, records_bytes } =
-                    judged.map_err(|source| CompactionError::Records { offset: frame.batch.base_offset, source })?;
+                    if frame.info.base_offset < same_below {
+                        Judged::copied(&frame.batch)
+                    } else {
+                        judge(&mut frames, &frame, retention, end).await?
+                    };
                 self.report.records_before += records_before;
                 self.report.records_after += records_after;
-                changed |= fate != Fate::Copy;
+                let batch = frames.batch(&frame).await?;
                 let added = match &fate {
                     Fate::Copy => writer.append(&frame.info, batch, &frame.batch).await,
                     Fate::Replace(batch) => {
@@ -191,8 +219,7 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
                 self.worked(records_bytes).await?;
             }
         }
-        self.took(0, writer.size_bytes() - written_bytes).await?;
-        Ok(changed)
+        self.took(0, writer.size_bytes() - written_bytes).await
     }
 
     /// So much was read and written.
@@ -231,6 +258,18 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
         self.report.first_dirty = map_end;
         Ok(())
     }
+}
+
+/// What becomes of the batch in a frame of a segment that ends at `end`.
+async fn judge<S: Storage>(
+    frames: &mut Frames<'_, S>,
+    frame: &ScannedFrame,
+    retention: &Retention<'_>,
+    end: Offset,
+) -> Result<Judged, CompactionError> {
+    let must_stay = frame.info.next_offset() == end;
+    let judged = retention.judge(frames.batch(frame).await?, must_stay);
+    judged.map_err(|source| CompactionError::Records { offset: frame.batch.base_offset, source })
 }
 
 /// The frames of a segment in order, each with both checksums checked.

@@ -27,6 +27,14 @@ pub(crate) struct Judged {
     pub(crate) records_bytes: usize,
 }
 
+impl Judged {
+    /// Of a batch that stays as it is, without a look at its records.
+    pub(crate) fn copied(batch: &BatchHeader) -> Judged {
+        let records = u64::from(batch.record_count.unsigned_abs());
+        Judged { fate: Fate::Copy, records_before: records, records_after: records, records_bytes: batch.size_bytes }
+    }
+}
+
 /// What a pass knows when it judges batches.
 pub(crate) struct Retention<'a> {
     pub(crate) map: &'a OffsetMap,
@@ -67,7 +75,7 @@ impl Retention<'_> {
         let header = BatchHeader::parse(batch)?;
         let records_before = u64::from(header.record_count.unsigned_abs());
         if stays_as_it_is(&header) {
-            return Ok(Judged { fate: Fate::Copy, records_before, records_after: records_before, records_bytes: 0 });
+            return Ok(Judged::copied(&header));
         }
         let open = OpenBatch::open(batch, DECOMPRESSED_BYTES_MAX_DEFAULT)?;
         let horizon_ms = header.delete_horizon_ms();

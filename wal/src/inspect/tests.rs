@@ -230,8 +230,7 @@ fn compacted_on_disk() -> [tempfile::TempDir; 2] {
                 segment_bytes: 10_000,
             };
             let hashers = KeyHashers::new(RandomState::new(), RandomState::new());
-            let task =
-                CompactionTask { rules, limit: log.log_end_offset(), now_ms: 2, map_bytes: 1 << 16, hashers };
+            let task = CompactionTask { rules, limit: log.log_end_offset(), now_ms: 2, map_bytes: 1 << 16, hashers };
             log.compact(&task, &Unpaced).await.unwrap();
             copy_to(&dirs[1]);
             shard.stop();
