@@ -22,6 +22,7 @@ pub struct ShardMetrics {
     compaction_written_bytes: AtomicU64,
     compactions: AtomicU64,
     last_compaction_ms: AtomicU64,
+    max_dirty_percent: AtomicU64,
     uncleanable_partitions: AtomicU64,
     requests: [AtomicU64; API_KEYS],
 }
@@ -38,6 +39,7 @@ impl Default for ShardMetrics {
             compaction_written_bytes: AtomicU64::new(0),
             compactions: AtomicU64::new(0),
             last_compaction_ms: AtomicU64::new(0),
+            max_dirty_percent: AtomicU64::new(0),
             uncleanable_partitions: AtomicU64::new(0),
             requests: [const { AtomicU64::new(0) }; API_KEYS],
         }
@@ -70,6 +72,11 @@ impl ShardMetrics {
         add(&self.compaction_read_bytes, read_bytes);
         add(&self.compaction_written_bytes, written_bytes);
         self.last_compaction_ms.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// This share of the dirtiest log may be compacted, 0 to 1; as of the last look for a log to compact.
+    pub fn dirty(&self, ratio_max: f64) {
+        self.max_dirty_percent.store((ratio_max * 100.0) as u64, Ordering::Relaxed);
     }
 
     /// So many partitions are not compacted for a failure.
@@ -113,6 +120,12 @@ pub fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
     family("ringlog_last_compaction_milliseconds", "gauge", "Duration of the last pass of compaction.", |m| {
         &m.last_compaction_ms
     });
+    family(
+        "ringlog_max_dirty_percent",
+        "gauge",
+        "Share of the dirtiest log that compaction has not been over and may be, in percent.",
+        |m| &m.max_dirty_percent,
+    );
     family(
         "ringlog_uncleanable_partitions",
         "gauge",

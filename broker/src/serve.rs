@@ -36,6 +36,7 @@ use crate::metadata_core::http::{self, Health, Readiness};
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
+use crate::shard::dedupe_memory::DedupeMemory;
 use crate::shard::message::ShardMessage;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
 use crate::suspects::Suspects;
@@ -126,6 +127,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
         internal = internal_address, version = env!("CARGO_PKG_VERSION"), "ringlog starts"
     );
+    let dedupe_memory = Arc::<DedupeMemory>::default();
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let health = Health::new(Readiness::Joining);
     let http_addr = http::serve(http, health.clone(), metrics.clone())
@@ -194,6 +196,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             metadata: client.clone(),
             image: publishing.image.clone(),
             metrics: metrics[index].clone(),
+            dedupe_memory: Arc::clone(&dedupe_memory),
             events: events.clone(),
             high_watermarks: known_high_watermarks.clone(),
             notes: notes.clone(),

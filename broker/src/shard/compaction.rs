@@ -1,6 +1,6 @@
 //! Compacting the shard's logs, one at a time, the dirtiest first (Kafka's log cleaner thread).
 //!
-//! It looks every `log.cleaner.backoff.ms`, and goes on at once after a log that was compacted. What fails for a reason that
+//! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted. What fails for a reason that
 //! stays, such as damage, makes its partition uncleanable until the next start: the log is served on as it is.
 //!
 //! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
@@ -8,13 +8,16 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::RandomState;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select;
 use glommio::timer::Timer;
-use wal::compaction::{CompactionError, CompactionRules, CompactionTask, KeyHashers, Pace};
+use wal::compaction::{CompactionError, CompactionRules, CompactionTask, KeyHashers, OffsetMap, Pace};
 
 use super::Shard;
+use super::dedupe_memory::Taken;
 use super::run::ShardEvent;
 use crate::partition::{Partition, PartitionKey};
 
@@ -22,7 +25,7 @@ use crate::partition::{Partition, PartitionKey};
 const BREATH: Duration = Duration::from_micros(5);
 /// The longest that a rate is waited for at a time: it may change, and the shard may stop.
 const WAIT_MAX: Duration = Duration::from_millis(200);
-/// A look is never sooner than that, so that a backoff of 0 does not busy the shard.
+/// A look is never sooner than that, so that neither a backoff of 0 nor many changes of configs busy the shard.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 /// Holds the passes of a shard to `log.cleaner.io.max.bytes.per.second`.
@@ -59,13 +62,16 @@ impl Shard {
         let hashers = KeyHashers::new(RandomState::new(), RandomState::new());
         let mut uncleanable: HashSet<PartitionKey> = HashSet::new();
         while !self.is_stopping() {
+            let changed = self.configs_changed.listen();
             let compacted = match self.dirtiest(&uncleanable) {
                 Some(partition) => self.compact(&partition, &hashers, &mut uncleanable).await,
                 None => false,
             };
             if !compacted {
                 let backoff_ms = self.broker_config().log_cleaner_backoff_ms.max(0) as u64;
-                Timer::new(Duration::from_millis(backoff_ms).max(BACKOFF_MIN)).await;
+                Timer::new(BACKOFF_MIN).await;
+                let left = Duration::from_millis(backoff_ms).saturating_sub(BACKOFF_MIN);
+                select(pin!(changed), Timer::new(left)).await;
             }
         }
     }
@@ -76,6 +82,7 @@ impl Shard {
             return None;
         }
         let now_ms = crate::clock::now_ms();
+        let mut ratio_max: f64 = 0.0;
         let mut dirtiest: Option<(f64, Rc<Partition>)> = None;
         for partition in self.partitions() {
             if partition.is_removed() || uncleanable.contains(&partition.key) {
@@ -84,11 +91,29 @@ impl Shard {
             let Some(rules) = rules(&partition) else { continue };
             let cleanable = partition.log.cleanable(&rules, partition.high_watermark(), now_ms);
             let ratio = cleanable.ratio();
+            ratio_max = ratio_max.max(ratio);
             if cleanable.is_due(&rules) && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most) {
                 dirtiest = Some((ratio, partition));
             }
         }
+        self.metrics.dirty(ratio_max);
         dirtiest.map(|(_, partition)| partition)
+    }
+
+    /// Memory for the keys that a pass may find, when there is some; `None` if the pass is not to be any more.
+    async fn dedupe_memory(&self, partition: &Partition, rules: &CompactionRules) -> Option<Taken> {
+        let mut waiting = None;
+        while !self.is_stopping() && !partition.is_removed() {
+            let cleanable = partition.log.cleanable(rules, partition.high_watermark(), crate::clock::now_ms());
+            let wanted = OffsetMap::bytes_for((cleanable.end.0 - cleanable.first_dirty.0).unsigned_abs());
+            let total = usize::try_from(self.broker_config().log_cleaner_dedupe_buffer_size).unwrap_or(0);
+            if let Some(taken) = self.dedupe_memory.take(wanted, total, self.shards(), waiting.as_ref()) {
+                return Some(taken);
+            }
+            waiting.get_or_insert_with(|| self.dedupe_memory.wait());
+            Timer::new(BACKOFF_MIN).await;
+        }
+        None
     }
 
     /// One pass; says whether it did something, so that there may be more to do.
@@ -99,12 +124,12 @@ impl Shard {
         uncleanable: &mut HashSet<PartitionKey>,
     ) -> bool {
         let Some(rules) = rules(partition) else { return false };
-        let buffer_bytes = self.broker_config().log_cleaner_dedupe_buffer_size.max(0) as usize;
+        let Some(memory) = self.dedupe_memory(partition, &rules).await else { return false };
         let task = CompactionTask {
             rules,
             limit: partition.high_watermark(),
             now_ms: crate::clock::now_ms(),
-            map_bytes: buffer_bytes / self.shards(),
+            map_bytes: memory.bytes,
             hashers: hashers.clone(),
         };
         let began = Instant::now();

@@ -6,6 +6,7 @@
 pub mod assignment;
 pub mod budget;
 mod compaction;
+pub mod dedupe_memory;
 pub mod event;
 mod inbox;
 pub mod message;
@@ -51,6 +52,7 @@ use crate::settings::Settings;
 use crate::storage::Wal;
 use crate::suspects::Suspects;
 use budget::ByteBudget;
+use dedupe_memory::DedupeMemory;
 use message::ShardMessage;
 use queues::TaskQueues;
 use reconcile::Offline;
@@ -87,6 +89,9 @@ pub struct Shard {
     lease: Arc<Lease>,
     suspects: Arc<Suspects>,
     image_changed: event::LocalEvent,
+    /// Configs of topics or of the broker: some log may be due for compaction.
+    configs_changed: event::LocalEvent,
+    dedupe_memory: Arc<DedupeMemory>,
     /// As they were on disk at the start.
     noted_high_watermarks: Arc<HighWatermarks>,
     notes: mpsc::UnboundedSender<Note>,

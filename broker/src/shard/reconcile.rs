@@ -111,11 +111,15 @@ impl Shard {
         // Settings first: a leader whose ISR shrinks in the same change is to know how small it may be.
         for delta in deltas {
             match delta {
-                MetadataDelta::TopicConfigChanged { topic_id, .. } => self.reconfigure_topic(image, *topic_id),
+                MetadataDelta::TopicConfigChanged { topic_id, .. } => {
+                    self.reconfigure_topic(image, *topic_id);
+                    self.configs_changed.notify();
+                }
                 MetadataDelta::BrokerConfigChanged { .. } => {
                     let config = image.broker_config(self.broker, self.settings.static_config());
                     *self.broker_config.borrow_mut() = Rc::new(config);
                     image.topics().for_each(|topic| self.reconfigure_topic(image, topic.id));
+                    self.configs_changed.notify();
                 }
                 _ => {}
             }

@@ -24,6 +24,7 @@ use wal::shard::ShardWal;
 use super::Shard;
 use super::assignment::{Wanted, wanted};
 use super::budget::ByteBudget;
+use super::dedupe_memory::DedupeMemory;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
 use super::queues::TaskQueues;
@@ -79,6 +80,8 @@ pub struct ShardSpec {
     pub metadata: MetadataClient,
     pub image: MetadataImage,
     pub metrics: Arc<ShardMetrics>,
+    /// All shards'.
+    pub dedupe_memory: Arc<DedupeMemory>,
     /// As they were noted on disk before the start.
     pub high_watermarks: Arc<HighWatermarks>,
     /// Where they are noted from now on.
@@ -170,6 +173,8 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         arriving_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
         response_budget: ByteBudget::new(usize::try_from(memory.shard_response_bytes_max).unwrap_or(usize::MAX)),
         metrics: spec.metrics,
+        configs_changed: LocalEvent::default(),
+        dedupe_memory: spec.dedupe_memory,
         producer_ids: Default::default(),
         random: Cell::new(Uuid::new_v4().as_u64_pair().0 | 1),
         stopping: Cell::new(false),
