@@ -19,6 +19,7 @@ pub mod records;
 pub mod request;
 pub mod request_guard;
 pub mod response;
+pub mod response_guard;
 #[cfg(test)]
 mod testing;
 

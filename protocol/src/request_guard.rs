@@ -10,7 +10,7 @@
 
 use crate::api_versions::ApiKey;
 
-mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -42,7 +42,7 @@ pub enum Fault {
     PastEnd { need: u64, have: usize },
     #[error("{count} elements announced, which take at least {need} bytes, {have} left")]
     TooManyElements { count: u64, need: u64, have: usize },
-    #[error("more than {limit} elements in one request")]
+    #[error("more than {limit} elements in one message")]
     ElementBudget { limit: usize },
     #[error("length {length} is negative")]
     NegativeLength { length: i64 },
@@ -66,23 +66,34 @@ pub enum Fault {
 /// # Panics
 /// Never on any bytes. `version` must be one that is served.
 pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, GuardError> {
-    let flexible = api.is_flexible(version);
-    let mut walker = Walker { body, at: 0, version, flexible, elements: 0, fixed_elements: 0, field: api.name() };
-    walker.fields(fields_of(api))?;
+    let limits = Limits { elements: ELEMENTS_MAX, fixed_elements: FIXED_ELEMENTS_MAX };
+    walk(fields_of(api), api, version, body, limits)
+}
+
+/// How much one body may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) elements: usize,
+    pub(crate) fixed_elements: usize,
+}
+
+/// Checks a body of `fields`, of a message of `api`, as [`check`] does.
+pub(crate) fn walk(
+    fields: &'static [Field],
+    api: ApiKey,
+    version: i16,
+    body: &[u8],
+    limits: Limits,
+) -> Result<usize, GuardError> {
+    let mut walker = Walker::new(body, version, api.is_flexible(version), limits, api.name());
+    walker.fields(fields)?;
     Ok(walker.at)
 }
 
 /// Checks the tagged fields that start at `bytes[0]`, none of them known, and gives the bytes they take. For headers.
 pub(crate) fn check_tagged_fields(bytes: &[u8]) -> Result<usize, GuardError> {
-    let mut walker = Walker {
-        body: bytes,
-        at: 0,
-        version: 0,
-        flexible: true,
-        elements: 0,
-        fixed_elements: 0,
-        field: "tagged fields",
-    };
+    let limits = Limits { elements: ELEMENTS_MAX, fixed_elements: FIXED_ELEMENTS_MAX };
+    let mut walker = Walker::new(bytes, 0, true, limits, "tagged fields");
     walker.tagged_fields(&[])?;
     Ok(walker.at)
 }
@@ -92,15 +103,20 @@ struct Walker<'a> {
     at: usize,
     version: i16,
     flexible: bool,
-    /// Elements met so far, against [`ELEMENTS_MAX`].
+    limits: Limits,
+    /// Elements met so far, against the limit.
     elements: usize,
-    /// Numbers in arrays met so far, against [`FIXED_ELEMENTS_MAX`].
+    /// Numbers in arrays met so far, against the limit.
     fixed_elements: usize,
     /// The field that is being walked, for errors.
     field: &'static str,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    fn new(body: &'a [u8], version: i16, flexible: bool, limits: Limits, field: &'static str) -> Walker<'a> {
+        Walker { body, at: 0, version, flexible, limits, elements: 0, fixed_elements: 0, field }
+    }
+
     fn fields(&mut self, fields: &'static [Field]) -> Result<(), GuardError> {
         let version = self.version;
         for field in fields.iter().filter(|field| field.is_in(version) && field.tag.is_none()) {
@@ -125,8 +141,8 @@ impl Walker<'_> {
                 Some(count) => {
                     self.skip(count.saturating_mul(size as u64))?;
                     self.fixed_elements = self.fixed_elements.saturating_add(count as usize);
-                    if self.fixed_elements > FIXED_ELEMENTS_MAX {
-                        return Err(self.error(Fault::ElementBudget { limit: FIXED_ELEMENTS_MAX }));
+                    if self.fixed_elements > self.limits.fixed_elements {
+                        return Err(self.error(Fault::ElementBudget { limit: self.limits.fixed_elements }));
                     }
                     Ok(())
                 }
@@ -215,8 +231,8 @@ impl Walker<'_> {
         }
         // `count` is below the number of bytes left by now, so it fits.
         self.elements = self.elements.saturating_add(count as usize);
-        if self.elements > ELEMENTS_MAX {
-            return Err(self.error(Fault::ElementBudget { limit: ELEMENTS_MAX }));
+        if self.elements > self.limits.elements {
+            return Err(self.error(Fault::ElementBudget { limit: self.limits.elements }));
         }
         Ok(())
     }

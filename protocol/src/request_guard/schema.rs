@@ -1,4 +1,4 @@
-//! The layout of every request body that is served, as the guard walks it.
+//! The layout of every request body that is served, as the guard walks it; and what layouts are made of.
 //!
 //! Hand-written from the protocol's message definitions: field order, versions, what may be null, which tag. A field
 //! without a version lives in all versions that are served. Kept honest by a test that turns the layouts into bytes for
@@ -8,7 +8,7 @@ use crate::api_versions::ApiKey;
 
 /// What a field looks like on the wire, apart from compact lengths, which follow from the version.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A number, boolean or UUID of so many bytes.
     Fixed(usize),
     String,
@@ -26,98 +26,98 @@ pub(super) enum Kind {
 
 /// A field of a request or of a struct within it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
     first_version: i16,
     last_version: i16,
     /// First version in which null is allowed.
     null_from: i16,
     /// Number of a tagged field (KIP-482); present only where the client set it.
-    pub(super) tag: Option<u32>,
+    pub(crate) tag: Option<u32>,
 }
 
 impl Field {
-    const fn new(name: &'static str, kind: Kind) -> Field {
+    pub(crate) const fn new(name: &'static str, kind: Kind) -> Field {
         Field { name, kind, first_version: 0, last_version: i16::MAX, null_from: i16::MAX, tag: None }
     }
 
-    const fn from(self, first_version: i16) -> Field {
+    pub(crate) const fn from(self, first_version: i16) -> Field {
         Field { first_version, ..self }
     }
 
-    const fn to(self, last_version: i16) -> Field {
+    pub(crate) const fn to(self, last_version: i16) -> Field {
         Field { last_version, ..self }
     }
 
     /// Null is allowed in all versions.
-    const fn nullable(self) -> Field {
+    pub(crate) const fn nullable(self) -> Field {
         self.nullable_from(0)
     }
 
-    const fn nullable_from(self, null_from: i16) -> Field {
+    pub(crate) const fn nullable_from(self, null_from: i16) -> Field {
         Field { null_from, ..self }
     }
 
-    const fn tag(self, tag: u32) -> Field {
+    pub(crate) const fn tag(self, tag: u32) -> Field {
         Field { tag: Some(tag), ..self }
     }
 
-    pub(super) const fn is_in(&self, version: i16) -> bool {
+    pub(crate) const fn is_in(&self, version: i16) -> bool {
         self.first_version <= version && version <= self.last_version
     }
 
-    pub(super) const fn is_nullable_in(&self, version: i16) -> bool {
+    pub(crate) const fn is_nullable_in(&self, version: i16) -> bool {
         self.null_from <= version
     }
 }
 
-const fn boolean(name: &'static str) -> Field {
+pub(crate) const fn boolean(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(1))
 }
 
-const fn int8(name: &'static str) -> Field {
+pub(crate) const fn int8(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(1))
 }
 
-const fn int16(name: &'static str) -> Field {
+pub(crate) const fn int16(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(2))
 }
 
-const fn int32(name: &'static str) -> Field {
+pub(crate) const fn int32(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(4))
 }
 
-const fn int64(name: &'static str) -> Field {
+pub(crate) const fn int64(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(8))
 }
 
-const fn uuid(name: &'static str) -> Field {
+pub(crate) const fn uuid(name: &'static str) -> Field {
     Field::new(name, Kind::Fixed(16))
 }
 
-const fn string(name: &'static str) -> Field {
+pub(crate) const fn string(name: &'static str) -> Field {
     Field::new(name, Kind::String)
 }
 
-const fn bytes(name: &'static str) -> Field {
+pub(crate) const fn bytes(name: &'static str) -> Field {
     Field::new(name, Kind::Bytes)
 }
 
-const fn strings(name: &'static str) -> Field {
+pub(crate) const fn strings(name: &'static str) -> Field {
     Field::new(name, Kind::ArrayOfString)
 }
 
-const fn int32s(name: &'static str) -> Field {
+pub(crate) const fn int32s(name: &'static str) -> Field {
     Field::new(name, Kind::ArrayOfFixed(4))
 }
 
-const fn array(name: &'static str, element: &'static [Field]) -> Field {
+pub(crate) const fn array(name: &'static str, element: &'static [Field]) -> Field {
     Field::new(name, Kind::Array(element))
 }
 
 /// Layout of the request body of `api`.
-pub(super) const fn fields_of(api: ApiKey) -> &'static [Field] {
+pub(crate) const fn fields_of(api: ApiKey) -> &'static [Field] {
     match api {
         ApiKey::Produce => PRODUCE,
         ApiKey::Fetch => FETCH,

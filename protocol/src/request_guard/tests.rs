@@ -142,10 +142,28 @@ impl Generator<'_> {
 
 /// A random valid body, and where its lengths are.
 fn generate(api: ApiKey, version: i16, random: &mut Random) -> (Bytes, Vec<Length>) {
-    let flexible = api.is_flexible(version);
+    generate_fields(fields_of(api), version, api.is_flexible(version), random)
+}
+
+fn generate_fields(
+    fields: &'static [Field],
+    version: i16,
+    flexible: bool,
+    random: &mut Random,
+) -> (Bytes, Vec<Length>) {
     let mut generator = Generator { random, version, flexible, out: BytesMut::new(), lengths: Vec::new() };
-    generator.fields(fields_of(api));
+    generator.fields(fields);
     (generator.out.freeze(), generator.lengths)
+}
+
+/// For other modules' tests: a random valid body of these fields.
+pub(crate) fn random_body_of(
+    fields: &'static [Field],
+    version: i16,
+    flexible: bool,
+    random: &mut Random,
+) -> Bytes {
+    generate_fields(fields, version, flexible, random).0
 }
 
 fn every_version() -> impl Iterator<Item = (ApiKey, i16)> {
