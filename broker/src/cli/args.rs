@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueHint};
 
+use super::group::args::GroupArgs;
 use crate::config::{self, CONFIG_VARIABLE, Flags, HostPort, Key, SET_VARIABLE, SETTINGS, Section};
 
 const CONFIG: &str = "config";
@@ -32,6 +33,8 @@ pub(super) enum Subcommands {
     Cluster(ClusterArgs),
     /// Look at partitions and their replicas.
     Partition(PartitionArgs),
+    /// Look at consumer groups and set their offsets, through the Kafka port of any broker, of real Kafka too.
+    Group(GroupArgs),
     /// Look into logs on disk, reading only; works while the broker runs.
     #[command(subcommand)]
     Wal(WalCommand),

@@ -7,6 +7,8 @@
 mod args;
 mod check;
 mod cluster;
+mod group;
+mod kafka;
 mod limits;
 pub mod logging;
 mod partition;
@@ -50,6 +52,7 @@ pub fn run() -> Command {
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
         Some(Subcommands::Cluster(cluster_args)) => Command::Done(cluster::run(&cluster_args)),
         Some(Subcommands::Partition(partition_args)) => Command::Done(partition::run(&partition_args)),
+        Some(Subcommands::Group(group_args)) => Command::Done(group::run(&group_args)),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
         Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),
         Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify)),

@@ -28,6 +28,10 @@
 //! FindCoordinator, authorisation and the choice of shard (the broker's; [`routing`] says which partition a request goes
 //! to), share and streams groups, and transactional offset commits.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_protocol::protocol::StrBytes;
+
 mod api;
 mod assignor;
 mod commit;
@@ -60,6 +64,12 @@ mod versions;
 
 #[cfg(test)]
 mod tests;
+
+/// The partitions that a classic member of protocol type `consumer` was assigned, by the bytes that its group's leader sent
+/// for it (`ConsumerProtocolAssignment`); `None` if they are something else.
+pub fn assigned_partitions(assignment: &[u8]) -> Option<BTreeMap<StrBytes, BTreeSet<i32>>> {
+    consumer::assigned_partitions(assignment)
+}
 
 pub use api::{
     Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,

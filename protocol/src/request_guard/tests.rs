@@ -157,12 +157,7 @@ fn generate_fields(
 }
 
 /// For other modules' tests: a random valid body of these fields.
-pub(crate) fn random_body_of(
-    fields: &'static [Field],
-    version: i16,
-    flexible: bool,
-    random: &mut Random,
-) -> Bytes {
+pub(crate) fn random_body_of(fields: &'static [Field], version: i16, flexible: bool, random: &mut Random) -> Bytes {
     generate_fields(fields, version, flexible, random).0
 }
 

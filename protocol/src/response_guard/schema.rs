@@ -136,10 +136,8 @@ const DESCRIBE_GROUPS: &[Field] = &[
     ),
 ];
 
-const ASSIGNMENT: Kind = Kind::Struct(&[array(
-    "TopicPartitions",
-    &[uuid("TopicId"), string("TopicName"), int32s("Partitions")],
-)]);
+const ASSIGNMENT: Kind =
+    Kind::Struct(&[array("TopicPartitions", &[uuid("TopicId"), string("TopicName"), int32s("Partitions")])]);
 
 const CONSUMER_GROUP_DESCRIBE: &[Field] = &[
     int32("ThrottleTimeMs"),
@@ -209,5 +207,4 @@ const OFFSET_COMMIT: &[Field] = &[int32("ThrottleTimeMs"), array("Topics", PARTI
 
 const OFFSET_DELETE: &[Field] = &[int16("ErrorCode"), int32("ThrottleTimeMs"), array("Topics", PARTITION_ERRORS)];
 
-const DELETE_GROUPS: &[Field] =
-    &[int32("ThrottleTimeMs"), array("Results", &[string("GroupId"), int16("ErrorCode")])];
+const DELETE_GROUPS: &[Field] = &[int32("ThrottleTimeMs"), array("Results", &[string("GroupId"), int16("ErrorCode")])];

@@ -1,0 +1,151 @@
+//! The command line of `ringlog group`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::moment;
+use super::scope::TopicScope;
+use crate::config::HostPort;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct GroupArgs {
+    /// The Kafka addresses of some brokers of the cluster; the first that answers is asked for the others.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9092",
+        env = "RINGLOG_BOOTSTRAP_SERVER",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(in crate::cli) bootstrap_server: Vec<HostPort>,
+    /// How long the whole command may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
+    pub(in crate::cli) timeout: u16,
+    #[command(subcommand)]
+    pub(in crate::cli) command: GroupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum GroupCommand {
+    /// Print the groups that all brokers coordinate.
+    List {
+        /// Only those in one of these states, as in Stable,Empty.
+        #[arg(long, value_name = "STATE", value_delimiter = ',')]
+        state: Vec<String>,
+        /// Only those of this type.
+        #[arg(long, value_enum)]
+        r#type: Option<GroupType>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print how far groups are and what they lack, or who their members are.
+    Describe(DescribeArgs),
+    /// Set the committed offsets of a group that has no members; prints what would be set, and does so with --execute.
+    ResetOffsets(Box<ResetArgs>),
+    /// Delete groups without members, and the offsets that they have committed.
+    Delete {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Delete the offsets that a group has committed for topics which it is not subscribed to now.
+    DeleteOffsets {
+        group: String,
+        /// A topic, or some of its partitions; repeatable.
+        #[arg(long, value_name = "TOPIC[:PARTITION,…]", required = true)]
+        topic: Vec<TopicScope>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum GroupType {
+    /// JoinGroup and SyncGroup; also groups that only commit offsets.
+    Classic,
+    /// KIP-848 (`group.protocol=consumer`).
+    Consumer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DescribeArgs {
+    #[arg(value_name = "GROUP", required_unless_present = "all", conflicts_with = "all")]
+    pub(in crate::cli) groups: Vec<String>,
+    /// All groups.
+    #[arg(long)]
+    pub(in crate::cli) all: bool,
+    /// The members instead of the offsets.
+    #[arg(long, conflicts_with = "state")]
+    pub(in crate::cli) members: bool,
+    /// The state of the groups instead of their offsets.
+    #[arg(long)]
+    pub(in crate::cli) state: bool,
+    /// Also epochs, and which partitions each member has and is to have.
+    #[arg(long)]
+    pub(in crate::cli) verbose: bool,
+    /// One JSON object with all of this.
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ResetArgs {
+    /// It may be new: it comes to be by what is set.
+    pub(in crate::cli) group: String,
+    /// A topic, or some of its partitions; repeatable.
+    #[arg(
+        long,
+        value_name = "TOPIC[:PARTITION,…]",
+        required_unless_present_any = ["all_topics", "from_file"],
+        conflicts_with_all = ["all_topics", "from_file"]
+    )]
+    pub(in crate::cli) topic: Vec<TopicScope>,
+    /// All partitions that the group has committed offsets for.
+    #[arg(long, conflicts_with = "from_file")]
+    pub(in crate::cli) all_topics: bool,
+    #[command(flatten)]
+    pub(in crate::cli) to: ResetTo,
+    /// Print only what would be set: so it is without --execute too.
+    #[arg(long, conflicts_with = "execute")]
+    pub(in crate::cli) dry_run: bool,
+    /// Set the offsets.
+    #[arg(long)]
+    pub(in crate::cli) execute: bool,
+    /// Lines of topic,partition,offset, as --from-file reads them.
+    #[arg(long, conflicts_with = "json")]
+    pub(in crate::cli) csv: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(in crate::cli) struct ResetTo {
+    /// To the log start offset.
+    #[arg(long)]
+    pub(in crate::cli) to_earliest: bool,
+    /// To the end of the log.
+    #[arg(long)]
+    pub(in crate::cli) to_latest: bool,
+    /// To what is committed now, and to the end of the log where nothing is.
+    #[arg(long)]
+    pub(in crate::cli) to_current: bool,
+    /// To this offset, or the log's nearest.
+    #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
+    pub(in crate::cli) to_offset: Option<i64>,
+    /// By so many records from what is committed now, back if negative, and not out of the log.
+    #[arg(long, value_name = "RECORDS", allow_negative_numbers = true)]
+    pub(in crate::cli) shift_by: Option<i64>,
+    /// To the first record of this time or later, as in 2026-03-01T12:00:00 (UTC) or with an offset, as +01:00, behind it;
+    /// to the end of the log where there is none.
+    #[arg(long, value_name = "DATETIME", value_parser = moment::datetime_ms)]
+    pub(in crate::cli) to_datetime: Option<i64>,
+    /// To the first record that is no older than this, as in PT1H30M or P7D; to the end of the log where there is none.
+    #[arg(long, value_name = "DURATION", value_parser = moment::duration_ms)]
+    pub(in crate::cli) by_duration: Option<i64>,
+    /// To the offsets in this file, with lines of topic,partition,offset; or the nearest of the logs.
+    #[arg(long, value_name = "CSV")]
+    pub(in crate::cli) from_file: Option<PathBuf>,
+}

@@ -1,0 +1,60 @@
+//! `ringlog group delete` and `delete-offsets`.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
+
+use super::scope::TopicScope;
+use super::{Told, committed, no_such_group, of_group, words};
+use crate::cli::kafka::{Client, PartitionName};
+
+pub(super) async fn groups(client: &Client, names: &[String]) -> Result<Told, String> {
+    let request = |groups: &[String]| {
+        let ids = groups.iter().map(|group| GroupId(group.clone().into())).collect();
+        DeleteGroupsRequest::default().with_groups_names(ids)
+    };
+    let parts = |response: DeleteGroupsResponse| {
+        let result = response.results.into_iter().map(|result| {
+            let outcome = ResponseError::try_from_code(result.error_code).map_or(Ok(()), |error| Err((error, None)));
+            (result.group_id.0.to_string(), outcome)
+        });
+        result.collect()
+    };
+    let mut told = Told::default();
+    for (group, answer) in client.ask_coordinators(names, request, parts).await {
+        match answer {
+            Ok(_) => told.text.push_str(&format!("group '{group}' was deleted\n")),
+            Err(error) => told.problems.push(match error.refusal() {
+                Some(ResponseError::NonEmptyGroup) => {
+                    format!("group '{group}' has members and was not deleted; `ringlog group describe {group} --members` prints them")
+                }
+                Some(ResponseError::GroupIdNotFound) => no_such_group(&group),
+                _ => of_group(&group, &error),
+            }),
+        }
+    }
+    Ok(told)
+}
+
+/// Topics that are gone may be named with their partitions.
+pub(super) async fn offsets(client: &Client, group: &str, scopes: &[TopicScope]) -> Result<Told, String> {
+    let whole: Vec<TopicScope> = scopes.iter().filter(|scope| scope.partitions.is_none()).cloned().collect();
+    let mut partitions: BTreeSet<PartitionName> = super::reset::resolve(client, &whole).await?;
+    for TopicScope { topic, partitions: named } in scopes {
+        partitions.extend(named.iter().flatten().map(|partition| (topic.clone(), *partition)));
+    }
+    let partitions: Vec<PartitionName> = partitions.into_iter().collect();
+    let outcomes = committed::delete(client, group, &partitions).await.map_err(|error| of_group(group, &error))?;
+    let mut told = Told::default();
+    for (topic, partition) in &partitions {
+        match outcomes.get(&(topic.clone(), *partition)) {
+            Some(None) => {
+                told.text.push_str(&format!("offsets of group '{group}' for {topic}-{partition} were deleted\n"))
+            }
+            Some(Some(error)) => told.problems.push(format!("{topic}-{partition}: {}", words(*error))),
+            None => told.problems.push(format!("{topic}-{partition}: the broker says nothing of it")),
+        }
+    }
+    Ok(told)
+}

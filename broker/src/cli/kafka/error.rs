@@ -1,0 +1,106 @@
+//! Why a broker did not tell what it was asked.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use protocol::ApiKey;
+use protocol::api_versions::VersionRange;
+use protocol::frame::FrameError;
+use protocol::response_guard;
+
+/// See the module's documentation. `address` is where the broker was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(in crate::cli) enum ClientError {
+    #[error("{address}: the host name cannot be resolved: {source}")]
+    Unresolved { address: String, source: Arc<io::Error> },
+    #[error("{address}: cannot connect: {source}")]
+    Connect { address: String, source: Arc<io::Error> },
+    #[error("{address}: the connection broke while {api} was asked: {source}")]
+    Broken { address: String, api: ApiKey, source: Arc<io::Error> },
+    #[error("{address} closed the connection when {api} was asked; is this the Kafka port (without TLS)?")]
+    Closed { address: String, api: ApiKey },
+    #[error("{address}: no answer to {api} within {waited:?}; is this the Kafka port? (--timeout allows more time)")]
+    NoAnswer { address: String, api: ApiKey, waited: Duration },
+    #[error("{address}: no connection within {waited:?} (--timeout allows more time)")]
+    NoConnection { address: String, waited: Duration },
+    #[error("{address}: what it answers to {api} is not the Kafka protocol: {source}; is this the Kafka port?")]
+    Frame { address: String, api: ApiKey, source: FrameError },
+    #[error("{address}: its answer to {api} {version} cannot be read: {source}; is this the Kafka port?")]
+    Guard { address: String, api: ApiKey, version: i16, source: response_guard::ResponseError },
+    #[error("{address}: its answer to {api} {version} cannot be read: {reason}; is this the Kafka port?")]
+    Unreadable { address: String, api: ApiKey, version: i16, reason: String },
+    #[error("{address}: {api} {version} cannot be asked for: {reason}")]
+    Unwritable { address: String, api: ApiKey, version: i16, reason: String },
+    #[error(
+        "{address} does not serve {api} in a version that this program knows: it needs {} to {}, the broker has {}",
+        needed.min, needed.max, range(*found)
+    )]
+    NotServed { address: String, api: ApiKey, needed: VersionRange, found: Option<VersionRange> },
+    #[error("{address}: {api} was refused with {} ({error})", code_name(*error))]
+    Refused { address: String, api: ApiKey, error: ResponseError },
+    #[error("{address}: {api} for {what} was refused with {} ({error}){}", code_name(*error), said(message))]
+    RefusedOf { address: String, api: ApiKey, what: String, error: ResponseError, message: Option<String> },
+    #[error("{address}: its answer to {api} says nothing of {what}")]
+    Silent { address: String, api: ApiKey, what: String },
+    #[error("no broker could be asked: {}", tried.join("; "))]
+    NoBroker { tried: Vec<String> },
+}
+
+impl ClientError {
+    /// The broker was not reached, or went away: another may answer, or the same one later.
+    pub(in crate::cli) fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Connect { .. }
+                | ClientError::Broken { .. }
+                | ClientError::Closed { .. }
+                | ClientError::NoAnswer { .. }
+                | ClientError::NoConnection { .. }
+        )
+    }
+
+    /// The error code that a broker answered with.
+    pub(in crate::cli) fn refusal(&self) -> Option<ResponseError> {
+        match self {
+            ClientError::Refused { error, .. } | ClientError::RefusedOf { error, .. } => Some(*error),
+            _ => None,
+        }
+    }
+}
+
+fn range(found: Option<VersionRange>) -> String {
+    found.map_or("none".to_owned(), |found| format!("{} to {}", found.min, found.max))
+}
+
+fn said(message: &Option<String>) -> String {
+    message.as_ref().filter(|message| !message.is_empty()).map_or(String::new(), |message| format!(": {message}"))
+}
+
+/// As Kafka's protocol guide writes it: `COORDINATOR_NOT_AVAILABLE`.
+pub(in crate::cli) fn code_name(error: ResponseError) -> String {
+    if let ResponseError::Unknown(code) = error {
+        return format!("error code {code}");
+    }
+    let mut name = String::new();
+    for letter in format!("{error:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_kafkas_names() {
+        assert_eq!(code_name(ResponseError::CoordinatorNotAvailable), "COORDINATOR_NOT_AVAILABLE");
+        assert_eq!(code_name(ResponseError::UnknownServerError), "UNKNOWN_SERVER_ERROR");
+        assert_eq!(code_name(ResponseError::Unknown(4711)), "error code 4711");
+    }
+}
