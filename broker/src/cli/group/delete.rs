@@ -6,8 +6,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
 use super::scope::TopicScope;
-use super::{Told, committed, no_such_group, of_group, words};
-use crate::cli::kafka::{Client, PartitionName};
+use super::{Told, committed, no_such_group, of_group};
+use crate::cli::kafka::{Client, PartitionName, code_name};
 
 pub(super) async fn groups(client: &Client, names: &[String]) -> Result<Told, String> {
     let request = |groups: &[String]| {
@@ -52,7 +52,7 @@ pub(super) async fn offsets(client: &Client, group: &str, scopes: &[TopicScope])
             Some(None) => {
                 told.text.push_str(&format!("offsets of group '{group}' for {topic}-{partition} were deleted\n"))
             }
-            Some(Some(error)) => told.problems.push(format!("{topic}-{partition}: {}", words(*error))),
+            Some(Some(error)) => told.problems.push(format!("{topic}-{partition}: {}", code_name(*error))),
             None => told.problems.push(format!("{topic}-{partition}: the broker says nothing of it")),
         }
     }

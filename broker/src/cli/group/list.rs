@@ -48,7 +48,7 @@ async fn of_broker(client: &Client, broker: &Node) -> Result<Vec<(String, Listed
         }
         let groups = response.groups.into_iter().map(|group| {
             let listed = Listed {
-                group_type: group.group_type.to_string(),
+                group_type: capitalised(&group.group_type),
                 protocol_type: group.protocol_type.to_string(),
                 state: group.group_state.to_string(),
                 coordinator: broker.id,
@@ -57,6 +57,12 @@ async fn of_broker(client: &Client, broker: &Node) -> Result<Vec<(String, Listed
         });
         return Ok(groups.collect());
     }
+}
+
+/// As Kafka's tools show it: brokers say `classic`.
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 pub(super) async fn run(

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use args::{GroupArgs, GroupCommand};
 
-use super::kafka::{Client, ClientError, code_name};
+use super::kafka::{Client, ClientError};
 use super::{failed, print};
 
 /// What a command has to say.
@@ -78,9 +78,4 @@ fn no_such_group(group: &str) -> String {
     format!(
         "group '{group}' does not exist (as a classic or consumer group); `ringlog group list` prints those that do"
     )
-}
-
-/// An error code with what it means.
-fn words(error: kafka_protocol::ResponseError) -> String {
-    format!("{} ({error})", code_name(error))
 }

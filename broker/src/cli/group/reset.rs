@@ -11,8 +11,8 @@ use super::committed::{self, Offsets};
 use super::described::{self, Description};
 use super::plan::{Known, NothingToShift, Target, plan};
 use super::scope::{TopicScope, parse_csv};
-use super::{Told, of_group, words};
-use crate::cli::kafka::{At, Client, PartitionName};
+use super::{Told, of_group};
+use crate::cli::kafka::{At, Client, PartitionName, code_name};
 use crate::cli::table::table;
 
 /// Members that an error names.
@@ -42,7 +42,7 @@ pub(super) async fn run(client: &Client, args: &ResetArgs) -> Result<Told, Strin
     if args.execute {
         failed = execute(client, group, &planned).await?;
         for (name, error) in &failed {
-            told.problems.push(format!("{}-{} was not reset: {}", name.0, name.1, words(*error)));
+            told.problems.push(format!("{}-{} was not reset: {}", name.0, name.1, code_name(*error)));
         }
     } else if !args.csv && !args.json {
         told.notes.push("dry run: nothing was changed, --execute resets the offsets".to_owned());

@@ -38,9 +38,9 @@ pub(in crate::cli) enum ClientError {
         needed.min, needed.max, range(*found)
     )]
     NotServed { address: String, api: ApiKey, needed: VersionRange, found: Option<VersionRange> },
-    #[error("{address}: {api} was refused with {} ({error})", code_name(*error))]
+    #[error("{address}: {api} was refused with {}", code_name(*error))]
     Refused { address: String, api: ApiKey, error: ResponseError },
-    #[error("{address}: {api} for {what} was refused with {} ({error}){}", code_name(*error), said(message))]
+    #[error("{address}: {api} for {what} was refused with {}{}", code_name(*error), said(message))]
     RefusedOf { address: String, api: ApiKey, what: String, error: ResponseError, message: Option<String> },
     #[error("{address}: its answer to {api} says nothing of {what}")]
     Silent { address: String, api: ApiKey, what: String },
