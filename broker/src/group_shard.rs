@@ -19,6 +19,7 @@ use metadata::config::BrokerConfig;
 use metadata::image::MetadataImage;
 use protocol::{BrokerId, PartitionId, TopicId};
 
+use crate::group_lag::CommittedOffsets;
 use crate::groups::{Assignor, GroupConfig, GroupReply, GroupRequest, MigrationPolicy, RequestContext};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Partition, Term};
@@ -145,6 +146,24 @@ impl GroupShard {
         for coordinator in self.coordinators.borrow().values() {
             coordinator.topic_deleted(topic, topic_id);
         }
+    }
+
+    /// What the groups of the coordinators that serve have committed: whole groups, of `max` partitions in all.
+    pub async fn committed_offsets(&self, max: usize) -> CommittedOffsets {
+        let coordinators: Vec<Rc<Coordinator>> = self.coordinators.borrow().values().cloned().collect();
+        let (mut all, mut left) = (CommittedOffsets::default(), max);
+        for coordinator in coordinators {
+            if coordinator.phase() != Phase::Serves || coordinator.may_be_replaced() {
+                continue;
+            }
+            let part = coordinator.committed_offsets(left);
+            left -= part.groups.iter().map(|group| group.offsets.len()).sum::<usize>();
+            all.groups.extend(part.groups);
+            all.omitted_groups += part.omitted_groups;
+            all.omitted_partitions += part.omitted_partitions;
+            glommio::yield_if_needed().await;
+        }
+        all
     }
 
     /// Ends the coordinators that others may replace, because this broker's lease has ended: who waits is sent to look for them.

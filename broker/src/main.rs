@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod connection;
 mod fetch_session;
+mod group_lag;
 mod group_shard;
 mod groups;
 mod handlers;

@@ -160,6 +160,23 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    fn the_document_names_every_family_and_no_other() {
+        let text = render(&[Arc::new(ShardMetrics::default())]) + &crate::group_lag::Lag::default().text();
+        let told: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_whitespace().next()).collect();
+        let document = include_str!("../../docs/metrics.md");
+        let named: Vec<&str> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `ringlog_")?.split_once('`').map(|(name, _)| name))
+            .collect();
+        for family in &told {
+            let name = family.strip_prefix("ringlog_").expect("all families begin with it");
+            assert!(named.contains(&name), "docs/metrics.md does not name {family}");
+        }
+        assert_eq!(named.len(), told.len(), "docs/metrics.md names what is not there: {named:?}");
+    }
+
+    #[test]
     fn every_api_has_a_counter() {
         let metrics = Arc::new(ShardMetrics::default());
         for api in ApiKey::ALL {

@@ -28,6 +28,7 @@ use wal::journal::ReplayReport;
 use crate::acceptor::{self, Acceptor, Claimed};
 use crate::config::{HostPort, ServeConfig};
 use crate::connection::ConnectionLimits;
+use crate::group_lag::Lag;
 use crate::high_watermarks::{self, Note};
 use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
@@ -130,7 +131,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let dedupe_memory = Arc::<DedupeMemory>::default();
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let health = Health::new(Readiness::Joining);
-    let http_addr = http::serve(http, health.clone(), metrics.clone())
+    let lag = Arc::new(Lag::default());
+    let http_addr = http::serve(http, health.clone(), metrics.clone(), lag.clone())
         .map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
@@ -237,6 +239,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let limits = connection_limits(&publishing.image, &settings);
     publishing.begin();
     core.shards_started(inboxes.clone());
+    core.collect_lag(config.group_lag, lag);
     let serving = async {
         core.report_impaired(epoch, &impaired).await?;
         core.serve(applied).await

@@ -38,6 +38,8 @@ pub use machine::Machine;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
 pub use value::size_bytes;
 
+use crate::group_lag::LagConfig;
+
 /// Everything `ringlog serve` is told, checked as far as that goes without touching disk or network.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -61,6 +63,7 @@ pub struct ServeConfig {
     /// The CPUs that threads may be pinned to, ascending.
     pub cpus: Vec<usize>,
     pub memory: MemoryLimits,
+    pub group_lag: LagConfig,
     /// Kafka's broker settings, with those that our flags stand for (`node.id`, `listeners`, …) as they are described.
     pub static_config: StaticConfig,
     pub logging: LogConfig,

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use metadata::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use protocol::newtypes::BrokerId;
@@ -15,6 +16,7 @@ use super::origin::{Layers, Origin};
 use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
 use super::{LogConfig, LogFormat, ServeConfig};
+use crate::group_lag::LagConfig;
 
 /// A bound against typing errors: an event loop costs a thread and rings.
 const SHARDS_MAX: u64 = 1024;
@@ -59,6 +61,8 @@ impl Resolver<'_> {
         };
         let quorum_voters_max =
             self.value(Key::QuorumVotersMax, |text| value::word(text, &["1", "3", "5"], &[1, 3, 5]));
+        let group_lag_interval_ms = self.number(Key::GroupLagIntervalMs, 100..=3_600_000);
+        let group_lag_series_max = self.number(Key::GroupLagSeriesMax, 0..=100_000);
         if let (Some(memory), Some(static_config)) = (&memory, &static_config) {
             self.check_request_fits(memory, static_config);
         }
@@ -78,6 +82,10 @@ impl Resolver<'_> {
             shards: shards?,
             cpus: machine.cpus,
             memory: memory?,
+            group_lag: LagConfig {
+                interval: Duration::from_millis(group_lag_interval_ms? as u64),
+                series_max: group_lag_series_max?,
+            },
             static_config,
             logging: logging?,
             ignored_variables: Vec::new(),

@@ -27,6 +27,8 @@ pub enum Key {
     ShardTailCacheBytesMax,
     ShardReadAheadBytesMax,
     ShardJournalBytesMax,
+    GroupLagIntervalMs,
+    GroupLagSeriesMax,
     LogLevel,
     LogFormat,
 }
@@ -56,12 +58,14 @@ pub enum Section {
     Node,
     Addresses,
     Memory,
+    Metrics,
     Logging,
 }
 
 impl Section {
     /// In the order of help and reference.
-    pub const ALL: [Section; 4] = [Section::Node, Section::Addresses, Section::Memory, Section::Logging];
+    pub const ALL: [Section; 5] =
+        [Section::Node, Section::Addresses, Section::Memory, Section::Metrics, Section::Logging];
 
     #[must_use]
     pub fn heading(self) -> &'static str {
@@ -69,6 +73,7 @@ impl Section {
             Section::Node => "Node",
             Section::Addresses => "Addresses",
             Section::Memory => "Memory limits",
+            Section::Metrics => "Metrics",
             Section::Logging => "Logging",
         }
     }
@@ -334,6 +339,28 @@ pub const SETTINGS: &[Setting] = &[
         detail: "The journal's files are made when many partitions are written to at once. Too small, and small writes to \
                  many partitions are slower; larger, and a start after a crash has more to replay. 0 turns the journal \
                  off; else from 4MiB to 4GiB.",
+    },
+    Setting {
+        key: Key::GroupLagIntervalMs,
+        section: Section::Metrics,
+        name: "group-lag-interval-ms",
+        value_name: "MS",
+        unit: "milliseconds",
+        default: DefaultValue::Text("10000"),
+        summary: "Pause between two looks at how far consumer groups lag",
+        detail: "Each looks at the committed offsets of the groups that the broker coordinates, and asks the leaders of their \
+                 partitions how far these are.",
+    },
+    Setting {
+        key: Key::GroupLagSeriesMax,
+        section: Section::Metrics,
+        name: "group-lag-series-max",
+        value_name: "N",
+        unit: "series per broker",
+        default: DefaultValue::Text("1000"),
+        summary: "Partitions of groups, and groups, whose lag has a series in the metrics",
+        detail: "Groups whose partitions do not fit keep their sum and maximum as long as those fit; what is left out is \
+                 counted. 0 turns group lag off.",
     },
     Setting {
         key: Key::LogLevel,

@@ -52,6 +52,8 @@ fn shown(config: &ServeConfig, key: Key) -> String {
         Key::ShardTailCacheBytesMax => memory.shard_tail_cache_bytes_max.to_string(),
         Key::ShardReadAheadBytesMax => memory.shard_read_ahead_bytes_max.to_string(),
         Key::ShardJournalBytesMax => memory.shard_journal_bytes_max.to_string(),
+        Key::GroupLagIntervalMs => config.group_lag.interval.as_millis().to_string(),
+        Key::GroupLagSeriesMax => config.group_lag.series_max.to_string(),
         Key::LogLevel => config.logging.filter.clone(),
         Key::LogFormat => format!("{:?}", config.logging.format).to_lowercase(),
     }
@@ -78,6 +80,8 @@ fn samples(key: Key) -> [&'static str; 4] {
         Key::ShardTailCacheBytesMax => ["67108864", "0", "1", "2"],
         Key::ShardReadAheadBytesMax => ["33554432", "0", "1", "2"],
         Key::ShardJournalBytesMax => ["16777216", "0", "4194304", "4294967296"],
+        Key::GroupLagIntervalMs => ["10000", "100", "101", "3600000"],
+        Key::GroupLagSeriesMax => ["1000", "0", "1", "100000"],
         Key::LogLevel => ["info", "trace", "debug", "warn"],
         // Only two words exist: each place is told from the weaker ones by the pairs below.
         Key::LogFormat => ["text", "json", "text", "json"],

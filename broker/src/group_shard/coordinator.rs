@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::load::load;
 use crate::clock::now_ms;
+use crate::group_lag::CommittedOffsets;
 use crate::groups::{
     Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken,
     StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
@@ -151,6 +152,11 @@ impl Coordinator {
         }
         let shard_too = shard.clone();
         shard.queues().spawn_control(async move { self.load_and_serve(&shard_too, end).await });
+    }
+
+    /// See [`GroupCoordinator::committed_offsets`].
+    pub(super) fn committed_offsets(&self, max: usize) -> CommittedOffsets {
+        self.state.borrow().committed_offsets(max)
     }
 
     pub(super) fn partition(&self) -> &Rc<Partition> {

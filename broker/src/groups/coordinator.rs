@@ -27,6 +27,7 @@ use super::records::STRING_BYTES_MAX;
 use super::shell::{Pending, Shell, Then, error_of};
 use super::sync;
 use super::timers::TimerKey;
+use crate::group_lag::CommittedOffsets;
 
 /// Counts, for checks.
 #[cfg(test)]
@@ -72,6 +73,11 @@ impl GroupCoordinator {
             shell: Shell::new(config),
             cleanup_queue: Vec::new(),
         }
+    }
+
+    /// What groups have committed, for metrics: whole groups, of `max` partitions in all.
+    pub fn committed_offsets(&self, max: usize) -> CommittedOffsets {
+        self.offsets.durable(max)
     }
 
     /// Begins to serve: every loaded member gets a session from now on. `topics_version` is the version of the topics now,

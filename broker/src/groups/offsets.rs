@@ -11,6 +11,7 @@ use protocol::TopicId;
 
 use super::api::StoreId;
 use super::records::OffsetCommitValue;
+use crate::group_lag::{CommittedOffset, CommittedOffsets, GroupOffsets};
 
 /// A partition in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +126,29 @@ impl Offsets {
             .collect()
     }
 
+    /// What is durable of whole groups, of `max` partitions in all. Their names are shared, not copied.
+    pub(super) fn durable(&self, max: usize) -> CommittedOffsets {
+        let (mut all, mut left) = (CommittedOffsets::default(), max);
+        for (group, topics) in &self.groups {
+            let partitions: usize = topics.values().map(BTreeMap::len).sum();
+            if partitions > left {
+                all.omitted_groups += 1;
+                all.omitted_partitions += partitions;
+                continue;
+            }
+            let offsets = self.of_group(View::Durable, group).map(|(topic, partition, value)| CommittedOffset {
+                topic: topic.clone(),
+                topic_id: value.topic_id,
+                partition,
+                offset: value.offset.0,
+            });
+            let offsets: Vec<CommittedOffset> = offsets.collect();
+            left -= offsets.len();
+            all.groups.push(GroupOffsets { group: group.clone(), offsets });
+        }
+        all
+    }
+
     /// Partitions of `topic` that may have an offset, in any group. Offsets that do not say which topic of
     /// that name they are of count.
     pub(super) fn of_topic(&self, topic: &StrBytes, topic_id: TopicId) -> Vec<OffsetKey> {
@@ -172,5 +196,50 @@ impl Offsets {
                 self.groups.remove(&key.group);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{LeaderEpoch, Offset};
+
+    fn key(group: &str, partition: i32) -> OffsetKey {
+        OffsetKey { group: group.to_owned().into(), topic: StrBytes::from_static_str("t"), partition }
+    }
+
+    fn value(offset: i64) -> OffsetCommitValue {
+        OffsetCommitValue {
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: StrBytes::default(),
+            commit_timestamp_ms: 0,
+            expire_timestamp_ms: None,
+            topic_id: TopicId::ZERO,
+        }
+    }
+
+    #[test]
+    fn metrics_get_what_is_durable_of_whole_groups_as_far_as_they_fit() {
+        let mut offsets = Offsets::default();
+        for partition in 0..3 {
+            offsets.load(&key("large", partition), Some(value(5)));
+        }
+        offsets.load(&key("small", 0), Some(value(7)));
+        offsets.propose(&key("small", 0), StoreId(1), Some(value(9)));
+        let told = |max| {
+            let told = offsets.durable(max);
+            let mut groups: Vec<(String, Vec<i64>)> = told
+                .groups
+                .iter()
+                .map(|group| (group.group.to_string(), group.offsets.iter().map(|offset| offset.offset).collect()))
+                .collect();
+            groups.sort();
+            (groups, told.omitted_groups, told.omitted_partitions)
+        };
+        let (large, small) = (("large".to_owned(), vec![5, 5, 5]), ("small".to_owned(), vec![7]));
+        assert_eq!(told(4), (vec![large, small.clone()], 0, 0));
+        assert_eq!(told(2), (vec![small], 1, 3));
+        assert_eq!(told(0), (Vec::new(), 2, 4));
     }
 }

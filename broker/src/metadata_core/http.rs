@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::acceptor::Claimed;
+use crate::group_lag::Lag;
 use crate::metrics::{self, ShardMetrics};
 
 /// How far the broker has come.
@@ -78,15 +79,21 @@ impl Health {
 struct AppState {
     health: Health,
     metrics: Arc<[Arc<ShardMetrics>]>,
+    lag: Arc<Lag>,
 }
 
 /// Starts to serve on the current runtime; returns the bound address.
-pub fn serve(claimed: Claimed, health: Health, metrics: Vec<Arc<ShardMetrics>>) -> io::Result<SocketAddr> {
+pub fn serve(
+    claimed: Claimed,
+    health: Health,
+    metrics: Vec<Arc<ShardMetrics>>,
+    lag: Arc<Lag>,
+) -> io::Result<SocketAddr> {
     let listener = claimed.listen()?;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
-    let state = AppState { health, metrics: metrics.into() };
+    let state = AppState { health, metrics: metrics.into(), lag };
     let app = Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
@@ -115,6 +122,7 @@ fn json_response(status: StatusCode, reason: &str) -> Response {
 }
 
 async fn metrics_text(State(state): State<AppState>) -> Response {
-    let text = metrics::render(&state.metrics);
+    let mut text = metrics::render(&state.metrics);
+    text.push_str(&state.lag.text());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

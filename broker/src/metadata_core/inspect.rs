@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::internal::links::{Callee, Links};
 use crate::internal::listener::Shards;
 use crate::partition::{PartitionKey, PartitionView};
-use crate::partition_op::{self, PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult};
+use crate::partition_op::{self, PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, TIMESTAMP_LATEST};
 use crate::shard::message::ShardMessage;
 use crate::shard::placement;
 
@@ -48,6 +48,8 @@ inspections!(
     LogEnds(LogEndsOf) => Vec<Option<LogEnd>>,
     /// Without those whose log is not to be had now.
     LedSizes(LedSizes) => Vec<SizeLine>,
+    /// In the order of the question; `None` of a partition that the broker does not lead, or cannot speak for now.
+    LedEnds(LedEnds) => Vec<Option<i64>>,
 );
 
 /// Partitions by the metadata: of one topic, or of all.
@@ -74,6 +76,16 @@ pub struct LogEndsOf {
 pub struct LedSizes {
     /// The broker that is asked.
     pub leader: BrokerId,
+}
+
+/// Partitions that one question names at most.
+pub const LED_ENDS_MAX: usize = 10_000;
+
+/// High watermarks of these partitions, by topic id and their own, of their leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedEnds {
+    /// [`LED_ENDS_MAX`] at most.
+    pub partitions: Vec<(TopicId, PartitionId)>,
 }
 
 /// Bytes of a partition's log.
@@ -118,6 +130,11 @@ pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards
         }
         Ok(Inspection::LogEnds(question)) => Ok(encoded(&log_ends(&question, shards).await)),
         Ok(Inspection::LedSizes(question)) => Ok(encoded(&led_sizes(&question, image, shards).await)),
+        Ok(Inspection::LedEnds(question)) if question.partitions.len() > LED_ENDS_MAX => {
+            Err(format!("{} partitions are asked for, and {LED_ENDS_MAX} may be", question.partitions.len()))
+        }
+        Ok(Inspection::LedEnds(question)) => Ok(encoded(&led_ends(&question, shards).await)),
+        // Also a question that only later versions know: whoever asks it does without the answer.
         Err(error) => Err(format!("the question cannot be read: {error}")),
     };
     encoded(&answered)
@@ -215,6 +232,19 @@ async fn view(question: &LeaderView, shards: &Shards) -> Result<PartitionView, N
     }
 }
 
+/// See [`LedEnds`].
+pub async fn led_ends(question: &LedEnds, shards: &Shards) -> Vec<Option<i64>> {
+    let key = |(topic_id, partition): &_| PartitionKey { topic_id: *topic_id, partition: *partition };
+    let latest =
+        PartitionOpKind::OffsetForTimestamp { timestamp: TIMESTAMP_LATEST, current_leader_epoch: LeaderEpoch::UNKNOWN };
+    let answers = ask_owners(question.partitions.iter().map(key), latest, shards).await;
+    let end = |answer| match answer {
+        Ok(PartitionOpOutput::Offset { offset, .. }) => Some(offset.0),
+        _ => None,
+    };
+    answers.into_iter().map(end).collect()
+}
+
 async fn led_sizes(question: &LedSizes, image: &MetadataImage, shards: &Shards) -> Vec<SizeLine> {
     let led = image.topics().flat_map(|topic| {
         let led = topic.partitions().filter(|(_, state)| state.leader == Some(question.leader));
@@ -227,4 +257,37 @@ async fn led_sizes(question: &LedSizes, image: &MetadataImage, shards: &Shards) 
         _ => None,
     };
     keys.into_iter().zip(answers).filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::internal::links::Caller;
+
+    async fn answered(message: &[u8]) -> Result<Vec<u8>, String> {
+        let links = Links::new(Caller { cluster_id: None, node: None }, || 0);
+        let answer = answer(message, &MetadataImage::default(), &links, &Shards::default()).await;
+        postcard::from_bytes(&answer).expect("an answer says whether it is one")
+    }
+
+    #[tokio::test]
+    async fn a_question_of_a_later_version_is_answered_with_why_not() {
+        let unknown = answered(&[99, 1, 2, 3]).await.unwrap_err();
+        assert!(unknown.contains("cannot be read"), "{unknown}");
+    }
+
+    #[tokio::test]
+    async fn how_far_partitions_are_is_asked_of_so_many_at_a_time() {
+        let asked = |count: usize| {
+            let question = LedEnds { partitions: vec![(TopicId::ZERO, PartitionId(0)); count] };
+            encoded(&Inspection::from(question))
+        };
+        // No shard is there to say.
+        let answer = answered(&asked(2)).await.unwrap();
+        assert_eq!(postcard::from_bytes::<Vec<Option<i64>>>(&answer).unwrap(), [None, None]);
+        assert!(answered(&asked(LED_ENDS_MAX)).await.is_ok());
+        let refused = answered(&asked(LED_ENDS_MAX + 1)).await.unwrap_err();
+        assert!(refused.contains("10001 partitions are asked for"), "{refused}");
+        assert!(asked(LED_ENDS_MAX).len() < crate::internal::frame::REQUEST_BYTES_MAX);
+    }
 }

@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::acceptor::Claimed;
+use crate::group_lag::{Collector, Lag, LagConfig};
 use crate::internal::links::{Caller, Links};
 use crate::internal::listener::{self, Answering, Shards};
 use crate::lease::Lease;
@@ -330,6 +331,19 @@ impl MetadataCore {
     pub fn shards_started(&self, inboxes: Vec<Sender<ShardMessage>>) {
         // Once in the life of a process.
         let _ = self.shards.set(inboxes);
+    }
+
+    /// Tells how far the groups that this broker coordinates lag, from now on.
+    pub fn collect_lag(&self, config: LagConfig, lag: Arc<Lag>) {
+        let collector = Collector {
+            me: self.settings.broker,
+            images: self.images(),
+            links: self.links.clone(),
+            shards: self.shards.clone(),
+            config,
+            lag,
+        };
+        tokio::spawn(collector.run());
     }
 
     /// Has the controller know what this broker's process, with its epoch, has found of its replicas.

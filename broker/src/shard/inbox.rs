@@ -36,6 +36,13 @@ impl Shard {
                 }
                 ShardMessage::Partitions { ops, answer } => self.spawn_ops(ops, answer),
                 ShardMessage::Group(forward) => self.groups.serve_forward(self, *forward),
+                ShardMessage::CommittedOffsets { max, answer } => {
+                    let shard = self.clone();
+                    self.queues.spawn_control(async move {
+                        // Whoever asked may have given up.
+                        let _ = answer.send(shard.groups.committed_offsets(max).await);
+                    });
+                }
                 ShardMessage::Drain => {
                     let shard = self.clone();
                     self.queues.spawn_control(async move { shard.drain().await });

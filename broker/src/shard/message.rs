@@ -9,6 +9,7 @@ use metadata::image::MetadataImage;
 use protocol::BrokerId;
 
 use crate::connection::ConnectionPermit;
+use crate::group_lag::CommittedOffsets;
 use crate::group_shard::GroupForward;
 use crate::handlers::fetch::{FetchForward, FetchedPartition};
 use crate::handlers::produce::{ProduceForward, ProducedPartition};
@@ -29,6 +30,8 @@ pub enum ShardMessage {
     Partitions { ops: Vec<PartitionOp>, answer: oneshot::Sender<Vec<PartitionOpResult>> },
     /// A request for a group coordinator that lives here.
     Group(Box<GroupForward>),
+    /// Say what the groups that are coordinated here have committed, of so many partitions at most.
+    CommittedOffsets { max: usize, answer: oneshot::Sender<CommittedOffsets> },
     /// Answer what is under way, close the connections, and say so ([`super::run::ShardEvent::Drained`]).
     Drain,
     /// Close the logs and end. Comes when every shard has drained, since each may need the others for its answers.
