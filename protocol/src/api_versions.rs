@@ -21,8 +21,8 @@ macro_rules! served_apis {
             Fetch = 1, 4..18, flexible 12, FetchRequest, FetchResponse;
             ListOffsets = 2, 1..10, flexible 6, ListOffsetsRequest, ListOffsetsResponse;
             Metadata = 3, 0..13, flexible 9, MetadataRequest, MetadataResponse;
-            OffsetCommit = 8, 2..9, flexible 8, OffsetCommitRequest, OffsetCommitResponse;
-            OffsetFetch = 9, 1..9, flexible 6, OffsetFetchRequest, OffsetFetchResponse;
+            OffsetCommit = 8, 2..10, flexible 8, OffsetCommitRequest, OffsetCommitResponse;
+            OffsetFetch = 9, 1..10, flexible 6, OffsetFetchRequest, OffsetFetchResponse;
             FindCoordinator = 10, 0..6, flexible 3, FindCoordinatorRequest, FindCoordinatorResponse;
             JoinGroup = 11, 0..9, flexible 6, JoinGroupRequest, JoinGroupResponse;
             Heartbeat = 12, 0..4, flexible 4, HeartbeatRequest, HeartbeatResponse;

@@ -22,6 +22,7 @@ pub mod response;
 pub mod response_guard;
 #[cfg(test)]
 mod testing;
+mod topic_id_requests;
 
 pub use api_versions::ApiKey;
 /// Message structs of the Kafka protocol, from the `kafka-protocol` crate.

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::Decodable;
 use crate::api_versions::{ApiKey, VersionRange, served_apis};
 use crate::header::{HeaderError, RequestHeader, parse_request_header};
 use crate::request_guard::{self, GuardError};
+use crate::topic_id_requests;
 
 #[cfg(test)]
 mod tests;
@@ -119,10 +120,10 @@ pub fn decode_request_body(header: &RequestHeader, mut body: Bytes) -> Result<Re
         correlation_id,
         source,
     })?;
-    decode_body(api, version, &mut body).map_err(|source| RequestError::Undecodable {
-        api,
-        version,
-        correlation_id,
-        source,
-    })
+    let decoded = match topic_id_requests::decode(api, version, &mut body) {
+        Ok(Some(by_id)) => Ok(by_id),
+        Ok(None) => decode_body(api, version, &mut body),
+        Err(error) => Err(error),
+    };
+    decoded.map_err(|source| RequestError::Undecodable { api, version, correlation_id, source })
 }

@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -104,6 +104,12 @@ fn batches() -> Vec<Vec<u8>> {
     CODECS.map(batch).to_vec()
 }
 
+/// The message library does not write this one: a group, two topics by id, two partitions of the first.
+const OFFSET_COMMIT_10: &[u8] =
+    b"\x03g1\0\0\0\x07\x02m\x02i\x03\x26\xfd\xe5\x8c\x3a\x16\x45\xa0\xa4\xd6\x3d\x97\x79\xe3\xe8\x11\
+    \x03\0\0\0\x01\0\0\0\0\0\0\0\x2a\0\0\0\x03\x02x\0\0\0\0\x02\0\0\0\0\0\0\0\x2b\xff\xff\xff\xff\0\0\0\
+    \0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\x01\0\0";
+
 /// Bodies of requests with content, in every version served.
 fn bodies() -> Vec<(ApiKey, i16, BytesMut)> {
     let mut bodies = Vec::new();
@@ -134,6 +140,9 @@ fn bodies() -> Vec<(ApiKey, i16, BytesMut)> {
         MetadataRequest::default().with_topics(Some(vec![topic; 3])).encode(out, version).unwrap();
     });
     add(ApiKey::OffsetCommit, &|version, out| {
+        if version == 10 {
+            return out.put_slice(OFFSET_COMMIT_10);
+        }
         let partition = OffsetCommitRequestPartition::default().with_committed_metadata(Some(text("m")));
         let topic = OffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![partition; 2]);
         let request = OffsetCommitRequest::default().with_group_id(GroupId(text("g"))).with_topics(vec![topic]);

@@ -74,9 +74,9 @@ pub enum GroupRequest {
     Heartbeat(HeartbeatRequest),
     /// Versions 0-5.
     LeaveGroup(LeaveGroupRequest),
-    /// Versions 2-9.
+    /// Versions 2-10, the last with names beside the ids ([`super::topic_ids`]).
     OffsetCommit(OffsetCommitRequest),
-    /// Versions 1-9.
+    /// Versions 1-10, the last with names beside the ids ([`super::topic_ids`]).
     OffsetFetch(OffsetFetchRequest),
     /// Version 0.
     OffsetDelete(OffsetDeleteRequest),

@@ -80,9 +80,12 @@ impl GroupCoordinator {
                     changes.push((key, value));
                 }
             }
-            accepted
-                .topics
-                .push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));
+            accepted.topics.push(
+                OffsetCommitResponseTopic::default()
+                    .with_name(topic.name.clone())
+                    .with_topic_id(topic.topic_id)
+                    .with_partitions(partitions),
+            );
         }
         if !records.is_empty() && !self.ensure_group(&request.group_id, now_ms) {
             records.clear();
@@ -327,27 +330,32 @@ fn check_committer(group: &Group, request: &OffsetCommitRequest) -> Result<(), R
 }
 
 /// Takes out what is not a partition of the cluster, with its error as the beginning of the answer. What stays gets the
-/// topic's id, which is stored with the offset.
+/// topic's id, which is stored with the offset. A client that names the topic by id means no other of that name.
 fn take_unknown_partitions(request: &mut OffsetCommitRequest, environment: &dyn Environment) -> OffsetCommitResponse {
     let mut response = OffsetCommitResponse::default();
     request.topics.retain_mut(|topic: &mut OffsetCommitRequestTopic| {
         let name = topic.name.clone();
+        let asked = TopicId(topic.topic_id);
         let mut missing = Vec::new();
         topic.partitions.retain(|partition| {
-            let topic_id = environment.topic_id(&name, partition.partition_index);
-            if let Some(TopicId(topic_id)) = topic_id {
-                topic.topic_id = topic_id;
-            } else {
-                missing.push(
-                    OffsetCommitResponsePartition::default()
-                        .with_partition_index(partition.partition_index)
-                        .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
-                );
-            }
-            topic_id.is_some()
+            let error = match environment.topic_id(&name, partition.partition_index) {
+                None => ResponseError::UnknownTopicOrPartition,
+                Some(current) if asked != TopicId::ZERO && asked != current => ResponseError::UnknownTopicId,
+                Some(current) => {
+                    topic.topic_id = current.0;
+                    return true;
+                }
+            };
+            missing.push(
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(error.code()),
+            );
+            false
         });
         if !missing.is_empty() {
-            response.topics.push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(missing));
+            let answer = OffsetCommitResponseTopic::default().with_name(name).with_topic_id(asked.0);
+            response.topics.push(answer.with_partitions(missing));
         }
         !topic.partitions.is_empty()
     });

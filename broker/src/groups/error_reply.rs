@@ -75,7 +75,10 @@ pub(super) fn commit_error(request: &OffsetCommitRequest, code: i16) -> OffsetCo
                 .with_partition_index(partition.partition_index)
                 .with_error_code(code)
         });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -104,9 +107,10 @@ pub(super) fn failed(reply: GroupReply, error: ResponseError) -> GroupReply {
     match reply {
         GroupReply::OffsetCommit(mut response) => {
             // Partitions of unknown topics never came to the coordinator and keep their error.
-            let unknown = ResponseError::UnknownTopicOrPartition.code();
+            let unknown = [ResponseError::UnknownTopicOrPartition, ResponseError::UnknownTopicId];
+            let unknown = unknown.map(|error| error.code());
             for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-                if partition.error_code != unknown {
+                if !unknown.contains(&partition.error_code) {
                     partition.error_code = code;
                 }
             }

@@ -7,6 +7,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use protocol::TopicId;
 
 use super::api::{GroupReply, GroupRequest, RequestContext, RequestToken, StoreOutcome};
 use super::commit::stale_epoch;
@@ -76,19 +77,30 @@ impl GroupCoordinator {
         if member.epoch() == asked.member_epoch { Ok(()) } else { Err(stale_epoch(member)) }
     }
 
+    /// Where both the client and the record say which topic of that name they mean, it is the same.
     fn topic_offsets(&self, group: &StrBytes, topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+        let asked = TopicId(topic.topic_id);
+        let is_meant = |value: &&OffsetCommitValue| {
+            asked == TopicId::ZERO || value.topic_id == TopicId::ZERO || value.topic_id == asked
+        };
         let partitions = topic.partition_indexes.iter().map(|partition| {
-            let value = self.offsets.get(View::Durable, group, &topic.name, *partition);
+            let value = self.offsets.get(View::Durable, group, &topic.name, *partition).filter(is_meant);
             value.map_or_else(|| no_offset(*partition, 0), |value| fetched(*partition, value))
         });
-        OffsetFetchResponseTopics::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetFetchResponseTopics::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
     }
 
+    /// A topic comes once for each id that its offsets were committed with, which is one unless it has been made anew.
     fn all_offsets(&self, group: &StrBytes) -> Vec<OffsetFetchResponseTopics> {
         let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
         for (topic, partition, value) in self.offsets.of_group(View::Durable, group) {
-            if topics.last().is_none_or(|last| last.name.0 != *topic) {
-                topics.push(OffsetFetchResponseTopics::default().with_name(TopicName(topic.clone())));
+            let TopicId(id) = value.topic_id;
+            if topics.last().is_none_or(|last| last.name.0 != *topic || last.topic_id != id) {
+                let name = TopicName(topic.clone());
+                topics.push(OffsetFetchResponseTopics::default().with_name(name).with_topic_id(id));
             }
             if let Some(last) = topics.last_mut() {
                 last.partitions.push(fetched(partition, value));

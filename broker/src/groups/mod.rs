@@ -58,6 +58,7 @@ pub mod routing;
 mod shell;
 mod sync;
 mod timers;
+pub mod topic_ids;
 #[allow(unused_imports)] // The kinds of syntax errors are named by its tests alone.
 mod topic_regex;
 mod versions;

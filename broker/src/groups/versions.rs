@@ -11,6 +11,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::api::GroupReply;
 
+/// The version of OffsetCommit and OffsetFetch from which topics are named by id (KIP-848).
+pub(super) const TOPIC_IDS_VERSION: i16 = 10;
 /// What `authorized_operations` is when nobody asked for it.
 pub(super) const NO_AUTHORIZED_OPERATIONS: i32 = i32::MIN;
 
@@ -81,6 +83,9 @@ fn consumer_group_describe(mut response: ConsumerGroupDescribeResponse, version:
 /// The coordinator answers in groups, as version 8 and later do; before, there is one group, and in version 1 an error
 /// has only the partitions to be in.
 fn offset_fetch(mut response: OffsetFetchResponse, version: i16) -> OffsetFetchResponse {
+    if version < TOPIC_IDS_VERSION {
+        response.groups.iter_mut().for_each(by_name);
+    }
     if version >= 8 {
         return response;
     }
@@ -98,6 +103,17 @@ fn offset_fetch(mut response: OffsetFetchResponse, version: i16) -> OffsetFetchR
         response.error_code = group.error_code;
     }
     response
+}
+
+/// Where topics are named, those of one name are one.
+fn by_name(group: &mut OffsetFetchResponseGroup) {
+    group.topics.dedup_by(|topic, before| {
+        let is_same = topic.name == before.name && topic.topic_id != before.topic_id;
+        if is_same {
+            before.partitions.append(&mut topic.partitions);
+        }
+        is_same
+    });
 }
 
 fn old_partition(partition: OffsetFetchResponsePartitions) -> OffsetFetchResponsePartition {

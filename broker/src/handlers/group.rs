@@ -8,28 +8,38 @@ use futures_channel::oneshot;
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ListGroupsResponse;
-use protocol::PartitionId;
+use metadata::image::MetadataImage;
 use protocol::response::ResponseBody;
+use protocol::{PartitionId, StrBytes};
 
 use super::Context;
 use super::topic_access::OFFSETS_TOPIC;
 use crate::group_shard::GroupForward;
 use crate::groups::routing::{Route, empty_reply, gather, route};
-use crate::groups::{GroupReply, GroupRequest, RequestContext};
+use crate::groups::{GroupReply, GroupRequest, RequestContext, topic_ids};
 use crate::partition::PartitionKey;
 use crate::shard::message::ShardMessage;
 
 /// `None` when the broker stops before there is an answer.
-pub async fn handle(context: &Context, request: GroupRequest) -> Option<ResponseBody> {
+pub async fn handle(context: &Context, mut request: GroupRequest) -> Option<ResponseBody> {
     let version = context.version();
     let image = context.shard().image();
+    let name_of = |id| image.topic_by_id(id).map(|topic| StrBytes::from_string(topic.name.to_string()));
+    let unknown = topic_ids::resolve(&mut request, version, name_of);
+    let reply = ask(context, request, &image).await?;
+    let image = context.shard().image();
+    Some(body(topic_ids::complete(reply, version, unknown, |name| image.topic(name).map(|topic| topic.id))))
+}
+
+async fn ask(context: &Context, request: GroupRequest, image: &MetadataImage) -> Option<GroupReply> {
+    let version = context.version();
     let Some(topic) = image.topic(OFFSETS_TOPIC) else {
         // No offset was ever committed and no group ever formed.
         let reply = match &request {
             GroupRequest::ListGroups(_) => GroupReply::ListGroups(ListGroupsResponse::default()),
             request => request.error_reply(version, ResponseError::CoordinatorNotAvailable),
         };
-        return Some(body(reply));
+        return Some(reply);
     };
     let partitions = topic.partition_count();
     let topic_id = topic.id;
@@ -40,7 +50,7 @@ pub async fn handle(context: &Context, request: GroupRequest) -> Option<Response
         Route::All(request) => (0..partitions).map(|partition| (partition, request.clone())).collect(),
     };
     if parts.is_empty() {
-        return empty.map(body);
+        return empty;
     }
     let client = RequestContext {
         api_version: version,
@@ -61,7 +71,7 @@ pub async fn handle(context: &Context, request: GroupRequest) -> Option<Response
         receiver
     });
     let replies: Option<Vec<GroupReply>> = join_all(answers).await.into_iter().map(Result::ok).collect();
-    gather(replies?).map(body)
+    gather(replies?)
 }
 
 fn body(reply: GroupReply) -> ResponseBody {

@@ -41,10 +41,8 @@ const KAFKA_4_3: &[(&str, i16, i16, i16)] = &[
     ("DescribeTopicPartitions", 75, 0, 0),
 ];
 
-/// Where the highest version is deliberately lower than Kafka 4.3's: the message library ends there, or, for the two
-/// offset APIs, version 10 is left out together with it.
-const ENDS_EARLIER: &[(&str, i16)] =
-    &[("ListOffsets", 10), ("OffsetCommit", 9), ("OffsetFetch", 9), ("DescribeLogDirs", 4)];
+/// Where the highest version is deliberately lower than Kafka 4.3's: the message library ends there.
+const ENDS_EARLIER: &[(&str, i16)] = &[("ListOffsets", 10), ("DescribeLogDirs", 4)];
 
 #[test]
 fn what_is_advertised_is_what_kafka_advertises() {

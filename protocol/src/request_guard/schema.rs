@@ -234,7 +234,8 @@ const OFFSET_COMMIT: &[Field] = &[
     array(
         "Topics",
         &[
-            string("Name"),
+            string("Name").to(9),
+            uuid("TopicId").from(10),
             array(
                 "Partitions",
                 &[
@@ -257,7 +258,7 @@ const OFFSET_FETCH: &[Field] = &[
             string("GroupId"),
             string("MemberId").from(9).nullable(),
             int32("MemberEpoch").from(9),
-            array("Topics", &[string("Name"), int32s("PartitionIndexes")]).nullable(),
+            array("Topics", &[string("Name").to(9), uuid("TopicId").from(10), int32s("PartitionIndexes")]).nullable(),
         ],
     )
     .from(8),

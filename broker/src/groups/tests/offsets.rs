@@ -49,6 +49,69 @@ fn partitions_that_do_not_exist_are_told_apart_from_those_that_do() {
 }
 
 #[test]
+fn topics_are_named_by_id_from_version_10_on() {
+    check(
+        prompt(),
+        "
+        # x is no topic, and t has three partitions.
+        commit - t-0=1 x-0=2 t-3=3 v=10 => store [t-0=1]
+        durable                         => -:commit ?-0:UnknownTopicId t-3:UnknownTopicOrPartition t-0:ok
+        # Nothing is left to ask the group about.
+        commit - x-0=1 v=10 gen=7       => -:commit ?-0:UnknownTopicId
+        # What is wrong with the group is said of what is known.
+        commit - t-0=1 x-0=1 v=10 gen=7 => -:commit ?-0:UnknownTopicId t-0:UnknownMemberId
+        commit - u-1=5 x-0=1 v=10       => store [u-1=5]
+        fail notleader                  => -:commit ?-0:UnknownTopicId u-1:NotCoordinator
+        fetch t-0 x-0 t-1 v=10          => fetch [t-0=1 t-1=-1 ?-0:UnknownTopicId]
+        fetch all v=10                  => fetch [t-0=1]
+        ",
+    );
+}
+
+#[test]
+fn a_topic_that_is_made_anew_has_no_offsets_of_the_one_before() {
+    check(
+        prompt(),
+        "
+        commit - t-0=1 t-1=2 v=10    => store [t-0=1, t-1=2]
+        durable                      => -:commit t-0:ok t-1:ok
+        topic t 3 id=other           =>
+        # The old offsets are still there.
+        fetch t-0 t-1                => fetch [t-0=1 t-1=2]
+        fetch t-0 t-1 v=10 id=other  => fetch [t-0=-1 t-1=-1]
+        fetch t-0 v=10               => fetch [?-0:UnknownTopicId]
+        fetch all v=10               => fetch []
+        commit - t-0=7 v=10          => -:commit ?-0:UnknownTopicId
+        commit - t-0=8 v=10 id=other => store [t-0=8]
+        durable                      => -:commit t-0:ok
+        fetch all v=10               => fetch [t-0=8]
+        fetch all                    => fetch [t-0=8 t-1=2]
+        delete-topic t               => store [no t-1]
+        durable                      =>
+        fetch t-0 t-1 v=10 id=other  => fetch [t-0=8 t-1=-1]
+        # A topic that is gone cannot be named.
+        topic t                      =>
+        fetch all v=10               => fetch []
+        fetch all                    => fetch [t-0=8]
+        ",
+    );
+}
+
+#[test]
+fn a_topic_may_be_made_anew_while_offsets_wait() {
+    check(
+        prompt(),
+        "
+        commit - t-0=1 v=10          => store [t-0=1]
+        fetch t-0 stable v=10        =>
+        fetch all stable v=10        =>
+        topic t 3 id=other           =>
+        durable                      => -:commit t-0:ok; fetch [t-0=1]; fetch []
+        ",
+    );
+}
+
+#[test]
 fn metadata_is_bounded_in_utf_16_code_units() {
     let config = GroupConfig { offset_metadata_max_units: 4, ..prompt() };
     check(

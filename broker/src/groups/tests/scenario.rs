@@ -10,12 +10,12 @@
 //! | `sync c [v=5] [gen=n] [i=instance] [assign=a:x,b:y]` | SyncGroup of the client's generation |
 //! | `beat c [gen=n] [i=instance]` | Heartbeat |
 //! | `leave c [v=5] [i=instance] [as=id]` | LeaveGroup |
-//! | `commit c t-0=5 … [v=9] [gen=n] [i=instance] [meta=m] [retention=ms]` | OffsetCommit; `-` for a client outside the group |
-//! | `fetch t-0 … [stable] [as=id gen=epoch] [v=9]`, `fetch all` | OffsetFetch, by nobody in particular unless `as` says by whom |
+//! | `commit c t-0=5 … [v=9] [gen=n] [i=instance] [meta=m] [retention=ms] [id=other]` | OffsetCommit; `-` for a client outside the group; in version 10 by the topics' ids, of which `id=other` is one of another topic |
+//! | `fetch t-0 … [stable] [as=id gen=epoch] [v=9] [id=other]`, `fetch all` | OffsetFetch, by nobody in particular unless `as` says by whom |
 //! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
 //! | `hb c [e=epoch] [s=t,u] [re=regex] [own=t-0,t-1] [i=instance] [assignor=range] [rebalance=ms] [v=1] [as=id]` | ConsumerGroupHeartbeat of `c`; the epoch is the last that it was told, and 0 to begin with; what it owns is left out unless given (`own=` for nothing) |
 //! | `cdescribe` | ConsumerGroupDescribe |
-//! | `topic t 5`, `topic t` | the topic has that many partitions from now on, or is gone |
+//! | `topic t 5 [id=other]`, `topic t` | the topic has that many partitions from now on, or is gone |
 //! | `group name` | the group that the following lines are about |
 //! | `durable`, `fail notleader` | the oldest store ends (`unavailable`, `notleader`, `toolarge`) |
 //! | `late` | the oldest store takes too long; it is still to end |
@@ -46,6 +46,7 @@ use uuid::Uuid;
 use super::super::{
     Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, Loaded, RequestContext,
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
+    topic_ids::{self, UnknownTopics},
 };
 
 /// When scenarios begin, in milliseconds since the epoch.
@@ -77,6 +78,9 @@ pub(super) fn topic_id(topic: &str) -> TopicId {
     };
     TopicId(Uuid::from_u128(number))
 }
+
+/// The id that `id=other` stands for.
+pub(super) const OTHER_TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x300));
 
 impl Environment for TestEnvironment {
     fn member_uuid(&mut self) -> Uuid {
@@ -115,6 +119,8 @@ pub(super) struct Scenario {
     next_token: u64,
     /// Who sent a request, in which version.
     senders: HashMap<RequestToken, (String, i16)>,
+    /// Of requests that name topics by id, what was not known.
+    unknown_topics: HashMap<RequestToken, UnknownTopics>,
     last_token: HashMap<String, RequestToken>,
     /// Member id and generation of each client.
     pub(super) members: BTreeMap<String, (String, i32)>,
@@ -136,6 +142,7 @@ impl Scenario {
             group: "g".to_owned(),
             next_token: 0,
             senders: HashMap::new(),
+            unknown_topics: HashMap::new(),
             last_token: HashMap::new(),
             members: BTreeMap::new(),
             names: HashMap::new(),
@@ -190,7 +197,7 @@ impl Scenario {
                 self.show(effects)
             }
             "delete-topic" => {
-                let id = if line.words.len() > 1 { TopicId(Uuid::from_u128(0x300)) } else { topic_id(line.word(0)) };
+                let id = if line.words.len() > 1 { OTHER_TOPIC_ID } else { topic_id(line.word(0)) };
                 let effects = self.coordinator.topic_deleted(line.word(0), id);
                 self.show(effects)
             }
@@ -202,7 +209,7 @@ impl Scenario {
                 self.environment.topics.retain(|topic| topic.name.as_str() != name);
                 if let Some(partitions) = line.words.get(1) {
                     let partitions = partitions.parse().expect("a number of partitions");
-                    let topic = Topic { id: topic_id(name), name: text(name), partitions };
+                    let topic = Topic { id: line.topic_id(name), name: text(name), partitions };
                     self.environment.topics.push(topic);
                 }
                 self.coordinator.topics_changed([name], is_new, version);
@@ -217,8 +224,10 @@ impl Scenario {
         }
     }
 
-    pub(super) fn send(&mut self, client: &str, api_version: i16, request: GroupRequest) -> Vec<GroupEffect> {
+    pub(super) fn send(&mut self, client: &str, api_version: i16, mut request: GroupRequest) -> Vec<GroupEffect> {
         let token = RequestToken(self.next_token);
+        let name_of = |id| self.environment.topic_by_id(id).map(|topic| topic.name);
+        self.unknown_topics.insert(token, topic_ids::resolve(&mut request, api_version, name_of));
         self.next_token += 1;
         self.senders.insert(token, (client.to_owned(), api_version));
         self.last_token.insert(client.to_owned(), token);
@@ -334,7 +343,8 @@ impl Scenario {
                         .with_partition_index(partition)
                         .with_committed_offset(offset.parse().expect("an offset"))
                         .with_committed_metadata(line.option("meta").map(text));
-                    OffsetCommitRequestTopic::default().with_name(topic).with_partitions(vec![partition])
+                    let named = OffsetCommitRequestTopic::default().with_partitions(vec![partition]);
+                    if version(9) < 10 { named.with_name(topic) } else { named.with_topic_id(line.topic_id(&topic).0) }
                 });
                 let request = OffsetCommitRequest::default()
                     .with_group_id(group_id)
@@ -350,7 +360,8 @@ impl Scenario {
                 let asked: Vec<&&str> = line.words.iter().filter(|word| **word != "all").collect();
                 let topics = asked.iter().map(|word| {
                     let (topic, partition) = topic_partition(word);
-                    OffsetFetchRequestTopics::default().with_name(topic).with_partition_indexes(vec![partition])
+                    let named = OffsetFetchRequestTopics::default().with_partition_indexes(vec![partition]);
+                    if version(9) < 10 { named.with_name(topic) } else { named.with_topic_id(line.topic_id(&topic).0) }
                 });
                 let topics = (!asked.is_empty()).then(|| topics.collect());
                 let group = OffsetFetchRequestGroup::default()
@@ -435,6 +446,9 @@ impl Scenario {
             .map(|effect| match effect {
                 GroupEffect::Reply { token, reply } => {
                     let (client, version) = self.senders.remove(&token).expect("answered once, and asked before");
+                    let unknown = self.unknown_topics.remove(&token).expect("asked before");
+                    let id_of = |name: &str| self.environment.topic(name).map(|topic| topic.id);
+                    let reply = topic_ids::complete(reply, version, unknown, id_of);
                     encode(&reply, version);
                     self.show_reply(&client, reply)
                 }
@@ -530,7 +544,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Options; `t-0=5` is a word.
-    const VALUED: [&'static str; 16] = [
+    const VALUED: [&'static str; 17] = [
         "v",
         "i",
         "p",
@@ -547,6 +561,7 @@ impl<'a> Line<'a> {
         "re",
         "own",
         "assignor",
+        "id",
     ];
     const FLAGS: [&'static str; 2] = ["new", "stable"];
 
@@ -572,6 +587,14 @@ impl<'a> Line<'a> {
 
     fn option(&self, key: &str) -> Option<&'a str> {
         self.options.get(key).copied()
+    }
+
+    fn topic_id(&self, name: &str) -> TopicId {
+        match self.option("id") {
+            Some("other") => OTHER_TOPIC_ID,
+            Some(unknown) => panic!("unknown id {unknown}"),
+            None => topic_id(name),
+        }
     }
 
     fn flag(&self, key: &str) -> bool {

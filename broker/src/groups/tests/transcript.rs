@@ -11,7 +11,7 @@ use super::super::records::consumer_group::{
 };
 use super::super::records::{DecodeError, GroupMetadataValue, OffsetCommitValue, Reader, RecordKey};
 use super::super::{GroupReply, StoredRecord};
-use super::scenario::{Scenario, topic_id};
+use super::scenario::{OTHER_TOPIC_ID, Scenario, topic_id};
 
 impl Scenario {
     pub(super) fn show_reply(&mut self, client: &str, reply: GroupReply) -> String {
@@ -62,7 +62,7 @@ impl Scenario {
                 let partitions: Vec<String> = r
                     .topics
                     .iter()
-                    .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p)))
+                    .flat_map(|t| t.partitions.iter().map(|p| (shown_topic(&t.name), p)))
                     .map(|(t, p)| format!("{t}-{}:{}", p.partition_index, error(p.error_code)))
                     .collect();
                 format!("{client}:commit {}", partitions.join(" "))
@@ -72,10 +72,13 @@ impl Scenario {
                 let partitions: Vec<String> = group
                     .topics
                     .iter()
-                    .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p)))
-                    .map(|(t, p)| {
-                        let metadata = p.metadata.as_deref().unwrap_or("null");
-                        format!("{t}-{}={}{metadata}", p.partition_index, p.committed_offset)
+                    .flat_map(|t| t.partitions.iter().map(|p| (shown_topic(&t.name), p)))
+                    .map(|(t, p)| match p.error_code {
+                        0 => {
+                            let metadata = p.metadata.as_deref().unwrap_or("null");
+                            format!("{t}-{}={}{metadata}", p.partition_index, p.committed_offset)
+                        }
+                        code => format!("{t}-{}:{}", p.partition_index, error(code)),
                     })
                     .collect();
                 if group.error_code == 0 {
@@ -168,7 +171,11 @@ impl Scenario {
             (RecordKey::OffsetCommit { topic, partition, .. }, Some(value)) => {
                 let value = OffsetCommitValue::decode(value).expect("our own value");
                 // The old format that keeps a client's own retention has no room for it.
-                let expected = if value.expire_timestamp_ms.is_some() { TopicId::ZERO } else { topic_id(&topic) };
+                let expected = match value.topic_id {
+                    OTHER_TOPIC_ID => OTHER_TOPIC_ID,
+                    _ if value.expire_timestamp_ms.is_some() => TopicId::ZERO,
+                    _ => topic_id(&topic),
+                };
                 assert_eq!(value.topic_id, expected);
                 format!("{topic}-{partition}={}", value.offset)
             }
@@ -269,4 +276,9 @@ fn embedded_partitions(bytes: &[u8]) -> Result<String, DecodeError> {
         }
     }
     Ok(partitions.join(","))
+}
+
+/// A topic that is named by an id which nobody has has no name.
+fn shown_topic(name: &str) -> &str {
+    if name.is_empty() { "?" } else { name }
 }

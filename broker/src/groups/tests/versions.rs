@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 };
 
 use super::super::{GroupEffect, GroupReply, GroupRequest};
-use super::scenario::{Scenario, check, encode, prompt, text};
+use super::scenario::{Scenario, check, encode, prompt, text, topic_id};
 
 fn only_reply(effects: Vec<GroupEffect>) -> GroupReply {
     match <[GroupEffect; 1]>::try_from(effects) {
@@ -109,7 +109,7 @@ fn offset_fetch_of_every_version() {
         durable               => -:commit t-1:ok
         ",
     );
-    for version in 1..=9 {
+    for version in 1..=10 {
         for all in [false, true] {
             if all && version < 2 {
                 continue;
@@ -119,8 +119,11 @@ fn offset_fetch_of_every_version() {
                     OffsetFetchRequestTopic::default().with_name(TopicName(text("t"))).with_partition_indexes(vec![1]);
                 OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics((!all).then(|| vec![topic]))
             } else {
-                let topic =
-                    OffsetFetchRequestTopics::default().with_name(TopicName(text("t"))).with_partition_indexes(vec![1]);
+                let topic = OffsetFetchRequestTopics::default().with_partition_indexes(vec![1]);
+                let topic = match version {
+                    10 => topic.with_topic_id(topic_id("t").0),
+                    _ => topic.with_name(TopicName(text("t"))),
+                };
                 let group = OffsetFetchRequestGroup::default()
                     .with_group_id(GroupId(text("g")))
                     .with_topics((!all).then(|| vec![topic]));
@@ -196,7 +199,7 @@ fn an_error_for_every_request_can_be_encoded() {
             GroupRequest::OffsetFetch(
                 OffsetFetchRequest::default().with_groups(vec![OffsetFetchRequestGroup::default()]),
             ),
-            8..=9,
+            8..=10,
         ),
         (GroupRequest::OffsetDelete(OffsetDeleteRequest::default()), 0..=0),
         (GroupRequest::ListGroups(ListGroupsRequest::default()), 0..=5),
