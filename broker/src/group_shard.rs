@@ -15,12 +15,14 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ListGroupsResponse;
-use metadata::config::BrokerConfig;
+use metadata::config::{BrokerConfig, ConfigOverrides};
 use metadata::image::MetadataImage;
+use metadata::record::ConfigResource;
 use protocol::{BrokerId, PartitionId, TopicId};
 
 use crate::group_lag::CommittedOffsets;
-use crate::groups::{Assignor, GroupConfig, GroupReply, GroupRequest, MigrationPolicy, RequestContext};
+use crate::groups::routing::partition_for_group;
+use crate::groups::{Assignor, GroupConfig, GroupReply, GroupRequest, GroupSettings, MigrationPolicy, RequestContext};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Partition, Term};
 use crate::shard::Shard;
@@ -141,6 +143,23 @@ impl GroupShard {
         }
     }
 
+    /// Tells the coordinators of groups that configs of theirs have changed.
+    pub fn configs_changed<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a str>,
+        image: &MetadataImage,
+        broker: &BrokerConfig,
+    ) {
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else { return };
+        for group in groups {
+            let partition = PartitionId(partition_for_group(group, topic.partition_count()));
+            if let Some(coordinator) = self.coordinators.borrow().get(&partition) {
+                let own = image.overrides(&ConfigResource::Group(group.to_owned()));
+                coordinator.set_group_settings(group, settings(&own, broker));
+            }
+        }
+    }
+
     /// Forgets the offsets committed for a deleted topic. The coordinators of `__consumer_offsets` end with its partitions.
     pub fn topic_deleted(&self, topic: &str, topic_id: TopicId) {
         for coordinator in self.coordinators.borrow().values() {
@@ -183,6 +202,19 @@ impl GroupShard {
             coordinator.end();
         }
     }
+}
+
+/// What a group's configs come to, if it has any.
+fn settings(own: &ConfigOverrides, broker: &BrokerConfig) -> Option<GroupSettings> {
+    if own.is_empty() {
+        return None;
+    }
+    let config = metadata::config::GroupConfig::resolve(own, broker);
+    Some(GroupSettings {
+        consumer_session_timeout_ms: config.consumer_session_timeout_ms,
+        consumer_heartbeat_interval_ms: config.consumer_heartbeat_interval_ms,
+        consumer_assignment_interval_ms: config.consumer_assignment_interval_ms,
+    })
 }
 
 /// The config's values are checked where they are set.

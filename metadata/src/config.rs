@@ -1,16 +1,18 @@
 //! The table of configs and everything that is derived from it: parsing, checking, resolving, describing.
 //!
-//! A value can be given in five places; the first that has it wins: topic, dynamic broker, dynamic cluster default,
-//! static broker (file, environment, flags), default. [`layers::ConfigLayers`] is that order, [`TopicConfig`] and
-//! [`BrokerConfig`] are its typed outcome, [`describe()`] is what DescribeConfigs answers.
+//! A value can be given in five places; the first that has it wins: topic or group, dynamic broker, dynamic cluster default,
+//! static broker (file, environment, flags), default. [`layers::ConfigLayers`] is that order, [`TopicConfig`],
+//! [`GroupConfig`] and [`BrokerConfig`] are its typed outcome, [`describe()`] is what DescribeConfigs answers.
 //!
-//! Deliberately absent: configs of client metrics, groups and loggers, and whatever a secret would be needed for.
+//! Deliberately absent: configs of client metrics and loggers, and whatever a secret would be needed for.
 
 mod broker_config;
 mod broker_table;
 mod definition;
 mod describe;
 mod error;
+mod group_config;
+mod group_table;
 mod kafka_only;
 mod layers;
 mod replica_selector;
@@ -25,6 +27,7 @@ pub use broker_config::BrokerConfig;
 pub use definition::{ConfigDef, ConfigKind, Dynamic, Effect, Scope, Synonym};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, Described, describe};
 pub use error::ConfigError;
+pub use group_config::GroupConfig;
 pub use layers::{ConfigLayers, ConfigOverrides, StaticConfig};
 pub use replica_selector::ReplicaSelector;
 pub use topic_config::{CleanupPolicy, Durability, ThrottledReplicas, TopicConfig};
@@ -53,6 +56,12 @@ pub fn topic_configs() -> &'static [ConfigDef] {
 #[must_use]
 pub fn broker_configs() -> &'static [ConfigDef] {
     broker_table::BROKER_CONFIGS
+}
+
+/// Every group config, in order of name.
+#[must_use]
+pub fn group_configs() -> &'static [ConfigDef] {
+    group_table::GROUP_CONFIGS
 }
 
 /// The definition of a config by its exact name.
@@ -98,5 +107,6 @@ fn table(scope: Scope) -> &'static [ConfigDef] {
     match scope {
         Scope::Topic => topic_table::TOPIC_CONFIGS,
         Scope::Broker => broker_table::BROKER_CONFIGS,
+        Scope::Group => group_table::GROUP_CONFIGS,
     }
 }

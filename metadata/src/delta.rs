@@ -43,6 +43,12 @@ pub enum MetadataDelta {
         name: String,
         value: Option<String>,
     },
+    /// Resolve the group's configs anew.
+    GroupConfigChanged {
+        group: Arc<str>,
+        name: String,
+        value: Option<String>,
+    },
     /// A broker is new, has started anew, or was fenced or let in; this is all of its state.
     BrokerChanged(Arc<BrokerState>),
     BrokerRemoved(BrokerId),
@@ -100,6 +106,11 @@ impl MetadataDelta {
                 }
                 ConfigResource::Broker(broker) => MetadataDelta::BrokerConfigChanged {
                     broker: Some(*broker),
+                    name: name.clone(),
+                    value: value.clone(),
+                },
+                ConfigResource::Group(group) => MetadataDelta::GroupConfigChanged {
+                    group: group.as_str().into(),
                     name: name.clone(),
                     value: value.clone(),
                 },

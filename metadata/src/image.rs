@@ -176,9 +176,18 @@ impl MetadataImage {
         value.map_or(1, |value| i32::try_from(value.as_integer()).unwrap_or(i32::MAX))
     }
 
-    /// What is set on brokers and on all of them, without what is set on topics.
-    pub(crate) fn broker_config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
+    /// What is set on brokers, on all of them, and on groups, without what is set on topics.
+    pub(crate) fn lasting_config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
         self.configs.keys().filter(|resource| !matches!(resource, ConfigResource::Topic(_)))
+    }
+
+    /// Groups that have configs of their own, by id, with these. The groups need not exist.
+    pub fn group_overrides(&self) -> impl Iterator<Item = (&str, &ConfigOverrides)> {
+        let first = ConfigResource::Group(String::new());
+        self.configs.range(first..).filter_map(|(resource, overrides)| match resource {
+            ConfigResource::Group(group) => Some((group.as_str(), overrides)),
+            _ => None,
+        })
     }
 
     /// First producer id that nobody was given.
@@ -223,6 +232,7 @@ impl MetadataImage {
         let overrides = self.overrides(resource);
         let described = match resource {
             ConfigResource::Topic(_) => Described::Topic(&overrides),
+            ConfigResource::Group(_) => Described::Group(&overrides),
             ConfigResource::Broker(_) => Described::Broker,
             ConfigResource::BrokerDefault => Described::BrokerDefault,
         };

@@ -185,4 +185,6 @@ pub enum ConfigResource {
     Broker(#[serde(with = "newtype_serde::broker_id")] BrokerId),
     /// All brokers of the cluster.
     BrokerDefault,
+    /// A group, by id (KIP-848). It need not exist.
+    Group(String),
 }

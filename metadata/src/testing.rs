@@ -55,6 +55,11 @@ pub enum Request {
     SetClusterConfig {
         retention_ms: Option<u16>,
     },
+    /// Of one of two groups.
+    SetGroupConfig {
+        group: u32,
+        set: bool,
+    },
     /// Of all topics.
     SetMinIsr {
         min_insync_replicas: u32,
@@ -100,6 +105,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         2 => name.clone().prop_map(|name| Request::DeleteTopic { name }),
         2 => (name, any::<Option<u16>>()).prop_map(|(name, segment_ms)| Request::SetTopicConfig { name, segment_ms }),
         1 => any::<Option<u16>>().prop_map(|retention_ms| Request::SetClusterConfig { retention_ms }),
+        1 => (0..2_u32, any::<bool>()).prop_map(|(group, set)| Request::SetGroupConfig { group, set }),
         1 => (1..=3_u32).prop_map(|min_insync_replicas| Request::SetMinIsr { min_insync_replicas }),
         1 => Just(Request::AllocateProducerIds),
         2 => prop::option::of(target()).prop_map(|target| Request::Reassign { target }),
@@ -171,6 +177,11 @@ impl Request {
                     &[ConfigAlteration { resource, changes: vec![change] }],
                 )
                 .0
+            }
+            Request::SetGroupConfig { group, set } => {
+                let changes = vec![change("consumer.session.timeout.ms", set.then_some(50_000))];
+                let alteration = ConfigAlteration { resource: ConfigResource::Group(format!("g{group}")), changes };
+                incremental_alter_configs(image, &static_config, &[alteration]).0
             }
             Request::SetMinIsr { min_insync_replicas } => {
                 let changes = vec![change("min.insync.replicas", Some(*min_insync_replicas))];

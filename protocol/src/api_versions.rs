@@ -56,6 +56,7 @@ macro_rules! served_apis {
                 ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe = 69, 0..1, flexible 0,
                 ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
+            ListConfigResources = 74, 0..1, flexible 0, ListConfigResourcesRequest, ListConfigResourcesResponse;
             DescribeTopicPartitions = 75, 0..0, flexible 0,
                 DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }

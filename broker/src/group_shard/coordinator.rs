@@ -18,12 +18,15 @@ use protocol::{Offset, PartitionId, TopicId};
 use uuid::Uuid;
 
 use super::load::load;
+use super::settings;
 use crate::clock::now_ms;
 use crate::group_lag::CommittedOffsets;
+use crate::groups::routing::partition_for_group;
 use crate::groups::{
-    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken,
-    StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
+    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, GroupSettings, RequestContext,
+    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
+use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Acks, AppendAck, Appending, Partition, Refused, Term, walk_budget};
 use crate::shard::Shard;
 use crate::shard::assignment::TopicChanges;
@@ -207,6 +210,7 @@ impl Coordinator {
 
     fn serve(self: Rc<Self>, shard: &Rc<Shard>) {
         self.phase.set(Phase::Serves);
+        self.take_group_settings(shard);
         let effects = self.state.borrow_mut().activate(self.now_ms(), topics_version(&shard.image()));
         self.carry_out(effects);
         for (topic, topic_id) in self.deleted_topics.take() {
@@ -215,6 +219,25 @@ impl Coordinator {
         shard.queues().spawn_control(self.clone().report_stores(self.store_queue.clone()));
         let shard_too = shard.clone();
         shard.queues().spawn_control(async move { self.keep_deadlines(&shard_too).await });
+    }
+
+    /// Settings of the groups that belong here and have some of their own.
+    fn take_group_settings(&self, shard: &Rc<Shard>) {
+        let (image, broker) = (shard.image(), shard.broker_config());
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else { return };
+        let partitions = topic.partition_count();
+        let is_here = |group| PartitionId(partition_for_group(group, partitions)) == self.partition.key.partition;
+        let mut state = self.state.borrow_mut();
+        for (group, own) in image.group_overrides().filter(|(group, _)| is_here(group)) {
+            state.set_group_settings(group, settings(own, &broker));
+        }
+    }
+
+    /// One that has yet to load takes all settings when it has.
+    pub(super) fn set_group_settings(&self, group: &str, settings: Option<GroupSettings>) {
+        if self.phase.get() == Phase::Serves {
+            self.state.borrow_mut().set_group_settings(group, settings);
+        }
     }
 
     /// Topics are new, gone, or have more partitions. One that has yet to load will look at them all.

@@ -54,6 +54,29 @@ pub struct GroupConfig {
     pub groups_max: usize,
 }
 
+/// Settings of one group that has some of its own (ConfigResource GROUP). They may change at any time, and hold from the next
+/// heartbeat on, as in Kafka. Milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// `consumer.session.timeout.ms`
+    pub consumer_session_timeout_ms: i32,
+    /// `consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `consumer.assignment.interval.ms`
+    pub consumer_assignment_interval_ms: i32,
+}
+
+impl From<&GroupConfig> for GroupSettings {
+    /// What a group without own settings has.
+    fn from(config: &GroupConfig) -> GroupSettings {
+        GroupSettings {
+            consumer_session_timeout_ms: config.consumer_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.consumer_heartbeat_interval_ms,
+            consumer_assignment_interval_ms: config.consumer_assignment_interval_ms,
+        }
+    }
+}
+
 impl Default for GroupConfig {
     fn default() -> Self {
         GroupConfig {

@@ -12,7 +12,7 @@ use super::api::{
     Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,
     StoreOutcome,
 };
-use super::config::GroupConfig;
+use super::config::{GroupConfig, GroupSettings};
 use super::consumer::{ConsumerGroup, Flight};
 use super::error_reply::{failed, sync_error};
 use super::group::Group;
@@ -182,6 +182,12 @@ impl GroupCoordinator {
         if has_new {
             self.newest_topic_version = version;
         }
+    }
+
+    /// The group has settings of its own from now on, or none any more. Before [`activate`](Self::activate) as well, for the
+    /// sessions that begin there; groups need not exist.
+    pub fn set_group_settings(&mut self, group: &str, settings: Option<GroupSettings>) {
+        self.shell.set_settings(StrBytes::from_string(group.to_owned()), settings);
     }
 
     /// Lets what is due at `now_ms` happen.

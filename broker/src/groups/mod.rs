@@ -77,7 +77,7 @@ pub use api::{
     StoreOutcome, StoredRecord, Topic,
 };
 pub use assignor::Assignor;
-pub use config::{GroupConfig, MigrationPolicy};
+pub use config::{GroupConfig, GroupSettings, MigrationPolicy};
 pub use coordinator::GroupCoordinator;
 pub use load::Loaded;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use kafka_protocol::messages::OffsetFetchRequest;
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{GroupEffect, GroupReply, RequestToken, StoreFailure, StoreId, StoredRecord};
-use super::config::GroupConfig;
+use super::config::{GroupConfig, GroupSettings};
 use super::consumer::ConsumerMember;
 use super::group::Group;
 use super::member::Protocol;
@@ -64,6 +64,8 @@ pub(super) struct Replacement {
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) config: GroupConfig,
+    /// Of groups that have their own, which need not exist.
+    settings: HashMap<StrBytes, GroupSettings>,
     pub(super) timers: Timers,
     effects: Vec<GroupEffect>,
     /// Every request that is to be answered, with its version.
@@ -76,12 +78,25 @@ impl Shell {
     pub(super) fn new(config: GroupConfig) -> Shell {
         Shell {
             config,
+            settings: HashMap::new(),
             timers: Timers::default(),
             effects: Vec::new(),
             waiting: HashMap::new(),
             in_flight: BTreeMap::new(),
             next_store: 0,
         }
+    }
+
+    /// Gives a group settings of its own, or takes them away.
+    pub(super) fn set_settings(&mut self, group: StrBytes, settings: Option<GroupSettings>) {
+        match settings {
+            Some(settings) => self.settings.insert(group, settings),
+            None => self.settings.remove(&group),
+        };
+    }
+
+    pub(super) fn settings(&self, group: &StrBytes) -> GroupSettings {
+        self.settings.get(group).copied().unwrap_or_else(|| GroupSettings::from(&self.config))
     }
 
     pub(super) fn expect_reply(&mut self, token: RequestToken, api_version: i16) {
@@ -172,7 +187,7 @@ impl Shell {
 
     /// Begins the session of a consumer group's member anew.
     pub(super) fn renew_session(&mut self, now_ms: i64, group: &StrBytes, member: &ConsumerMember) {
-        let timeout_ms = member.session_timeout_ms(&self.config);
+        let timeout_ms = member.session_timeout_ms(self.settings(group));
         self.schedule_heartbeat(group, &member.id, now_ms.saturating_add(timeout_ms.into()));
     }
 

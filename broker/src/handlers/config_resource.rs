@@ -1,12 +1,15 @@
-//! The resources of the config APIs: topics and brokers, by Kafka's numbers.
+//! The resources of the config APIs: topics, groups and brokers, by Kafka's numbers.
 
 use kafka_protocol::ResponseError;
 use metadata::record::ConfigResource;
 use protocol::BrokerId;
 
 /// `resource_type` on the wire (Kafka's `ConfigResource.Type`).
-const TYPE_TOPIC: i8 = 2;
-const TYPE_BROKER: i8 = 4;
+pub const TYPE_TOPIC: i8 = 2;
+pub const TYPE_BROKER: i8 = 4;
+pub const TYPE_BROKER_LOGGER: i8 = 8;
+pub const TYPE_CLIENT_METRICS: i8 = 16;
+pub const TYPE_GROUP: i8 = 32;
 
 /// Characters of a client's text that an error repeats.
 const NAME_SHOWN_CHARS: usize = 300;
@@ -15,6 +18,7 @@ const NAME_SHOWN_CHARS: usize = 300;
 pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseError, String)> {
     match resource_type {
         TYPE_TOPIC => Ok(ConfigResource::Topic(name.to_owned())),
+        TYPE_GROUP => Ok(ConfigResource::Group(name.to_owned())),
         TYPE_BROKER if name.is_empty() => Ok(ConfigResource::BrokerDefault),
         TYPE_BROKER => match name.parse::<i32>() {
             // The number's usual form only, or one broker would have any number of names.
@@ -26,7 +30,9 @@ pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseE
         },
         other => Err((
             ResponseError::InvalidRequest,
-            format!("resource type {other} is not served: only topics (2) and brokers (4) have configs here"),
+            format!(
+                "resource type {other} is not served: only topics (2), brokers (4) and groups (32) have configs here"
+            ),
         )),
     }
 }
@@ -35,6 +41,7 @@ pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseE
 pub fn to_wire(resource: &ConfigResource) -> (i8, String) {
     match resource {
         ConfigResource::Topic(name) => (TYPE_TOPIC, name.clone()),
+        ConfigResource::Group(name) => (TYPE_GROUP, name.clone()),
         ConfigResource::Broker(id) => (TYPE_BROKER, id.to_string()),
         ConfigResource::BrokerDefault => (TYPE_BROKER, String::new()),
     }

@@ -58,7 +58,10 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
                 format!("Unexpected broker id, expected {} or empty string, but received {}", shard.broker_id(), id),
             ));
         }
-        ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {}
+        ConfigResource::Group(name) if name.is_empty() => {
+            return Err((ResponseError::InvalidRequest, "Group name must not be empty".to_owned()));
+        }
+        ConfigResource::Group(_) | ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {}
     }
     let keys: Option<Vec<String>> =
         resource.configuration_keys.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect());

@@ -25,6 +25,7 @@ mod find_coordinator;
 mod group;
 mod incremental_alter_configs;
 pub mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
@@ -160,6 +161,7 @@ async fn control(context: &Context, body: RequestBody) -> Option<ResponseBody> {
         RequestBody::DescribeQuorum(body) => describe_quorum::handle(context, body).await.into(),
         RequestBody::DescribeCluster(body) => describe_cluster::handle(context, body).into(),
         RequestBody::UnregisterBroker(body) => unregister_broker::handle(context, body).await.into(),
+        RequestBody::ListConfigResources(body) => list_config_resources::handle(context, &body).into(),
         RequestBody::DescribeTopicPartitions(body) => describe_topic_partitions::handle(context, body).into(),
         RequestBody::JoinGroup(body) => return group::handle(context, GroupRequest::JoinGroup(body)).await,
         RequestBody::SyncGroup(body) => return group::handle(context, GroupRequest::SyncGroup(body)).await,

@@ -104,11 +104,13 @@ impl From<AlterConfigsError> for Refusal {
             | AlterConfigsError::DuplicateConfig
             | AlterConfigsError::NullValue { .. }
             | AlterConfigsError::UnknownOperation { .. }
+            | AlterConfigsError::GroupWithoutName
             | AlterConfigsError::ReadOnly { .. }
             | AlterConfigsError::InvalidBrokerConfig(_) => ResponseError::InvalidRequest,
             AlterConfigsError::TooManyConfigs { .. } => ResponseError::PolicyViolation,
             AlterConfigsError::NotAList { .. }
             | AlterConfigsError::InvalidTopicConfig(_)
+            | AlterConfigsError::InvalidGroupConfig(_)
             | AlterConfigsError::ClusterMinInsyncReplicasRemoved
             | AlterConfigsError::BrokerMinInsyncReplicas => ResponseError::InvalidConfig,
         };

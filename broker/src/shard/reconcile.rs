@@ -136,6 +136,14 @@ impl Shard {
         if !changed.names.is_empty() {
             self.groups.topics_changed(&changed, image);
         }
+        let configured: BTreeSet<&str> = deltas
+            .iter()
+            .filter_map(|delta| match delta {
+                MetadataDelta::GroupConfigChanged { group, .. } => Some(&**group),
+                _ => None,
+            })
+            .collect();
+        self.groups.configs_changed(configured, image, &self.broker_config());
         self.image_changed.notify();
         // Roles first: who waits for a leader is not to wait for the removal of another partition's files.
         join_all(touched.iter().map(|key| self.assign_role(image, *key))).await;

@@ -48,6 +48,7 @@ impl ConfigKind {
 pub enum Scope {
     Topic,
     Broker,
+    Group,
 }
 
 /// How a config may be changed while brokers run (KIP-226).
@@ -55,7 +56,7 @@ pub enum Scope {
 pub enum Dynamic {
     /// Only at the start of a broker.
     ReadOnly,
-    /// For one broker, and as the default of the whole cluster. Topic configs are always of this kind.
+    /// For one broker, and as the default of the whole cluster. Topic and group configs are always of this kind.
     ClusterWide,
 }
 
@@ -68,7 +69,7 @@ pub enum Effect {
     KeptOnly,
 }
 
-/// A broker config that a topic config, or a broker config of a finer unit, falls back to.
+/// A broker config that a topic or group config, or a broker config of a finer unit, falls back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synonym {
     pub name: &'static str,
@@ -136,6 +137,10 @@ impl ConfigDef {
 
     pub(super) const fn broker(name: &'static str, kind: ConfigKind, default: Option<&'static str>) -> ConfigDef {
         ConfigDef::new(Scope::Broker, name, kind, default)
+    }
+
+    pub(super) const fn group(name: &'static str, kind: ConfigKind, default: Option<&'static str>) -> ConfigDef {
+        ConfigDef::new(Scope::Group, name, kind, default).dynamic()
     }
 
     pub(super) const fn check(mut self, validator: Validator) -> ConfigDef {

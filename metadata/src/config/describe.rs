@@ -1,9 +1,9 @@
-//! What DescribeConfigs answers about a topic, a broker or the cluster's default (KIP-133, KIP-226, KIP-569).
+//! What DescribeConfigs answers about a topic, a group, a broker or the cluster's default (KIP-133, KIP-226, KIP-569, KIP-848).
 
 use super::definition::{ConfigDef, ConfigKind, Dynamic, Scope};
 use super::layers::{ConfigLayers, ConfigOverrides, default_value};
 use super::value;
-use super::{broker_configs, definition, topic_configs};
+use super::{definition, table};
 
 /// Where a value comes from; the numbers are DescribeConfigs' `ConfigSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub enum ConfigSource {
     DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    DynamicGroup = 8,
 }
 
 impl ConfigSource {
@@ -61,6 +62,8 @@ impl ConfigEntry {
 pub enum Described<'a> {
     /// A topic with these overrides.
     Topic(&'a ConfigOverrides),
+    /// A group with these overrides. It need not exist.
+    Group(&'a ConfigOverrides),
     /// The broker whose layers are given.
     Broker,
     /// What is set for all brokers; only configs that are set there are listed.
@@ -72,21 +75,28 @@ pub enum Described<'a> {
 pub fn describe(described: Described<'_>, layers: &ConfigLayers, names: Option<&[String]>) -> Vec<ConfigEntry> {
     let scope = match described {
         Described::Topic(_) => Scope::Topic,
+        Described::Group(_) => Scope::Group,
         Described::Broker | Described::BrokerDefault => Scope::Broker,
     };
     let describe_one = |def: &'static ConfigDef| match described {
-        Described::Topic(overrides) => topic_entry(def, overrides, layers),
+        Described::Topic(overrides) => overridden_entry(def, overrides, ConfigSource::DynamicTopic, layers),
+        Described::Group(overrides) => overridden_entry(def, overrides, ConfigSource::DynamicGroup, layers),
         Described::Broker => broker_entry(def, layers),
         Described::BrokerDefault => default_entry(def, layers),
     };
     match names {
-        None if scope == Scope::Topic => topic_configs().iter().filter_map(describe_one).collect(),
-        None => broker_configs().iter().filter_map(describe_one).collect(),
+        None => table(scope).iter().filter_map(describe_one).collect(),
         Some(names) => names.iter().filter_map(|name| definition(scope, name)).filter_map(describe_one).collect(),
     }
 }
 
-fn topic_entry(def: &'static ConfigDef, overrides: &ConfigOverrides, layers: &ConfigLayers) -> Option<ConfigEntry> {
+/// Of a topic or group, whose own values come before those of the broker.
+fn overridden_entry(
+    def: &'static ConfigDef,
+    overrides: &ConfigOverrides,
+    source: ConfigSource,
+    layers: &ConfigLayers,
+) -> Option<ConfigEntry> {
     let names: Vec<&'static str> = def.synonyms.iter().map(|synonym| synonym.name).collect();
     let mut synonyms = match names.first() {
         Some(main_name) => layers.synonyms(&names, main_name),
@@ -94,7 +104,6 @@ fn topic_entry(def: &'static ConfigDef, overrides: &ConfigOverrides, layers: &Co
     };
     let own = overrides.get(def.name).and_then(|text| value::parse(def, text).ok());
     if let Some(own) = &own {
-        let source = ConfigSource::DynamicTopic;
         synonyms.insert(0, ConfigSynonym { name: def.name, value: Some(own.to_string()), source });
     } else if def.internal {
         return None;

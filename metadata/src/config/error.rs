@@ -14,6 +14,12 @@ pub enum ConfigError {
     /// No broker setting has this name, neither here nor in Kafka.
     #[error("unknown setting '{name}'{}", nearest.map_or(String::new(), |n| format!(": did you mean '{n}'?")))]
     UnknownBrokerConfig { name: String, nearest: Option<&'static str> },
+    /// No group config has this name.
+    #[error("Unknown group config name: {name}")]
+    UnknownGroupConfig { name: String, nearest: Option<&'static str> },
+    /// It is for groups of a kind that this broker does not have.
+    #[error("Group config {name} is for {kind} groups, which this broker does not have")]
+    OfOtherGroups { name: String, kind: &'static str },
     /// Kafka has a setting of this name, this broker has nothing that it could act on.
     #[error("setting '{name}' is one of Kafka's that has no meaning in this broker: remove it")]
     NotInThisBroker { name: String },
@@ -47,6 +53,15 @@ pub enum ConfigError {
          ({session_ms})"
     )]
     HeartbeatTooRare { heartbeat_ms: i32, session_ms: i32 },
+    /// A group's own value is below what brokers allow.
+    #[error("{name} must be greater than or equal to {minimum}")]
+    GroupBelowMinimum { name: &'static str, minimum: &'static str },
+    /// A group's own value is above what brokers allow.
+    #[error("{name} must be less than or equal to {maximum}")]
+    GroupAboveMaximum { name: &'static str, maximum: &'static str },
+    /// The group's members would be out of it before they were due.
+    #[error("consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms")]
+    GroupSessionTooShort,
     /// No consumer group could be assigned anything.
     #[error("group.consumer.assignors is empty: name at least one of uniform and range")]
     NoAssignor,
@@ -57,6 +72,10 @@ impl ConfigError {
         let nearest = super::nearest(scope, name);
         match scope {
             Scope::Topic => ConfigError::UnknownTopicConfig { name: shown(name), nearest },
+            Scope::Group => match super::group_table::other_kind(name) {
+                Some(kind) => ConfigError::OfOtherGroups { name: shown(name), kind },
+                None => ConfigError::UnknownGroupConfig { name: shown(name), nearest },
+            },
             Scope::Broker if super::kafka_only::contains(name) => {
                 ConfigError::NotInThisBroker { name: name.to_owned() }
             }

@@ -99,7 +99,7 @@ fn every_topic_config_of_kafka_is_here() {
 
 #[test]
 fn the_tables_are_sorted_documented_and_consistent() {
-    for scope in [Scope::Topic, Scope::Broker] {
+    for scope in [Scope::Topic, Scope::Broker, Scope::Group] {
         let table = table(scope);
         assert!(table.is_sorted_by(|a, b| a.name < b.name), "{scope:?}");
         for def in table {
@@ -117,6 +117,64 @@ fn the_tables_are_sorted_documented_and_consistent() {
     for def in broker_configs() {
         assert!(!kafka_only::contains(def.name), "{} is both here and not", def.name);
     }
+}
+
+/// A group's own value counts, within what the broker allows by now; else the broker's.
+#[test]
+fn groups_have_their_own_values_within_the_brokers_bounds() {
+    let broker = |settings: &[(&str, &str)]| {
+        let static_config = StaticConfig::parse(settings.iter().copied()).unwrap();
+        BrokerConfig::resolve(&ConfigLayers::of_static(&static_config))
+    };
+    let own: ConfigOverrides = [
+        ("consumer.session.timeout.ms", " 50000 "),
+        ("consumer.heartbeat.interval.ms", "6000"),
+        ("consumer.assignment.interval.ms", "of an older version"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into_iter()
+    .collect();
+    let of = |own: &ConfigOverrides, settings: &[(&str, &str)]| {
+        let group = GroupConfig::resolve(own, &broker(settings));
+        (group.consumer_session_timeout_ms, group.consumer_heartbeat_interval_ms, group.consumer_assignment_interval_ms)
+    };
+    assert_eq!(of(&own, &[]), (50_000, 6_000, 1_000));
+    assert_eq!(of(&ConfigOverrides::default(), &[]), (45_000, 5_000, 1_000));
+    let narrower = [
+        ("group.consumer.max.session.timeout.ms", "46000"),
+        ("group.consumer.min.heartbeat.interval.ms", "7000"),
+        ("group.consumer.heartbeat.interval.ms", "7000"),
+        ("group.consumer.assignment.interval.ms", "2000"),
+    ];
+    assert_eq!(of(&own, &narrower), (46_000, 7_000, 2_000));
+}
+
+/// As a Kafka 4.3 broker described it, one with `group.consumer.heartbeat.interval.ms=6000` in its file.
+#[test]
+fn groups_are_described_as_by_kafka() {
+    let settings = [("group.consumer.heartbeat.interval.ms", "6000")];
+    let layers = ConfigLayers::of_static(&StaticConfig::parse(settings).unwrap());
+    let own = [("consumer.session.timeout.ms".to_owned(), "50000".to_owned())].into_iter().collect();
+    let described = describe(Described::Group(&own), &layers, None);
+    let shown: Vec<String> = described
+        .iter()
+        .map(|entry| {
+            let value = entry.value.as_deref().unwrap_or("null");
+            let synonyms =
+                entry.synonyms.iter().map(|s| format!("{:?}:{}={}", s.source, s.name, s.value.as_ref().unwrap()));
+            let synonyms: Vec<String> = synonyms.collect();
+            format!("{}={value} {:?} {{{}}}", entry.name, entry.source, synonyms.join(", "))
+        })
+        .collect();
+    let expected = [
+        "consumer.assignment.interval.ms=1000 Default {Default:group.consumer.assignment.interval.ms=1000}",
+        "consumer.heartbeat.interval.ms=6000 StaticBroker {StaticBroker:group.consumer.heartbeat.interval.ms=6000, \
+         Default:group.consumer.heartbeat.interval.ms=5000}",
+        "consumer.session.timeout.ms=50000 DynamicGroup {DynamicGroup:consumer.session.timeout.ms=50000, \
+         Default:group.consumer.session.timeout.ms=45000}",
+    ];
+    assert_eq!(shown, expected);
+    assert!(described.iter().all(|entry| !entry.read_only));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! IncrementalAlterConfigs (KIP-339) and its predecessor AlterConfigs, for topics, brokers and the cluster's default.
+//! IncrementalAlterConfigs (KIP-339) and its predecessor AlterConfigs, for topics, groups, brokers and the cluster's default.
 //!
 //! The two differ in what a request means only: the first changes what it names, the second replaces everything.
 
 use super::{Decision, leadership, repeated};
 use crate::config::{
-    self, BrokerConfig, ConfigError, ConfigKind, ConfigLayers, ConfigOverrides, MIN_INSYNC_REPLICAS, Scope,
-    StaticConfig, split_list,
+    self, BrokerConfig, ConfigError, ConfigKind, ConfigLayers, ConfigOverrides, GroupConfig, MIN_INSYNC_REPLICAS,
+    Scope, StaticConfig, split_list,
 };
 use crate::image::MetadataImage;
 use crate::record::{ConfigResource, MetadataRecord};
@@ -88,6 +88,9 @@ pub enum AlterConfigsError {
     #[error("Default topic resources are not allowed.")]
     TopicWithoutName,
     /// INVALID_REQUEST
+    #[error("Default group resources are not allowed.")]
+    GroupWithoutName,
+    /// INVALID_REQUEST
     #[error("Unexpected broker id, no broker {broker} is registered")]
     UnknownBroker { broker: BrokerId },
     /// INVALID_REQUEST
@@ -114,6 +117,9 @@ pub enum AlterConfigsError {
     /// INVALID_CONFIG
     #[error(transparent)]
     InvalidTopicConfig(ConfigError),
+    /// INVALID_CONFIG
+    #[error(transparent)]
+    InvalidGroupConfig(ConfigError),
     /// INVALID_REQUEST: the same mistake in a broker's config has this code in Kafka.
     #[error(transparent)]
     InvalidBrokerConfig(ConfigError),
@@ -214,6 +220,7 @@ fn changes<'a>(
 fn check_named(resource: &ConfigResource) -> Result<(), AlterConfigsError> {
     match resource {
         ConfigResource::Topic(topic) if topic.is_empty() => Err(AlterConfigsError::TopicWithoutName),
+        ConfigResource::Group(group) if group.is_empty() => Err(AlterConfigsError::GroupWithoutName),
         _ => Ok(()),
     }
 }
@@ -273,6 +280,7 @@ impl AlterOp {
 fn scope(resource: &ConfigResource) -> Scope {
     match resource {
         ConfigResource::Topic(_) => Scope::Topic,
+        ConfigResource::Group(_) => Scope::Group,
         ConfigResource::Broker(_) | ConfigResource::BrokerDefault => Scope::Broker,
     }
 }
@@ -290,6 +298,11 @@ fn check_outcomes(
     }
     match resource {
         ConfigResource::Topic(topic) => check_topic(image, static_config, topic, &after, outcomes),
+        ConfigResource::Group(_) => {
+            // Of no broker in particular, as for topics.
+            let broker = BrokerConfig::resolve(&cluster_layers(image, static_config));
+            GroupConfig::check(&after, &broker).map_err(AlterConfigsError::InvalidGroupConfig)
+        }
         ConfigResource::Broker(broker) => {
             if image.broker(*broker).is_none() {
                 return Err(AlterConfigsError::UnknownBroker { broker: *broker });
@@ -313,6 +326,15 @@ fn check_outcomes(
     }
 }
 
+/// The configs of the cluster: which broker is asked must not matter.
+fn cluster_layers(image: &MetadataImage, static_config: &StaticConfig) -> ConfigLayers {
+    ConfigLayers {
+        broker: ConfigOverrides::default(),
+        cluster_default: image.overrides(&ConfigResource::BrokerDefault),
+        static_config: static_config.clone(),
+    }
+}
+
 fn check_topic(
     image: &MetadataImage,
     static_config: &StaticConfig,
@@ -326,13 +348,8 @@ fn check_topic(
             config::parse(Scope::Topic, name, value).map_err(AlterConfigsError::InvalidTopicConfig)?;
         }
     }
-    // The topic's other configs may conflict with the cluster's; which broker is asked must not matter.
-    let layers = ConfigLayers {
-        broker: ConfigOverrides::default(),
-        cluster_default: image.overrides(&ConfigResource::BrokerDefault),
-        static_config: static_config.clone(),
-    };
-    let resolved = BrokerConfig::resolve(&layers).topic_defaults.with(after);
+    // The topic's other configs may conflict with the cluster's.
+    let resolved = BrokerConfig::resolve(&cluster_layers(image, static_config)).topic_defaults.with(after);
     resolved.check().map_err(AlterConfigsError::InvalidTopicConfig)?;
     match image.topic(topic) {
         Some(_) => Ok(()),

@@ -113,7 +113,7 @@ pub(super) fn with_configs(image: &MetadataImage, records: &[MetadataRecord]) ->
         changed.iter().any(|resource| match resource {
             ConfigResource::Topic(name) => **name == *topic.name,
             ConfigResource::BrokerDefault => true,
-            ConfigResource::Broker(_) => false,
+            ConfigResource::Broker(_) | ConfigResource::Group(_) => false,
         })
     };
     let topics: Vec<&Arc<TopicImage>> = image.topics().filter(|topic| is_concerned(topic)).collect();

@@ -387,6 +387,95 @@ fn alter(image: &MetadataImage, resource: ConfigResource, changes: &[Change<'_>]
     }
 }
 
+/// Refusals in the words of a Kafka 4.3 broker, but for what is of groups that are not here.
+#[test]
+fn configs_of_groups_are_set_and_refused_as_by_kafka() {
+    let on_group = |name: &str| ConfigResource::Group(name.to_owned());
+    let (session, heartbeat) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    let assignment = "consumer.assignment.interval.ms";
+    let refused: &[(&str, &[Change<'_>], &str)] = &[
+        ("", &[(SET, session, Some("50000"))], "Default group resources are not allowed."),
+        ("g", &[(SET, "no.such", Some("1"))], "Unknown group config name: no.such"),
+        ("g", &[(SET, "session.timeout.ms", Some("1"))], "Unknown group config name: session.timeout.ms"),
+        ("g", &[(SET, session, Some("50000")), (SET, "no.such", Some("1"))], "Unknown group config name: no.such"),
+        (
+            "g",
+            &[(SET, "share.session.timeout.ms", Some("50000"))],
+            "Group config share.session.timeout.ms is for share groups, which this broker does not have",
+        ),
+        (
+            "g",
+            &[(SET, "streams.num.standby.replicas", Some("1"))],
+            "Group config streams.num.standby.replicas is for streams groups, which this broker does not have",
+        ),
+        (
+            "g",
+            &[(SET, session, Some("soon"))],
+            "Invalid value soon for configuration consumer.session.timeout.ms: Not a number of type INT",
+        ),
+        (
+            "g",
+            &[(SET, assignment, Some("-1"))],
+            "Invalid value -1 for configuration consumer.assignment.interval.ms: Value must be at least 0",
+        ),
+        (
+            "g",
+            &[(SET, session, Some("44999"))],
+            "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
+        (
+            "g",
+            &[(SET, session, Some("60001"))],
+            "consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms",
+        ),
+        (
+            "g",
+            &[(SET, heartbeat, Some("4999"))],
+            "consumer.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms",
+        ),
+        (
+            "g",
+            &[(SET, heartbeat, Some("15001"))],
+            "consumer.heartbeat.interval.ms must be less than or equal to group.consumer.max.heartbeat.interval.ms",
+        ),
+        (
+            "g",
+            &[(SET, assignment, Some("15001"))],
+            "consumer.assignment.interval.ms must be less than or equal to group.consumer.max.assignment.interval.ms",
+        ),
+        (
+            "g",
+            &[(APPEND, session, Some("1"))],
+            "Can't APPEND to key consumer.session.timeout.ms because its type is not LIST.",
+        ),
+    ];
+    for (group, changes, expected) in refused {
+        assert_eq!(alter(&image(), on_group(group), changes).unwrap_err(), *expected);
+    }
+    let image = alter(&image(), on_group("g"), &[(SET, session, Some("50000")), (SET, heartbeat, Some(" 15000 "))]);
+    let image = image.unwrap();
+    let of_groups: Vec<_> = image.group_overrides().map(|(group, own)| (group.to_owned(), own.len())).collect();
+    assert_eq!(of_groups, [("g".to_owned(), 2)]);
+    let image = alter(&image, on_group("g"), &[(DELETE, session, None), (DELETE, "no.such", None)]).unwrap();
+    let image = alter(&image, on_group("g"), &[(DELETE, heartbeat, None)]).unwrap();
+    assert_eq!(image.group_overrides().count(), 0);
+}
+
+/// Bounds may let a session be shorter than what is between two heartbeats.
+#[test]
+fn a_group_is_to_hear_of_members_before_their_session_ends() {
+    let settings = [("group.consumer.min.session.timeout.ms", "10000")];
+    let static_config = StaticConfig::parse(settings).unwrap();
+    let change = |name: &str, value: &str| ConfigChange { name: name.into(), op: SET, value: Some(value.into()) };
+    let changes =
+        vec![change("consumer.session.timeout.ms", "12000"), change("consumer.heartbeat.interval.ms", "12000")];
+    let alteration = ConfigAlteration { resource: ConfigResource::Group("g".into()), changes };
+    let (records, mut answers) = incremental_alter_configs(&image(), &static_config, &[alteration]);
+    assert_eq!(records, []);
+    let error = answers.remove(0).1.unwrap_err().to_string();
+    assert_eq!(error, "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms");
+}
+
 #[test]
 fn config_changes_are_refused_as_by_kafka() {
     let image = image();

@@ -34,17 +34,18 @@ pub(super) fn between(before: &MetadataImage, after: &MetadataImage) -> Vec<Meta
         }));
     }
     let resources: BTreeSet<&ConfigResource> =
-        before.broker_config_resources().chain(after.broker_config_resources()).collect();
+        before.lasting_config_resources().chain(after.lasting_config_resources()).collect();
     for resource in resources {
-        let broker = match resource {
-            ConfigResource::Broker(broker) => Some(*broker),
-            ConfigResource::BrokerDefault | ConfigResource::Topic(_) => None,
-        };
         let changes = changes_between(&before.overrides(resource), &after.overrides(resource));
-        deltas.extend(changes.into_iter().map(|(name, value)| MetadataDelta::BrokerConfigChanged {
-            broker,
-            name,
-            value,
+        deltas.extend(changes.into_iter().filter_map(|(name, value)| match resource {
+            ConfigResource::Broker(broker) => {
+                Some(MetadataDelta::BrokerConfigChanged { broker: Some(*broker), name, value })
+            }
+            ConfigResource::BrokerDefault => Some(MetadataDelta::BrokerConfigChanged { broker: None, name, value }),
+            ConfigResource::Group(group) => {
+                Some(MetadataDelta::GroupConfigChanged { group: group.as_str().into(), name, value })
+            }
+            ConfigResource::Topic(_) => None,
         }));
     }
     for gone in before.brokers().filter(|broker| after.broker(broker.broker).is_none()) {
@@ -105,6 +106,7 @@ mod tests {
         partitions: BTreeMap<(TopicId, PartitionId), PartitionImage>,
         topic_configs: BTreeMap<(TopicId, String), String>,
         broker_configs: BTreeMap<(Option<BrokerId>, String), String>,
+        group_configs: BTreeMap<(String, String), String>,
         brokers: BTreeMap<BrokerId, BrokerState>,
     }
 
@@ -138,6 +140,9 @@ mod tests {
                 }
                 MetadataDelta::BrokerConfigChanged { broker, name, value } => {
                     set(&mut self.broker_configs, (*broker, name.clone()), value);
+                }
+                MetadataDelta::GroupConfigChanged { group, name, value } => {
+                    set(&mut self.group_configs, (group.to_string(), name.clone()), value);
                 }
                 MetadataDelta::BrokerChanged(state) => {
                     self.brokers.insert(state.broker, state.as_ref().clone());

@@ -35,6 +35,9 @@ fn record_of(delta: &MetadataDelta) -> MetadataRecord {
             let resource = broker.map_or(ConfigResource::BrokerDefault, ConfigResource::Broker);
             MetadataRecord::ConfigChanged { resource, name, value }
         }
+        MetadataDelta::GroupConfigChanged { group, name, value } => {
+            MetadataRecord::ConfigChanged { resource: ConfigResource::Group(group.to_string()), name, value }
+        }
         MetadataDelta::BrokerChanged(state) => MetadataRecord::BrokerChanged(state.as_ref().clone()),
         MetadataDelta::BrokerRemoved(node) => MetadataRecord::NodeRemoved { node },
     }

@@ -9,7 +9,7 @@ use crate::checked::Format;
 pub use crate::checked::CodecError;
 
 /// Format of what this program writes, and the newest it reads.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 const RECORD_BATCH: Format = Format { what: "record batch", version: VERSION, oldest: 1 };
 
 /// The bytes of a batch.

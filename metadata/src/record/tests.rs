@@ -91,6 +91,15 @@ fn one_of_each_of_version_4() -> Vec<MetadataRecord> {
     vec![MetadataRecord::ReplicaCountChosen { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionId(200) }]
 }
 
+/// With the kind of resource that came with version 5.
+fn one_of_each_of_version_5() -> Vec<MetadataRecord> {
+    vec![MetadataRecord::ConfigChanged {
+        resource: ConfigResource::Group("g".to_owned()),
+        name: "consumer.session.timeout.ms".to_owned(),
+        value: Some("50000".to_owned()),
+    }]
+}
+
 /// What a version wrote must be read for ever: a change here needs a new version and a reader for the old one.
 #[test]
 fn versions_are_these_bytes() {
@@ -105,8 +114,10 @@ fn versions_are_these_bytes() {
     let all = [all, one_of_each_of_version_3()].concat();
     assert_eq!(read(include_str!("tests/version-3.hex").trim()), all);
     let all = [all, one_of_each_of_version_4()].concat();
-    assert_eq!(hex(&encode(&all)), include_str!("tests/version-4.hex").trim());
     assert_eq!(read(include_str!("tests/version-4.hex").trim()), all);
+    let all = [all, one_of_each_of_version_5()].concat();
+    assert_eq!(hex(&encode(&all)), include_str!("tests/version-5.hex").trim());
+    assert_eq!(read(include_str!("tests/version-5.hex").trim()), all);
 }
 
 /// A version that was changed into another one which exists, with a checksum that does not know.
@@ -134,7 +145,7 @@ fn an_unknown_version_is_named() {
         Err(CodecError::UnknownVersion { what: WHAT, found: VERSION + 1, oldest: 1, newest: VERSION })
     );
     let text = decode(&bytes).unwrap_err().to_string();
-    assert_eq!(text, "record batch has format version 5, this program reads versions 1 to 4");
+    assert_eq!(text, "record batch has format version 6, this program reads versions 1 to 5");
 }
 
 #[test]

@@ -38,6 +38,7 @@ const KAFKA_4_3: &[(&str, i16, i16, i16)] = &[
     ("UnregisterBroker", 64, 0, 0),
     ("ConsumerGroupHeartbeat", 68, 0, 1),
     ("ConsumerGroupDescribe", 69, 0, 1),
+    ("ListConfigResources", 74, 0, 1),
     ("DescribeTopicPartitions", 75, 0, 0),
 ];
 

@@ -108,6 +108,10 @@ pub(crate) const fn strings(name: &'static str) -> Field {
     Field::new(name, Kind::ArrayOfString)
 }
 
+const fn int8s(name: &'static str) -> Field {
+    Field::new(name, Kind::ArrayOfFixed(1))
+}
+
 pub(crate) const fn int32s(name: &'static str) -> Field {
     Field::new(name, Kind::ArrayOfFixed(4))
 }
@@ -153,6 +157,7 @@ pub(crate) const fn fields_of(api: ApiKey) -> &'static [Field] {
         ApiKey::UnregisterBroker => UNREGISTER_BROKER,
         ApiKey::ConsumerGroupHeartbeat => CONSUMER_GROUP_HEARTBEAT,
         ApiKey::ConsumerGroupDescribe => CONSUMER_GROUP_DESCRIBE,
+        ApiKey::ListConfigResources => LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
     }
 }
@@ -431,6 +436,8 @@ const CONSUMER_GROUP_HEARTBEAT: &[Field] = &[
 ];
 
 const CONSUMER_GROUP_DESCRIBE: &[Field] = &[strings("GroupIds"), boolean("IncludeAuthorizedOperations")];
+
+const LIST_CONFIG_RESOURCES: &[Field] = &[int8s("ResourceTypes").from(1)];
 
 const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
     array("Topics", &[string("Name")]),

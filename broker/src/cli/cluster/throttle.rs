@@ -71,6 +71,8 @@ pub(super) async fn clear(asking: &Asking) -> Result<(), String> {
         let names = match &resource {
             ConfigResource::Topic(_) => THROTTLED_REPLICAS,
             ConfigResource::Broker(_) | ConfigResource::BrokerDefault => THROTTLED_RATES,
+            // Never throttled.
+            ConfigResource::Group(_) => return ConfigAlteration { resource, changes: Vec::new() },
         };
         let change = |name: &str| ConfigChange { name: name.to_owned(), op: AlterOp::Delete, value: None };
         ConfigAlteration { resource, changes: names.iter().map(|name| change(name)).collect() }

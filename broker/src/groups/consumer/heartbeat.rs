@@ -291,7 +291,7 @@ impl Work {
         Ok(ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(after.id.clone()))
             .with_member_epoch(after.epoch())
-            .with_heartbeat_interval_ms(around.config.consumer_heartbeat_interval_ms)
+            .with_heartbeat_interval_ms(around.settings.consumer_heartbeat_interval_ms)
             .with_assignment(tells.then(|| assignment(&after.current.assigned))))
     }
 

@@ -6,7 +6,7 @@ use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 use protocol::TopicId;
 
-use super::super::config::GroupConfig;
+use super::super::config::GroupSettings;
 use super::super::records::consumer_group::{
     AssignmentWithEpochs, ClassicMemberMetadata, ConsumerGroupCurrentMemberAssignmentValue as CurrentAssignment,
     ConsumerGroupMemberMetadataValue as MemberMetadata,
@@ -107,8 +107,8 @@ impl ConsumerMember {
     }
 
     /// It has to be heard of this often.
-    pub(in crate::groups) fn session_timeout_ms(&self, config: &GroupConfig) -> i32 {
-        self.classic().map_or(config.consumer_session_timeout_ms, |classic| classic.session_timeout_ms)
+    pub(in crate::groups) fn session_timeout_ms(&self, settings: GroupSettings) -> i32 {
+        self.classic().map_or(settings.consumer_session_timeout_ms, |classic| classic.session_timeout_ms)
     }
 
     pub(in crate::groups) fn is_reconciled_to(&self, target_epoch: i32) -> bool {

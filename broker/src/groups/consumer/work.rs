@@ -9,7 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::{Environment, GroupReply, RequestToken};
 use super::super::assignor::{Assignment, Assignor};
-use super::super::config::GroupConfig;
+use super::super::config::{GroupConfig, GroupSettings};
 use super::super::coordinator::GroupCoordinator;
 use super::super::error_reply::failed;
 use super::super::group::Group;
@@ -73,6 +73,8 @@ pub(in crate::groups) enum Deadline {
 pub(in crate::groups) struct Surroundings<'a> {
     pub(in crate::groups) now_ms: i64,
     pub(in crate::groups) config: &'a GroupConfig,
+    /// Of the group.
+    pub(in crate::groups) settings: GroupSettings,
     pub(in crate::groups) environment: &'a dyn Environment,
     /// The version of the topics at which the last new one came.
     pub(in crate::groups) newest_topic_version: i64,
@@ -393,7 +395,7 @@ impl Work {
 /// Whether the last target assignment is too new for another. One from the future (another broker's clock) is not.
 fn is_too_soon(recorded: &Recorded, around: &Surroundings<'_>) -> bool {
     let since_ms = around.now_ms.saturating_sub(recorded.target_at_ms);
-    let interval_ms = i64::from(around.config.consumer_assignment_interval_ms);
+    let interval_ms = i64::from(around.settings.consumer_assignment_interval_ms);
     recorded.target_at_ms != 0 && (0..interval_ms).contains(&since_ms)
 }
 
@@ -480,6 +482,7 @@ impl GroupCoordinator {
         Surroundings {
             now_ms,
             config: &self.shell.config,
+            settings: self.shell.settings(group),
             environment,
             newest_topic_version: self.newest_topic_version,
             resolves_regexes: self.shell.timers.is_scheduled(&TimerKey::Regexes { group: group.clone() }),

@@ -15,6 +15,7 @@
 //! | `delete-offsets t-0 …`, `delete-group`, `delete-topic t [before]` (an earlier topic of that name), `describe`, `list` | as named |
 //! | `hb c [e=epoch] [s=t,u] [re=regex] [own=t-0,t-1] [i=instance] [assignor=range] [rebalance=ms] [v=1] [as=id]` | ConsumerGroupHeartbeat of `c`; the epoch is the last that it was told, and 0 to begin with; what it owns is left out unless given (`own=` for nothing) |
 //! | `cdescribe` | ConsumerGroupDescribe |
+//! | `settings [session=ms] [interval=ms] [assign-every=ms]` | the group has these of its own from now on; without any, none |
 //! | `topic t 5 [id=other]`, `topic t` | the topic has that many partitions from now on, or is gone |
 //! | `group name` | the group that the following lines are about |
 //! | `durable`, `fail notleader` | the oldest store ends (`unavailable`, `notleader`, `toolarge`) |
@@ -44,8 +45,8 @@ use protocol::TopicId;
 use uuid::Uuid;
 
 use super::super::{
-    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, Loaded, RequestContext,
-    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
+    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, GroupSettings, Loaded,
+    RequestContext, RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
     topic_ids::{self, UnknownTopics},
 };
 
@@ -192,6 +193,18 @@ impl Scenario {
                 Vec::new()
             }
             "restart" => self.restart(),
+            "settings" => {
+                let default = GroupSettings::from(&self.config);
+                let ms = |key, default: i32| line.number(key, default.into()) as i32;
+                let settings = GroupSettings {
+                    consumer_session_timeout_ms: ms("session", default.consumer_session_timeout_ms),
+                    consumer_heartbeat_interval_ms: ms("interval", default.consumer_heartbeat_interval_ms),
+                    consumer_assignment_interval_ms: ms("assign-every", default.consumer_assignment_interval_ms),
+                };
+                let own = (settings != default).then_some(settings);
+                self.coordinator.set_group_settings(&self.group, own);
+                Vec::new()
+            }
             "resign" => {
                 let effects = self.coordinator.resign();
                 self.show(effects)
@@ -544,7 +557,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Options; `t-0=5` is a word.
-    const VALUED: [&'static str; 17] = [
+    const VALUED: [&'static str; 19] = [
         "v",
         "i",
         "p",
@@ -562,6 +575,8 @@ impl<'a> Line<'a> {
         "own",
         "assignor",
         "id",
+        "interval",
+        "assign-every",
     ];
     const FLAGS: [&'static str; 2] = ["new", "stable"];
 

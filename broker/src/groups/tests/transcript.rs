@@ -126,7 +126,12 @@ impl Scenario {
                     let topics = assignment.topic_partitions.into_iter();
                     self.show_partitions(topics.map(|topic| (TopicId(topic.topic_id), topic.partitions)))
                 });
-                format!("{client}:hb {}{}", r.member_epoch, assigned.map_or(String::new(), |own| format!(" [{own}]")))
+                let assigned = assigned.map_or(String::new(), |own| format!(" [{own}]"));
+                let interval = match r.heartbeat_interval_ms {
+                    0 | 5_000 => String::new(),
+                    other => format!(" every {other}"),
+                };
+                format!("{client}:hb {}{assigned}{interval}", r.member_epoch)
             }
             GroupReply::ConsumerGroupDescribe(r) => {
                 let group = &r.groups[0];
