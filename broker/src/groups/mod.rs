@@ -51,8 +51,6 @@ mod load;
 mod member;
 mod offsets;
 mod rebalance;
-// Those of KIP-848 wait for the coordinator that writes them.
-#[allow(dead_code)]
 pub mod records;
 pub mod routing;
 mod shell;
@@ -66,12 +64,6 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
-/// The partitions that a classic member of protocol type `consumer` was assigned, by the bytes that its group's leader sent
-/// for it (`ConsumerProtocolAssignment`); `None` if they are something else.
-pub fn assigned_partitions(assignment: &[u8]) -> Option<BTreeMap<StrBytes, BTreeSet<i32>>> {
-    consumer::assigned_partitions(assignment)
-}
-
 pub use api::{
     Environment, GroupEffect, GroupReply, GroupRequest, RequestContext, RequestToken, StoreFailure, StoreId,
     StoreOutcome, StoredRecord, Topic,
@@ -80,5 +72,9 @@ pub use assignor::Assignor;
 pub use config::{GroupConfig, GroupSettings, MigrationPolicy};
 pub use coordinator::GroupCoordinator;
 pub use load::Loaded;
-#[cfg(test)]
-pub use routing::partition_for_group;
+
+/// The partitions that a classic member of protocol type `consumer` was assigned, by the bytes that its group's leader sent
+/// for it (`ConsumerProtocolAssignment`); `None` if they are something else.
+pub fn assigned_partitions(assignment: &[u8]) -> Option<BTreeMap<StrBytes, BTreeSet<i32>>> {
+    embedded::assignment(assignment).ok().map(|assignment| assignment.partitions)
+}

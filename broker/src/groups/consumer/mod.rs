@@ -27,11 +27,6 @@ mod subscription;
 mod target;
 mod work;
 
-/// See [`super::assigned_partitions`].
-pub(super) fn assigned_partitions(assignment: &[u8]) -> Option<embedded::NamedPartitions> {
-    embedded::assignment(assignment).ok().map(|assignment| assignment.partitions)
-}
-
 pub(super) use change::Change;
 pub(super) use convert::group_tombstones;
 pub(super) use describe::CONSUMER_GROUP_TYPE;

@@ -2,8 +2,9 @@
 
 use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, ListGroupsRequest};
 
+use super::super::routing::partition_for_group;
 use super::super::routing::{self, Route};
-use super::super::{GroupEffect, GroupReply, GroupRequest, partition_for_group};
+use super::super::{GroupEffect, GroupReply, GroupRequest};
 use super::scenario::{Scenario, check, prompt, text};
 
 #[test]
