@@ -452,30 +452,30 @@ fn a_group_may_have_settings_of_its_own() {
         GroupConfig { consumer_assignment_interval_ms: 0, ..prompt() },
         "
         settings session=60000 interval=7000 =>
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable          => a:hb 1 [t-0,t-1,t-2] every 7000
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2] every 7000
         # Those of another group are not touched.
         group h          =>
-        hb b s=u         => store [b s=u, epoch 1, b->[u-0,u-1,u-2], target 1, b@1 [u-0,u-1,u-2]]
-        durable          => b:hb 1 [u-0,u-1,u-2]
-        +45000           => store [b has nothing, b no target, no b, epoch 2]
+        hb b s=u         => store [b s=u, epoch 2, b->[u-0,u-1,u-2], target 2, b@2 [u-0,u-1,u-2]]
+        durable          => b:hb 2 [u-0,u-1,u-2]
+        +45000           => store [b has nothing, b no target, no b, epoch 3]
         durable          =>
         group g          =>
-        hb a             => a:hb 1 every 7000
+        hb a             => a:hb 2 every 7000
         # The session that has begun ends when it was to.
         settings session=50000 =>
         +59999           =>
-        hb a             => a:hb 1
+        hb a             => a:hb 2
         +49999           =>
-        +1               => store [a has nothing, a no target, no a, epoch 2]
+        +1               => store [a has nothing, a no target, no a, epoch 3]
         durable          =>
         # Without any it has the broker's again.
-        hb c s=t         => store [c s=t, epoch 3, c->[t-0,t-1,t-2], target 3, c@3 [t-0,t-1,t-2]]
-        durable          => c:hb 3 [t-0,t-1,t-2]
+        hb c s=t         => store [c s=t, epoch 4, c->[t-0,t-1,t-2], target 4, c@4 [t-0,t-1,t-2]]
+        durable          => c:hb 4 [t-0,t-1,t-2]
         settings         =>
-        hb c             => c:hb 3
+        hb c             => c:hb 4
         +44999           =>
-        +1               => store [c has nothing, c no target, no c, epoch 4]
+        +1               => store [c has nothing, c no target, no c, epoch 5]
         ",
     );
 }
@@ -486,15 +486,15 @@ fn targets_of_a_group_are_computed_as_often_as_its_settings_say() {
         prompt(),
         "
         settings assign-every=10000 =>
-        hb a s=t         => store [a s=t, epoch 1, a->[t-0,t-1,t-2], target 1, a@1 [t-0,t-1,t-2]]
-        durable          => a:hb 1 [t-0,t-1,t-2]
+        hb a s=t         => store [a s=t, epoch 2, a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable          => a:hb 2 [t-0,t-1,t-2]
         topic t 4        =>
         +9999            =>
-        hb a             => store [epoch 2]
-        durable          => a:hb 1
+        hb a             => store [epoch 3]
+        durable          => a:hb 2
         +1               =>
-        hb a             => store [a->[t-0,t-1,t-2,t-3], target 2, a@2 [t-0,t-1,t-2,t-3]]
-        durable          => a:hb 2 [t-0,t-1,t-2,t-3]
+        hb a             => store [a->[t-0,t-1,t-2,t-3], target 3, a@3 [t-0,t-1,t-2,t-3]]
+        durable          => a:hb 3 [t-0,t-1,t-2,t-3]
         ",
     );
 }
