@@ -1,7 +1,9 @@
 """cleanup.policy=compact: of the records with one key the last one stays, at its offset, across clients and restarts."""
 
 import json
+import re
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -145,6 +147,34 @@ def test_a_topic_that_becomes_compacted(compacting):
     admin.alter_configs("changed", CONFIGS)
     wait_compacted(compacting, "changed", len(sent) // 3)
     check_topic(compacting, "changed", sent)
+
+
+@pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Kafka looks again when log.cleaner.backoff.ms is over, an hour here")
+def test_a_changed_config_has_it_looked_at_once(own_broker):
+    """Whatever log.cleaner.backoff.ms is; and a metric says how dirty the dirtiest log is."""
+    broker = own_broker({"log.cleaner.backoff.ms": "3600000"}, shards=1)
+    (http,) = re.findall(r"http listener bound addr=(\S+)", broker.log_text())
+
+    def dirty_percent() -> int:
+        with urllib.request.urlopen(f"http://{http}/metrics", timeout=30) as answer:
+            return int(re.search(r'^ringlog_max_dirty_percent{shard="0"} (\d+)$', answer.read().decode(), re.MULTILINE)[1])
+
+    admin = ConfluentAdmin(broker.bootstrap)
+    create_topic(broker.bootstrap, "woken", 1, {**CONFIGS, "min.cleanable.dirty.ratio": "1.0"})
+    sent = rounds(60)
+    produce(broker, "woken", sent)
+    assert dirty_percent() == 0, "not looked at yet"
+    admin.alter_configs("woken", {"min.cleanable.dirty.ratio": "0.99"})
+    wait_compacted(broker, "woken", len(sent) // 3)
+    wait_until(lambda: dirty_percent() == 0, "the log to be clean by the metric", PATIENCE_S)
+
+    admin.alter_configs("woken", {"min.cleanable.dirty.ratio": "1.0"})
+    more = rounds(60, first=60)
+    produce(broker, "woken", more)
+    admin.alter_configs("woken", {"retention.ms": "-1"})
+    # What was clean before is a tenth of it at the most.
+    wait_until(lambda: dirty_percent() >= 90, "the log to be dirty by the metric", PATIENCE_S)
+    assert stored_records(broker, "woken") > len(more), "it is not as dirty as it would have to be"
 
 
 def test_compacted_and_deleted(own_broker):
