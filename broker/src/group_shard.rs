@@ -170,17 +170,9 @@ impl GroupShard {
     /// What the groups of the coordinators that serve have committed: whole groups, of `max` partitions in all.
     pub async fn committed_offsets(&self, max: usize) -> CommittedOffsets {
         let coordinators: Vec<Rc<Coordinator>> = self.coordinators.borrow().values().cloned().collect();
-        let (mut all, mut left) = (CommittedOffsets::default(), max);
+        let (mut all, mut room) = (CommittedOffsets::default(), max);
         for coordinator in coordinators {
-            if coordinator.phase() != Phase::Serves || coordinator.may_be_replaced() {
-                continue;
-            }
-            let part = coordinator.committed_offsets(left);
-            left -= part.groups.iter().map(|group| group.offsets.len()).sum::<usize>();
-            all.groups.extend(part.groups);
-            all.omitted_groups += part.omitted_groups;
-            all.omitted_partitions += part.omitted_partitions;
-            glommio::yield_if_needed().await;
+            coordinator.add_committed_offsets(&mut all, &mut room).await;
         }
         all
     }

@@ -2,8 +2,8 @@
 //!
 //! A connection's bytes go through [`frame`] (lengths), [`header`], [`request_guard`] (bounds) and the message library
 //! into a [`request::Request`]; answers go back through [`response`], or through [`fetch_response`] where records are
-//! not to be copied. [`record_batch`] and [`records`] look at the records themselves. What is served at all is one
-//! list, in [`api_versions`].
+//! not to be copied. A client checks what it is answered with [`response_guard`]. [`record_batch`] and [`records`] look at
+//! the records themselves. What is served at all is one list, in [`api_versions`].
 //!
 //! Everything here is pure and takes bytes from anybody: none may panic, or allocate beyond what it was given.
 

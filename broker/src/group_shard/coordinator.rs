@@ -36,6 +36,8 @@ use crate::shard::event::LocalEvent;
 const PRODUCE_VERSION: i16 = 13;
 /// Records of one store are split into batches of about this size.
 const STORE_BATCH_BYTES: usize = 256 * 1024;
+/// Committed offsets that are looked at for metrics before the shard's other work has its turn.
+const OFFSETS_PER_TURN: usize = 1000;
 
 /// How far a coordinator has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,9 +159,35 @@ impl Coordinator {
         shard.queues().spawn_control(async move { self.load_and_serve(&shard_too, end).await });
     }
 
-    /// See [`GroupCoordinator::committed_offsets`].
-    pub(super) fn committed_offsets(&self, max: usize) -> CommittedOffsets {
-        self.state.borrow().committed_offsets(max)
+    /// Adds what its groups have committed, as long as it serves: whole groups, of `room` partitions in all. Lets the shard's
+    /// other work run meanwhile.
+    pub(super) async fn add_committed_offsets(&self, all: &mut CommittedOffsets, room: &mut usize) {
+        let groups = self.state.borrow().groups_with_offsets();
+        let mut before_turn = OFFSETS_PER_TURN;
+        for group in groups {
+            if self.phase.get() != Phase::Serves || self.may_be_replaced() {
+                return;
+            }
+            let told = self.state.borrow().committed_offsets(&group, *room);
+            let looked_at = match told {
+                Ok(told) => {
+                    let partitions = told.offsets.len();
+                    *room -= partitions;
+                    all.groups.push(told);
+                    partitions
+                }
+                Err(partitions) => {
+                    all.omitted_groups += 1;
+                    all.omitted_partitions += partitions;
+                    1
+                }
+            };
+            before_turn = before_turn.saturating_sub(looked_at.max(1));
+            if before_turn == 0 {
+                glommio::executor().yield_if_needed().await;
+                before_turn = OFFSETS_PER_TURN;
+            }
+        }
     }
 
     pub(super) fn partition(&self) -> &Rc<Partition> {

@@ -27,7 +27,7 @@ use super::records::STRING_BYTES_MAX;
 use super::shell::{Pending, Shell, Then, error_of};
 use super::sync;
 use super::timers::TimerKey;
-use crate::group_lag::CommittedOffsets;
+use crate::group_lag::GroupOffsets;
 
 /// Counts, for checks.
 #[cfg(test)]
@@ -75,9 +75,14 @@ impl GroupCoordinator {
         }
     }
 
-    /// What groups have committed, for metrics: whole groups, of `max` partitions in all.
-    pub fn committed_offsets(&self, max: usize) -> CommittedOffsets {
-        self.offsets.durable(max)
+    /// Groups that may have committed offsets.
+    pub fn groups_with_offsets(&self) -> Vec<StrBytes> {
+        self.offsets.group_ids()
+    }
+
+    /// What a group has committed, for metrics, if that is no more than `room` partitions; else how many there are.
+    pub fn committed_offsets(&self, group: &StrBytes, room: usize) -> Result<GroupOffsets, usize> {
+        self.offsets.durable(group, room)
     }
 
     /// Begins to serve: every loaded member gets a session from now on. `topics_version` is the version of the topics now,

@@ -11,7 +11,7 @@ use protocol::TopicId;
 
 use super::api::StoreId;
 use super::records::OffsetCommitValue;
-use crate::group_lag::{CommittedOffset, CommittedOffsets, GroupOffsets};
+use crate::group_lag::{CommittedOffset, GroupOffsets};
 
 /// A partition in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,27 +126,25 @@ impl Offsets {
             .collect()
     }
 
-    /// What is durable of whole groups, of `max` partitions in all. Their names are shared, not copied.
-    pub(super) fn durable(&self, max: usize) -> CommittedOffsets {
-        let (mut all, mut left) = (CommittedOffsets::default(), max);
-        for (group, topics) in &self.groups {
-            let partitions: usize = topics.values().map(BTreeMap::len).sum();
-            if partitions > left {
-                all.omitted_groups += 1;
-                all.omitted_partitions += partitions;
-                continue;
-            }
-            let offsets = self.of_group(View::Durable, group).map(|(topic, partition, value)| CommittedOffset {
-                topic: topic.clone(),
-                topic_id: value.topic_id,
-                partition,
-                offset: value.offset.0,
-            });
-            let offsets: Vec<CommittedOffset> = offsets.collect();
-            left -= offsets.len();
-            all.groups.push(GroupOffsets { group: group.clone(), offsets });
+    /// Groups that have offsets, durable or on their way.
+    pub(super) fn group_ids(&self) -> Vec<StrBytes> {
+        self.groups.keys().cloned().collect()
+    }
+
+    /// What is durable of a group, if that is no more than `room` partitions; else how many there are. Names are shared, not
+    /// copied.
+    pub(super) fn durable(&self, group: &StrBytes, room: usize) -> Result<GroupOffsets, usize> {
+        let partitions = self.groups.get(group).map_or(0, |topics| topics.values().map(BTreeMap::len).sum());
+        if partitions > room {
+            return Err(partitions);
         }
-        all
+        let offsets = self.of_group(View::Durable, group).map(|(topic, partition, value)| CommittedOffset {
+            topic: topic.clone(),
+            topic_id: value.topic_id,
+            partition,
+            offset: value.offset.0,
+        });
+        Ok(GroupOffsets { group: group.clone(), offsets: offsets.collect() })
     }
 
     /// Partitions of `topic` that may have an offset, in any group. Offsets that do not say which topic of
@@ -220,26 +218,23 @@ mod tests {
     }
 
     #[test]
-    fn metrics_get_what_is_durable_of_whole_groups_as_far_as_they_fit() {
+    fn metrics_get_what_is_durable_of_a_group_if_there_is_room_for_all_of_it() {
         let mut offsets = Offsets::default();
         for partition in 0..3 {
             offsets.load(&key("large", partition), Some(value(5)));
         }
         offsets.load(&key("small", 0), Some(value(7)));
         offsets.propose(&key("small", 0), StoreId(1), Some(value(9)));
-        let told = |max| {
-            let told = offsets.durable(max);
-            let mut groups: Vec<(String, Vec<i64>)> = told
-                .groups
-                .iter()
-                .map(|group| (group.group.to_string(), group.offsets.iter().map(|offset| offset.offset).collect()))
-                .collect();
-            groups.sort();
-            (groups, told.omitted_groups, told.omitted_partitions)
+        let told = |group: &str, room| {
+            let told = offsets.durable(&group.to_owned().into(), room)?;
+            Ok(told.offsets.iter().map(|offset| offset.offset).collect::<Vec<_>>())
         };
-        let (large, small) = (("large".to_owned(), vec![5, 5, 5]), ("small".to_owned(), vec![7]));
-        assert_eq!(told(4), (vec![large, small.clone()], 0, 0));
-        assert_eq!(told(2), (vec![small], 1, 3));
-        assert_eq!(told(0), (Vec::new(), 2, 4));
+        assert_eq!(told("large", 3), Ok(vec![5, 5, 5]));
+        assert_eq!(told("large", 2), Err(3));
+        assert_eq!(told("small", 1), Ok(vec![7]), "what is not durable is not told");
+        assert_eq!(told("none", 0), Ok(vec![]));
+        let mut ids = offsets.group_ids();
+        ids.sort();
+        assert_eq!(ids, ["large", "small"].map(StrBytes::from_static_str));
     }
 }

@@ -149,3 +149,72 @@ pub(in crate::cli) struct ResetTo {
     #[arg(long, value_name = "CSV")]
     pub(in crate::cli) from_file: Option<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Subcommands};
+
+    fn parsed(line: &str) -> Result<GroupArgs, clap::Error> {
+        let line = format!("ringlog group {line}");
+        match Cli::try_parse_from(line.split_whitespace())?.command {
+            Some(Subcommands::Group(args)) => Ok(args),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reset_has_one_place_to_go_to_and_names_what_goes_there() {
+        for line in [
+            "--topic t --to-earliest",
+            "--topic t:0,1 --topic u --to-latest --dry-run",
+            "--all-topics --to-current --csv",
+            "--topic t --to-offset -5 --execute",
+            "--all-topics --shift-by -3 --json",
+            "--all-topics --to-datetime 2026-03-01T00:00:00",
+            "--all-topics --by-duration PT1H",
+            "--from-file plan.csv",
+        ] {
+            assert!(parsed(&format!("reset-offsets g {line}")).is_ok(), "{line}");
+        }
+        for line in [
+            "--to-earliest",
+            "--topic t",
+            "--topic t --to-earliest --to-latest",
+            "--topic t --all-topics --to-latest",
+            "--topic t --from-file plan.csv",
+            "--all-topics --from-file plan.csv",
+            "--from-file plan.csv --to-latest",
+            "--topic t --to-latest --dry-run --execute",
+            "--topic t --to-latest --csv --json",
+            "--topic t --to-offset x",
+            "--topic t --to-datetime today",
+            "--topic t --by-duration 1h",
+            "--topic t:x --to-latest",
+        ] {
+            assert!(parsed(&format!("reset-offsets g {line}")).is_err(), "{line}");
+        }
+        assert!(parsed("reset-offsets --topic t --to-latest").is_err(), "no group");
+    }
+
+    #[test]
+    fn groups_are_named_or_all_of_them() {
+        assert!(parsed("describe a b --members --verbose").is_ok());
+        assert!(parsed("describe --all --state").is_ok());
+        for line in ["describe", "describe a --all", "describe a --members --state", "delete", "delete-offsets g"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn brokers_are_given_one_after_the_other() {
+        let args = parsed("list --bootstrap-server a:1,[::1]:2 --state Stable,Empty").unwrap();
+        let shown: Vec<String> = args.bootstrap_server.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["a:1", "[::1]:2"]);
+        let GroupCommand::List { state, .. } = args.command else { panic!("{:?}", args.command) };
+        assert_eq!(state, ["Stable", "Empty"]);
+        assert!(parsed("list --bootstrap-server a").is_err());
+    }
+}
