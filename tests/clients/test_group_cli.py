@@ -255,6 +255,27 @@ def test_any_broker_of_several_is_asked_and_groups_survive_their_coordinators_en
         cluster.settle()
 
 
+def test_a_broker_that_hangs_leaves_the_others_groups_to_be_listed(cluster):
+    names = [f"spread-{n}" for n in range(8)]
+    for name in names:
+        commit(cluster.bootstrap, name, "t", {0: 1})
+    coordinators = {g["group"]: g["coordinator"] for g in json.loads(told(cluster.bootstrap, "list", "--json"))["groups"]}
+    # A broker that was restarted coordinates nothing.
+    hangs = next(id for name in names if (id := coordinators[name]) != cluster.controller())
+    others = {name for name in names if coordinators[name] != hangs}
+    assert 0 < len(others) < len(names), coordinators
+    cluster[hangs].pause()
+    try:
+        done = ringlog(cluster.bootstrap_without(hangs), "list", timeout=2)
+    finally:
+        cluster[hangs].resume()
+    assert done.returncode == 1 and f"the groups of broker {hangs} are missing: " in done.stderr, done.stderr
+    assert "no answer to" in done.stderr and "--timeout" in done.stderr
+    assert {name for (name,) in columns(done.stdout, "GROUP")} & set(names) == others
+    cluster.settle()
+    told(cluster.bootstrap, "delete", *names)
+
+
 def unused_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
