@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use metadata::config::{ConfigDef, Dynamic, Effect, broker_configs};
+use metadata::config::{ConfigDef, Dynamic, Effect, broker_configs, group_configs};
 
 use super::setting::{DefaultValue, SETTINGS, Section};
 
@@ -19,6 +19,7 @@ fn generated() -> String {
         own_settings(&mut text, section).expect("writing to a string");
     }
     kafka_settings(&mut text).expect("writing to a string");
+    group_settings(&mut text).expect("writing to a string");
     text
 }
 
@@ -55,6 +56,28 @@ fn kafka_settings(text: &mut String) -> std::fmt::Result {
     }
     Ok(())
 }
+
+fn group_settings(text: &mut String) -> std::fmt::Result {
+    writeln!(text, "\n## Settings of single groups\n\n{GROUPS_INTRODUCTION}\n\n{GROUPS_HEAD}")?;
+    for def in group_configs() {
+        let (name, kind) = (def.name, def.kind.name().to_lowercase());
+        let of_brokers: Vec<String> = def.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
+        writeln!(text, "| `{name}` | {kind} | {} | {} |", of_brokers.join(", "), def.doc)?;
+    }
+    Ok(())
+}
+
+const GROUPS_INTRODUCTION: &str = "\
+Groups of the consumer protocol may have values of their own (KIP-848):
+
+```sh
+kafka-configs --bootstrap-server HOST:PORT --alter --entity-type groups --entity-name GROUP \\
+    --add-config consumer.session.timeout.ms=50000
+```
+
+They hold from a member's next heartbeat on, stay when the group is gone, and are between the broker's
+`group.consumer.min.*` and `group.consumer.max.*`. Kafka's `share.*` and `streams.*` are refused, since there are no such groups.";
+const GROUPS_HEAD: &str = "| Name | Type | Where it is not set | Meaning |\n|---|---|---|---|";
 
 const KAFKA_HEAD: &str = "| Name | Type | Default | At run time | Meaning |\n|---|---|---|---|---|";
 

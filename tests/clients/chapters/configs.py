@@ -1,4 +1,4 @@
-"""Configs of topics, of one broker and of the whole cluster, and which of them counts."""
+"""Configs of topics, of groups, of one broker and of the whole cluster, and which of them counts."""
 
 from harness.transcript import Chapter, Tool
 
@@ -20,6 +20,8 @@ def shown(entity: str, *flags: str, **options) -> Tool:
 T = "--entity-type topics --entity-name t"
 ONE, OTHER = "--entity-type brokers --entity-name 1", "--entity-type brokers --entity-name 2"
 DEFAULT = "--entity-type brokers --entity-default"
+G, OTHER_G = "--entity-type groups --entity-name g", "--entity-type groups --entity-name h"
+ALL_G = "--entity-type groups"
 TOPIC_MADE = Tool("kafka-topics --create --topic t --replica-assignment 1:2:3")
 
 CHAPTERS = [
@@ -110,6 +112,34 @@ CHAPTERS = [
             shown(T),
             alter(DEFAULT, "--delete-config log.retention.ms,log.cleanup.policy"),
             shown(T),
+        ],
+    ),
+    Chapter(
+        "configs-of-groups",
+        "set, shown by every broker, taken back, refused; the groups need not exist",
+        [
+            shown(G),
+            shown(ALL_G),
+            alter(G, "--add-config consumer.session.timeout.ms=50000,consumer.heartbeat.interval.ms=10000"),
+            shown(G),
+            alter(OTHER_G, "--add-config consumer.assignment.interval.ms=2000"),
+            shown(ALL_G),
+            alter(G, "--delete-config consumer.session.timeout.ms"),
+            shown(G),
+            alter(G, "--add-config no.such.config=1"),
+            alter(G, "--add-config consumer.session.timeout.ms=soon"),
+            alter(G, "--add-config consumer.session.timeout.ms=0"),
+            alter(G, "--add-config consumer.session.timeout.ms=44999"),
+            alter(G, "--add-config consumer.session.timeout.ms=60001"),
+            alter(G, "--add-config consumer.heartbeat.interval.ms=4999"),
+            alter(G, "--add-config consumer.heartbeat.interval.ms=15001"),
+            alter(G, "--add-config consumer.assignment.interval.ms=15001"),
+            alter(G, "--add-config consumer.session.timeout.ms=50000,no.such.config=1"),
+            alter("--entity-type groups --entity-default", "--add-config consumer.session.timeout.ms=50000"),
+            shown(G),
+            alter(G, "--delete-config consumer.heartbeat.interval.ms,no.such.config"),
+            alter(OTHER_G, "--delete-config consumer.assignment.interval.ms"),
+            shown(ALL_G),
         ],
     ),
 ]
