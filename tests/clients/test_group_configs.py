@@ -16,6 +16,8 @@ from harness.wire import compact_string, int32, uvarint
 pytestmark = [pytest.mark.group, pytest.mark.consumer_protocol, pytest.mark.timeout(600)]
 
 STARTING = (14, 15, 16)  # COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR
+ALTER_CONFIGS, GROUP_RESOURCE = 33, 32
+INVALID_CONFIG, INVALID_REQUEST = 40, 42
 SESSION, HEARTBEAT = "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"
 
 
@@ -92,6 +94,35 @@ def test_members_are_told_and_held_to_what_their_group_has(own_broker, topic_nam
     assert short.beat() == 700
     configure(broker.bootstrap, "short", consumer_session_timeout_ms=None, consumer_heartbeat_interval_ms=None)
     short.wait_told(5000)
+
+
+def alter_configs(address, group: str, configs: dict[str, str], validate_only=False) -> int:
+    """AlterConfigs v1 of a group, which replaces all that it has; the error."""
+    entries = wire.array(configs.items(), lambda entry: wire.string(entry[0]) + wire.string(entry[1]))
+    body = wire.array([wire.int8(GROUP_RESOURCE) + wire.string(group) + entries]) + wire.int8(validate_only)
+    with wire.Connection(address) as c:
+        r = c.request(ALTER_CONFIGS, 1, body)
+    r.int32()  # throttle time
+    ((error, _message, kind, name),) = r.array(lambda r: (r.int16(), r.string(), r.int8(), r.string()))
+    assert (kind, name) == (GROUP_RESOURCE, group)
+    return error
+
+
+def test_the_older_request_replaces_all_of_them(own_broker, topic_name):
+    """AlterConfigs, which some clients still send."""
+    broker = own_broker()
+    create_topic(broker.bootstrap, topic_name)
+    member = Member(broker.address, "g", topic_name)
+    assert member.beat() == 5000
+    assert alter_configs(broker.address, "g", {HEARTBEAT: "9000"}, validate_only=True) == 0
+    assert alter_configs(broker.address, "g", {HEARTBEAT: "7000", SESSION: "50000"}) == 0
+    member.wait_told(7000)
+    assert alter_configs(broker.address, "g", {HEARTBEAT: "20000"}) == INVALID_CONFIG
+    assert alter_configs(broker.address, "g", {"no.such": "1"}) == INVALID_CONFIG
+    assert alter_configs(broker.address, "", {HEARTBEAT: "7000"}) == INVALID_REQUEST
+    assert member.beat() == 7000
+    assert alter_configs(broker.address, "g", {SESSION: "50000"}) == 0
+    member.wait_told(5000)
 
 
 @pytest.mark.cluster

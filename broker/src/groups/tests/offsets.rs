@@ -1,7 +1,11 @@
 //! Commits, fetches and deletions of offsets, and their expiry.
 
-use super::super::GroupConfig;
-use super::scenario::{check, prompt};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, TopicName};
+use protocol::TopicId;
+
+use super::super::{GroupConfig, GroupRequest};
+use super::scenario::{OTHER_TOPIC_ID, check, prompt, text, topic_id};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -109,6 +113,25 @@ fn a_topic_may_be_made_anew_while_offsets_wait() {
         durable                      => -:commit t-0:ok; fetch [t-0=1]; fetch []
         ",
     );
+}
+
+/// The broker that was asked knew the topic, the shard that coordinates knows its successor already.
+#[test]
+fn an_id_that_the_coordinator_does_not_know_is_told_apart() {
+    let mut scenario = super::scenario::Scenario::new(prompt());
+    let topic = |name: &str, id: TopicId| {
+        OffsetCommitRequestTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_topic_id(id.0)
+            .with_partitions(vec![OffsetCommitRequestPartition::default().with_committed_offset(1)])
+    };
+    // Names beside the ids, as they come from the broker that was asked.
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_topics(vec![topic("t", OTHER_TOPIC_ID), topic("u", topic_id("u"))]);
+    let effects = scenario.send("-", 9, GroupRequest::OffsetCommit(request));
+    assert_eq!(scenario.show(effects), ["store [u-0=1]"]);
+    scenario.run("fail notleader => -:commit t-0:UnknownTopicId u-0:NotCoordinator");
 }
 
 #[test]
