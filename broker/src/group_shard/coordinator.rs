@@ -27,7 +27,7 @@ use crate::groups::{
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
-use crate::partition::{Acks, AppendAck, Appending, Partition, Refused, Term, walk_budget};
+use crate::partition::{AppendAck, Appending, Partition, Refused, Term, walk_budget};
 use crate::shard::Shard;
 use crate::shard::assignment::TopicChanges;
 use crate::shard::event::LocalEvent;
@@ -69,14 +69,28 @@ pub(super) struct Coordinator {
     store_timeout_ms: i64,
     /// Set when deadlines may have changed.
     rescheduled: LocalEvent,
-    stores: async_channel::Sender<RunningStore>,
-    store_queue: async_channel::Receiver<RunningStore>,
+    /// Stores that have not been reported, in order.
+    running: RefCell<VecDeque<RunningStore>>,
+    /// Stores before this one that have not been appended fail, because one before them has.
+    void_before: Cell<StoreId>,
+    /// One message for each of `running`.
+    stores: async_channel::Sender<()>,
+    store_queue: async_channel::Receiver<()>,
 }
 
 /// A store on its way to being committed.
 struct RunningStore {
     id: StoreId,
-    batches: Vec<Appending>,
+    progress: Progress,
+}
+
+/// A store is appended at once only if all before it have been, so that none gets to the log that rests on one which does
+/// not.
+enum Progress {
+    Held(Vec<StoredRecord>),
+    /// Batches; the last one may have been refused, or be in the partition's queue.
+    Begun(Vec<Appending>),
+    Appended(Vec<AppendAck>),
 }
 
 /// What the coordinator may ask of the world.
@@ -141,6 +155,8 @@ impl Coordinator {
             awaited: RefCell::default(),
             store_timeout_ms,
             rescheduled: LocalEvent::default(),
+            running: RefCell::default(),
+            void_before: Cell::new(StoreId(0)),
             stores,
             store_queue,
         })
@@ -320,28 +336,42 @@ impl Coordinator {
                     }
                 }
                 GroupEffect::Store { store, records } => {
-                    let running = self.append(store, &records);
                     let deadline_ms = self.now_ms().saturating_add(self.store_timeout_ms);
                     self.awaited.borrow_mut().push_back((store, deadline_ms));
+                    self.running.borrow_mut().push_back(RunningStore { id: store, progress: Progress::Held(records) });
+                    self.append_held();
                     // Fails only once the coordinator has ended, and then nobody waits.
-                    let _ = self.stores.try_send(running);
+                    let _ = self.stores.try_send(());
                 }
             }
         }
         self.rescheduled.notify();
     }
 
-    /// Appends the records at once, so that stores reach the log in the order they were issued.
-    fn append(&self, id: StoreId, records: &[StoredRecord]) -> RunningStore {
-        let now_ms = self.now_ms();
-        let mut running = RunningStore { id, batches: Vec::new() };
+    /// Appends the stores that were held back, up to the first whose records are not all in the log at once.
+    fn append_held(&self) {
+        for store in self.running.borrow_mut().iter_mut() {
+            if let Progress::Held(records) = &store.progress {
+                if store.id < self.void_before.get() {
+                    return;
+                }
+                store.progress = self.append(records);
+            }
+            if !matches!(store.progress, Progress::Appended(_)) {
+                return;
+            }
+        }
+    }
+
+    fn append(&self, records: &[StoredRecord]) -> Progress {
         if self.partition.is_under_min_isr() {
             let message = "fewer replicas are in sync than min.insync.replicas";
             let refused = Refused::new(ResponseError::NotEnoughReplicas, message);
-            running.batches.push(Appending::Done(Err(refused)));
-            return running;
+            return Progress::Begun(vec![Appending::Done(Err(refused))]);
         }
+        let now_ms = self.now_ms();
         let mut builder = BatchBuilder::new();
+        let (mut batches, mut acks) = (Vec::new(), Vec::new());
         for (at, record) in records.iter().enumerate() {
             builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);
             if builder.size_bytes() < STORE_BATCH_BYTES && at + 1 < records.len() {
@@ -349,22 +379,50 @@ impl Coordinator {
             }
             let batch = Bytes::from(std::mem::take(&mut builder).build());
             let mut budget = walk_budget(batch.len());
-            running.batches.push(self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget));
+            match self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget) {
+                Appending::Done(Ok(ack)) => acks.push(ack),
+                Appending::Done(Err(refused)) => {
+                    batches.push(Appending::Done(Err(refused)));
+                    break;
+                }
+                queued @ Appending::Queued(_) => batches.push(queued),
+            }
         }
-        running
+        if batches.is_empty() {
+            return Progress::Appended(acks);
+        }
+        batches.splice(0..0, acks.into_iter().map(|ack| Appending::Done(Ok(ack))));
+        Progress::Begun(batches)
     }
 
     /// Reports stores as they end, in order.
-    async fn report_stores(self: Rc<Self>, queue: async_channel::Receiver<RunningStore>) {
-        while let Ok(store) = queue.recv().await {
-            let id = store.id;
-            let outcome = match self.committed(store).await {
-                Ok(()) => StoreOutcome::Durable,
-                Err(failure) => StoreOutcome::Failed(failure),
+    async fn report_stores(self: Rc<Self>, queue: async_channel::Receiver<()>) {
+        let mut failure = StoreFailure::Unavailable;
+        while let Ok(()) = queue.recv().await {
+            let Some(id) = self.running.borrow().front().map(|store| store.id) else { break };
+            let outcome = if id < self.void_before.get() {
+                StoreOutcome::Failed(failure)
+            } else {
+                match self.committed().await {
+                    Ok(()) => StoreOutcome::Durable,
+                    Err(error) => {
+                        failure = error;
+                        let last = self.running.borrow().back().map_or(id, |store| store.id);
+                        self.void_before.set(StoreId(last.0 + 1));
+                        StoreOutcome::Failed(error)
+                    }
+                }
             };
+            if outcome == StoreOutcome::Durable && self.may_be_replaced() {
+                // Nothing is acknowledged without a lease.
+                let effects = self.state.borrow_mut().late(self.now_ms(), id);
+                self.carry_out(effects);
+            }
+            self.running.borrow_mut().pop_front();
             self.awaited.borrow_mut().pop_front_if(|(awaited, _)| *awaited == id);
             let effects = self.state.borrow_mut().stored(self.now_ms(), id, outcome);
             self.carry_out(effects);
+            self.append_held();
         }
     }
 
@@ -381,9 +439,33 @@ impl Coordinator {
         }
     }
 
-    async fn committed(&self, store: RunningStore) -> Result<(), StoreFailure> {
+    /// Waits until the first store is in the log, and committed. Once it is in the log, it fails only with the term: with too
+    /// few replicas in sync, or without a lease, it may be committed later, and then has to be known here too.
+    async fn committed(&self) -> Result<(), StoreFailure> {
+        for ack in self.appended().await? {
+            while let Some(wait) = self.partition.wait_committed(ack.end, ack.term) {
+                if wait.await.is_err() && self.partition.term() != Some(ack.term) {
+                    return Err(StoreFailure::NotLeader);
+                }
+            }
+            self.partition.assert_may_acknowledge(ack.end);
+        }
+        Ok(())
+    }
+
+    /// Waits until the first store is in the log; those that waited for it follow.
+    async fn appended(&self) -> Result<Vec<AppendAck>, StoreFailure> {
+        let taken = Progress::Begun(Vec::new());
+        let progress = self.running.borrow_mut().front_mut().map(|first| std::mem::replace(&mut first.progress, taken));
+        let batches = match progress {
+            Some(Progress::Appended(acks)) => return Ok(acks),
+            Some(Progress::Begun(batches)) => batches,
+            // Not reached: the first one is never held.
+            Some(Progress::Held(_)) | None => return Err(StoreFailure::Unavailable),
+        };
+        let mut acks = Vec::with_capacity(batches.len());
         let mut outcome = Ok(());
-        for batch in store.batches {
+        for batch in batches {
             let appended = match batch {
                 Appending::Done(appended) => appended,
                 Appending::Queued(receiver) => match receiver.await {
@@ -392,14 +474,7 @@ impl Coordinator {
                 },
             };
             match appended {
-                Ok(ack) => {
-                    while let Some(wait) = self.partition.wait_for(Acks::All, &ack) {
-                        if wait.await.is_err() {
-                            return Err(self.abandoned(&ack));
-                        }
-                    }
-                    self.partition.assert_may_acknowledge(ack.end);
-                }
+                Ok(ack) => acks.push(ack),
                 Err(refused) => {
                     tracing::warn!(error = %refused.message, "group records were not stored");
                     outcome = Err(match refused.error {
@@ -412,16 +487,12 @@ impl Coordinator {
                 }
             }
         }
-        outcome
-    }
-
-    /// Why a wait ended before its batch was committed.
-    fn abandoned(&self, ack: &AppendAck) -> StoreFailure {
-        if self.partition.serving_term() == Some(ack.term) {
-            StoreFailure::Unavailable
-        } else {
-            StoreFailure::NotLeader
+        outcome?;
+        if let Some(first) = self.running.borrow_mut().front_mut() {
+            first.progress = Progress::Appended(Vec::new());
         }
+        self.append_held();
+        Ok(acks)
     }
 
     /// Ticks the coordinator when something is due.

@@ -123,7 +123,8 @@ pub enum GroupEffect {
     Reply { token: RequestToken, reply: GroupReply },
     /// Append these records behind those of every earlier store, then call
     /// [`GroupCoordinator::stored`](super::GroupCoordinator::stored). They may be split over several batches as long as
-    /// their order is kept and one outcome is reported; the clients' answers wait for it.
+    /// their order is kept and one outcome is reported; the clients' answers wait for it. When a store fails, every store
+    /// that was issued before that is reported has to fail as well, since it may rest on what did not get to the log.
     Store { store: StoreId, records: Vec<StoredRecord> },
 }
 

@@ -239,10 +239,8 @@ impl GroupCoordinator {
         if matches!(outcome, StoreOutcome::Failed(_)) {
             self.take_back(&pending.offsets, pending.removed_groups);
         }
-        let void = self.is_void(&pending.changed, store);
         for (token, reply) in pending.replies {
             let reply = match outcome {
-                StoreOutcome::Durable if void => failed(reply, Self::void_error()),
                 StoreOutcome::Durable => reply,
                 StoreOutcome::Failed(failure) => failed(reply, error_of(failure)),
             };

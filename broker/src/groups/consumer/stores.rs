@@ -2,12 +2,12 @@
 //!
 //! A change shows at once in the group that later requests are decided by, and what a client is told waits for the store.
 //! So that a store may fail, the last durable state of a group is kept while any store of it is under way. After a failure
-//! the group becomes what a restart would find: that state, and the changes of the stores that are still under way. Those
-//! were decided on top of what failed, so their answers become errors even if they get to the log.
+//! the group becomes that state again. What is still under way was decided on top of what failed, and fails too
+//! ([`GroupEffect::Store`](super::super::api::GroupEffect::Store)): records of which only some are there could give a
+//! partition two owners.
 
 use std::collections::VecDeque;
 
-use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api::{GroupReply, RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord};
@@ -62,8 +62,8 @@ pub(in crate::groups) struct Flight {
 struct FlyingStore {
     id: StoreId,
     changes: Vec<Change>,
-    /// A store before it failed, so that what it was decided by is not so.
-    void: bool,
+    /// A store before it failed, so that it is to fail too, which is taken back already.
+    is_void: bool,
 }
 
 impl Flight {
@@ -98,7 +98,7 @@ impl GroupCoordinator {
     ) {
         let flight =
             self.flights.entry(group.clone()).or_insert_with(|| Flight { durable: before, stores: VecDeque::new() });
-        flight.stores.push_back(FlyingStore { id: store, changes, void: false });
+        flight.stores.push_back(FlyingStore { id: store, changes, is_void: false });
     }
 
     /// Whether the state before a change is to be kept, because no store of the group is under way.
@@ -108,19 +108,13 @@ impl GroupCoordinator {
 
     /// Answers when everything that the answer may rest on is durable.
     pub(in crate::groups) fn reply_when_durable(&mut self, group: &StrBytes, token: RequestToken, reply: GroupReply) {
-        match self.flights.get(group).and_then(|flight| flight.stores.back()) {
+        match self.flights.get(group).and_then(|flight| flight.stores.back()).filter(|last| !last.is_void) {
             Some(last) => {
                 let store = last.id;
                 self.shell.reply_after(store, token, reply);
             }
             None => self.shell.reply(token, reply),
         }
-    }
-
-    /// Whether a store that got to the log was decided by one that did not.
-    pub(in crate::groups) fn is_void(&self, groups: &[StrBytes], store: StoreId) -> bool {
-        let of_group = |group| self.flights.get(group).and_then(|flight: &Flight| flight.stores.front());
-        groups.iter().filter_map(of_group).any(|first| first.id == store && first.void)
     }
 
     /// A store has ended, with its changes of a group.
@@ -138,14 +132,15 @@ impl GroupCoordinator {
         let Some(ended) = flight.stores.pop_front() else { return };
         match outcome {
             StoreOutcome::Durable => {
+                debug_assert!(!ended.is_void, "a store that rests on one that failed");
                 let durable = flight.durable.take();
                 flight.durable = ended.changes.iter().fold(durable, |state, change| apply(state, group, change));
             }
+            StoreOutcome::Failed(_) if ended.is_void => {}
             StoreOutcome::Failed(failure) => {
-                flight.stores.iter_mut().for_each(|store| store.void = true);
-                let changes = flight.stores.iter().flat_map(|store| &store.changes);
-                let state = changes.fold(flight.durable.clone(), |state, change| apply(state, group, change));
-                self.put_back(now_ms, group, state, failure);
+                flight.stores.iter_mut().for_each(|store| store.is_void = true);
+                let durable = flight.durable.clone();
+                self.put_back(now_ms, group, durable, failure);
             }
         }
         if self.flights.get(group).is_some_and(|flight| flight.stores.is_empty()) {
@@ -193,10 +188,5 @@ impl GroupCoordinator {
             }
         }
         group.revocations.extend(revoking);
-    }
-
-    /// The error of an answer whose store got to the log and whose grounds did not.
-    pub(in crate::groups) fn void_error() -> ResponseError {
-        ResponseError::CoordinatorNotAvailable
     }
 }

@@ -38,7 +38,7 @@ fn a_change_that_could_not_be_stored_is_taken_back() {
 }
 
 #[test]
-fn what_was_decided_on_top_of_a_failure_gets_to_the_log_and_is_not_told() {
+fn what_was_decided_on_top_of_a_failure_fails_too_and_what_comes_after_it_does_not() {
     check(
         eager(),
         "
@@ -49,10 +49,14 @@ fn what_was_decided_on_top_of_a_failure_gets_to_the_log_and_is_not_told() {
         hb a own=t-0,t-1 => store [a@3 [t-0,t-1]]
         hb b             => store [b@3 [t-2]]
         fail unavailable => a:hb CoordinatorNotAvailable
-        durable          => b:hb CoordinatorNotAvailable
+        # The partition is a's again, also before the other store has ended.
+        hb b             => store [b@3 [] unreleased]
         hb a own=t-0,t-1 => store [a@3 [t-0,t-1]]
+        hb b             => store [b@3 [t-2]]
+        fail unavailable => b:hb CoordinatorNotAvailable
+        durable          => b:hb 3
         durable          => a:hb 3 [t-0,t-1]
-        hb b s=t own= rebalance=5000 => b:hb 3 [t-2]
+        durable          => b:hb 3 [t-2]
         restart
         cdescribe        => cdescribe Stable uniform 3/3 a@3 [t-0,t-1]->[t-0,t-1] b@3 [t-2]->[t-2]
         ",
