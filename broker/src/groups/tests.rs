@@ -7,6 +7,7 @@ mod administration;
 mod consumer_group_records;
 mod consumer_group_stores;
 mod consumer_groups;
+mod consumer_properties;
 mod conversions;
 mod members;
 mod offsets;
@@ -18,3 +19,8 @@ mod static_members;
 mod stores;
 mod transcript;
 mod versions;
+
+/// How many cases a property is tried with: `usual`, unless `PROPTEST_CASES` says otherwise.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

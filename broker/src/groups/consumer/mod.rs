@@ -30,6 +30,8 @@ mod work;
 pub(super) use change::Change;
 pub(super) use convert::group_tombstones;
 pub(super) use describe::CONSUMER_GROUP_TYPE;
+#[cfg(test)]
+pub(super) use group::Recorded;
 pub(super) use group::{ConsumerGroup, ConsumerGroupState};
 pub(super) use member::ConsumerMember;
 pub(super) use stores::{Durable, Flight, apply};
