@@ -1,6 +1,6 @@
 """The broker that coordinates many groups fails: all go on, and no committed offset goes back or is lost.
 
-Members are those of `harness/group_load.py`. The tests hold for Kafka too; no time is asserted, but each prints how long
+Of both protocols. Members are those of `harness/group_load.py`. The tests hold for Kafka too; no time is asserted, but each prints how long
 groups took to go on.
 """
 
@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.cluster_faults, pytest.mark.group
 
 GROUPS = 1000
 GONE_ON_TIMEOUT_S = 120.0
+PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.consumer_protocol)])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def sound(load: GroupLoad):
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 @pytest.mark.parametrize("victim", ["coordinator", "coordinator and controller"])
-def test_the_coordinator_fails(whole, topic_name, report, fault, victim):
+@PROTOCOLS
+def test_the_coordinator_fails(whole, topic_name, report, protocol, fault, victim):
     cluster = whole
     coordinator = cluster.wait_controller() if "controller" in victim else other_than_controller(cluster)
     isr = gather(cluster, coordinator)
@@ -47,7 +49,7 @@ def test_the_coordinator_fails(whole, topic_name, report, fault, victim):
     replicas.create(cluster, topic_name, {0: sorted(others)})
     cluster.settle()
     node = cluster[coordinator]
-    with GroupLoad(cluster.bootstrap, topic_name, GROUPS, commit="1s", prefix=topic_name) as load:
+    with GroupLoad(cluster.bootstrap, topic_name, GROUPS, protocol=protocol, commit="1s", prefix=topic_name) as load:
         load.wait_stable()
         load.mark()
         node.kill9() if fault == "kill" else node.pause()
@@ -69,13 +71,14 @@ def test_the_coordinator_fails(whole, topic_name, report, fault, victim):
     report(groups=GROUPS, gone_on_s=round(status.seconds, 2), joined_again=status.joins, told=status.errors)
 
 
-def test_coordinators_fail_in_turn(whole, topic_name, report):
+@PROTOCOLS
+def test_coordinators_fail_in_turn(whole, topic_name, report, protocol):
     """One after the other: what the next has loaded is what the one before had from the one before it."""
     cluster = whole
     gather(cluster, other_than_controller(cluster))
     replicas.create(cluster, topic_name, {0: sorted(cluster.nodes)})
     took = []
-    with GroupLoad(cluster.bootstrap, topic_name, 200, commit="200ms", prefix=topic_name) as load:
+    with GroupLoad(cluster.bootstrap, topic_name, 200, protocol=protocol, commit="200ms", prefix=topic_name) as load:
         load.wait_stable()
         for node_id in sorted(cluster.nodes):
             load.mark()
