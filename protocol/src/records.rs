@@ -198,11 +198,34 @@ impl<'a> RecordReader<'a> {
     }
 }
 
+/// The header of a batch that says how many records it has.
+fn counted_header(bytes: &[u8]) -> Result<BatchHeader, RecordsError> {
+    let header = BatchHeader::parse(bytes)?;
+    if header.record_count < 0 {
+        let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
+        return Err(BatchError::CountMismatch { count, last_offset_delta }.into());
+    }
+    Ok(header)
+}
+
 /// Where a record's deltas put it.
 #[derive(Clone, Copy)]
 struct RecordStart {
     timestamp_delta: i64,
     offset_delta: i32,
+}
+
+impl RecordStart {
+    fn offset(self, header: &BatchHeader) -> Offset {
+        Offset(header.base_offset.0.wrapping_add(i64::from(self.offset_delta)))
+    }
+
+    fn timestamp(self, header: &BatchHeader) -> i64 {
+        match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp,
+            TimestampType::CreateTime => header.base_timestamp.wrapping_add(self.timestamp_delta),
+        }
+    }
 }
 
 /// Walks over the records' bytes.
@@ -217,11 +240,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn open(bytes: &'a [u8], decompressed_bytes_max: u64) -> Result<Cursor<'a>, RecordsError> {
-        let header = BatchHeader::parse(bytes)?;
-        if header.record_count < 0 {
-            let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
-            return Err(BatchError::CountMismatch { count, last_offset_delta }.into());
-        }
+        let header = counted_header(bytes)?;
         let compressed = &bytes[HEADER_BYTES..header.size_bytes];
         let reader = decompress::reader(header.compression()?, compressed, decompressed_bytes_max)
             .map_err(RecordsError::Decompress)?;
@@ -269,12 +288,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn meta(&self, start: RecordStart, has_key: bool) -> RecordMeta {
-        let timestamp = match self.header.timestamp_type() {
-            TimestampType::LogAppendTime => self.header.max_timestamp,
-            TimestampType::CreateTime => self.header.base_timestamp.wrapping_add(start.timestamp_delta),
-        };
-        let offset = Offset(self.header.base_offset.0.wrapping_add(i64::from(start.offset_delta)));
-        RecordMeta { offset, timestamp, has_key }
+        RecordMeta { offset: start.offset(&self.header), timestamp: start.timestamp(&self.header), has_key }
     }
 
     fn varint(&mut self, field: &'static str) -> Result<i64, RecordsError> {
@@ -317,28 +331,33 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn bytes_field(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, RecordsError> {
-        let length = self.varint(field)?;
-        if length == -1 {
-            return Ok(None);
+        match self.varint(field)? {
+            -1 => Ok(None),
+            length => self.take(field, length).map(Some),
         }
+    }
+
+    /// As many bytes as `field` says.
+    fn take(&mut self, field: &'static str, length: i64) -> Result<&'a [u8], RecordsError> {
         let (content, rest) = usize::try_from(length)
             .ok()
             .and_then(|length| self.bytes.split_at_checked(length))
             .ok_or_else(|| self.bad(field, length))?;
         self.bytes = rest;
-        Ok(Some(content))
+        Ok(content)
     }
 
     fn varint(&mut self, field: &'static str) -> Result<i64, RecordsError> {
+        let value = self.varlong(field)?;
+        if i32::try_from(value).is_err() { Err(self.bad(field, value)) } else { Ok(value) }
+    }
+
+    fn varlong(&mut self, field: &'static str) -> Result<i64, RecordsError> {
         let mut decoder = VarlongDecoder::default();
         for (at, &byte) in self.bytes.iter().enumerate() {
-            match decoder.push(byte) {
-                Some(Some(value)) if i32::try_from(value).is_ok() => {
-                    self.bytes = &self.bytes[at + 1..];
-                    return Ok(value);
-                }
-                Some(value) => return Err(self.bad(field, value.unwrap_or(i64::MAX))),
-                None => {}
+            if let Some(value) = decoder.push(byte) {
+                self.bytes = &self.bytes[at + 1..];
+                return value.ok_or_else(|| self.bad(field, i64::MAX));
             }
         }
         Err(self.bad(field, i64::MAX))

@@ -10,11 +10,9 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use super::builder::{compress, put_varlong};
-use super::{RecordsError, VarlongDecoder, decompress};
+use super::{Fields, RecordStart, RecordsError, counted_header, decompress};
 use crate::newtypes::Offset;
-use crate::record_batch::{
-    BatchError, BatchHeader, BatchParts, DELETE_HORIZON_BIT, HEADER_BYTES, TimestampType, write_header,
-};
+use crate::record_batch::{BatchHeader, BatchParts, DELETE_HORIZON_BIT, HEADER_BYTES, TimestampType, write_header};
 
 /// A batch whose records lie in memory, decompressed.
 pub struct OpenBatch<'a> {
@@ -43,11 +41,7 @@ impl<'a> OpenBatch<'a> {
     /// # Errors
     /// If its records cannot be decompressed, or to no less than `decompressed_bytes_max`.
     pub fn open(bytes: &'a [u8], decompressed_bytes_max: u64) -> Result<OpenBatch<'a>, RecordsError> {
-        let header = BatchHeader::parse(bytes)?;
-        if header.record_count < 0 {
-            let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
-            return Err(BatchError::CountMismatch { count, last_offset_delta }.into());
-        }
+        let header = counted_header(bytes)?;
         let stored = &bytes[HEADER_BYTES..header.size_bytes];
         let compression = header.compression()?;
         if compression == crate::record_batch::Compression::None {
@@ -90,80 +84,20 @@ impl<'a> OpenBatch<'a> {
 }
 
 fn read_record<'a>(header: &BatchHeader, at: i32, bytes: &'a [u8]) -> Result<RecordSlice<'a>, RecordsError> {
-    let count = header.record_count;
-    let mut fields = Fields { record: at, count, bytes };
-    let length = fields.int("length")?;
-    let length_bytes = bytes.len() - fields.bytes.len();
-    let (content, _) = usize::try_from(length)
-        .ok()
-        .map(|length| fields.bytes.split_at_checked(length).ok_or(RecordsError::CutShort { record: at, count }))
-        .transpose()?
-        .ok_or(RecordsError::BadField { record: at, field: "length", found: length })?;
-    let whole = &bytes[..length_bytes + content.len()];
-    let mut fields = Fields { record: at, count, bytes: content };
-    fields.skip(1)?;
+    let mut fields = Fields { record: at, bytes };
+    let length = fields.varint("length")?;
+    let content = fields.take("length", length)?;
+    let whole = &bytes[..bytes.len() - fields.bytes.len()];
+    let mut fields = Fields { record: at, bytes: content };
+    fields.take("attributes", 1)?;
     let timestamp_delta = fields.varlong("timestamp delta")?;
     let behind_timestamp = fields.bytes;
-    let offset_delta = fields.int("offset delta")?;
+    let offset_delta = fields.varint("offset delta")? as i32;
+    let start = RecordStart { timestamp_delta, offset_delta };
     let key = fields.bytes_field("key length")?;
-    let value_length = fields.int("value length")?;
-    let timestamp = match header.timestamp_type() {
-        TimestampType::LogAppendTime => header.max_timestamp,
-        TimestampType::CreateTime => header.base_timestamp.wrapping_add(timestamp_delta),
-    };
-    let offset = Offset(header.base_offset.0.wrapping_add(offset_delta));
-    Ok(RecordSlice { offset, timestamp, key, has_value: value_length >= 0, whole, behind_timestamp })
-}
-
-struct Fields<'a> {
-    record: i32,
-    count: i32,
-    bytes: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn varlong(&mut self, field: &'static str) -> Result<i64, RecordsError> {
-        let mut decoder = VarlongDecoder::default();
-        for (at, &byte) in self.bytes.iter().enumerate() {
-            match decoder.push(byte) {
-                Some(Some(value)) => {
-                    self.bytes = &self.bytes[at + 1..];
-                    return Ok(value);
-                }
-                Some(None) => return Err(RecordsError::BadField { record: self.record, field, found: i64::MAX }),
-                None => {}
-            }
-        }
-        Err(self.cut_short())
-    }
-
-    fn int(&mut self, field: &'static str) -> Result<i64, RecordsError> {
-        let found = self.varlong(field)?;
-        match i32::try_from(found) {
-            Ok(_) => Ok(found),
-            Err(_) => Err(RecordsError::BadField { record: self.record, field, found }),
-        }
-    }
-
-    fn skip(&mut self, bytes: usize) -> Result<&'a [u8], RecordsError> {
-        let (skipped, rest) = self.bytes.split_at_checked(bytes).ok_or_else(|| self.cut_short())?;
-        self.bytes = rest;
-        Ok(skipped)
-    }
-
-    fn bytes_field(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, RecordsError> {
-        match self.int(field)? {
-            -1 => Ok(None),
-            found => match usize::try_from(found) {
-                Ok(length) => self.skip(length).map(Some),
-                Err(_) => Err(RecordsError::BadField { record: self.record, field, found }),
-            },
-        }
-    }
-
-    fn cut_short(&self) -> RecordsError {
-        RecordsError::CutShort { record: self.record, count: self.count }
-    }
+    let has_value = fields.varint("value length")? >= 0;
+    let (offset, timestamp) = (start.offset(header), start.timestamp(header));
+    Ok(RecordSlice { offset, timestamp, key, has_value, whole, behind_timestamp })
 }
 
 /// Records that stay, on their way to becoming a batch.
