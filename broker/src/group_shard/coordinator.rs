@@ -350,14 +350,17 @@ impl Coordinator {
 
     /// Appends the stores that were held back, up to the first whose records are not all in the log at once.
     fn append_held(&self) {
-        for store in self.running.borrow_mut().iter_mut() {
+        let mut running = self.running.borrow_mut();
+        let is_appended = |store: &RunningStore| matches!(store.progress, Progress::Appended(_));
+        let first = running.iter().rposition(is_appended).map_or(0, |last| last + 1);
+        for store in running.iter_mut().skip(first) {
             if let Progress::Held(records) = &store.progress {
                 if store.id < self.void_before.get() {
                     return;
                 }
                 store.progress = self.append(records);
             }
-            if !matches!(store.progress, Progress::Appended(_)) {
+            if !is_appended(store) {
                 return;
             }
         }
