@@ -152,7 +152,7 @@ fn recorded(coordinator: &GroupCoordinator) -> Option<&Recorded> {
 }
 
 impl World {
-    fn new(assignors: Assignors) -> World {
+    fn new(assignors: Assignors, subscription: usize) -> World {
         let mut coordinator = GroupCoordinator::new(config());
         coordinator.activate(START_MS, 1);
         World {
@@ -161,7 +161,7 @@ impl World {
             environment: TestEnvironment::default(),
             topics_made: 0x10_000,
             now_ms: START_MS,
-            clients: (0..CLIENTS).map(|number| Client::new(number, assignors)).collect(),
+            clients: (0..CLIENTS).map(|number| Client::new(number, assignors, subscription)).collect(),
             sent: HashMap::new(),
             next_token: 0,
             under_way: VecDeque::new(),
@@ -401,9 +401,10 @@ proptest! {
     #[test]
     fn members_can_rely_on_what_they_have(
         assignors in prop_oneof![Just(Assignors::Default), Just(Assignors::Range), Just(Assignors::Mixed)],
+        subscription in 0..SUBSCRIPTIONS.len(),
         steps in proptest::collection::vec(step(), 1..160),
     ) {
-        let mut world = World::new(assignors);
+        let mut world = World::new(assignors, subscription);
         for step in &steps {
             world.step(step);
         }

@@ -46,7 +46,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(number: usize, assignors: Assignors) -> Client {
+    pub(super) fn new(number: usize, assignors: Assignors, subscription: usize) -> Client {
         let mixed = [None, Some("uniform"), Some("range")];
         let assignor = match assignors {
             Assignors::Default => None,
@@ -58,7 +58,7 @@ impl Client {
             processes: 0,
             member_id: StrBytes::new(),
             assignor,
-            subscription: 0,
+            subscription,
             told_subscription: None,
             epoch: 0,
             owned: Partitions::new(),
