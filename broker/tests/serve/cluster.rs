@@ -331,7 +331,7 @@ fn whoever_does_not_belong_is_refused_and_told_why() {
 /// A handshake for replication by a shard of node 1, as from node 2; the answer from its version on.
 fn call_for_shard(internal: &str, cluster_id: &[u8; 16], shard: u8) -> (u16, Vec<u8>) {
     let hello = [&[2, shard, 1, 16][..], cluster_id, &[1, 4], &[7; 16], b"\x03h:1", &[0, 0xff, 0x7f]].concat();
-    let head = b"RINGLOG\0\x01\0\x01\0";
+    let head = b"RINGLOG\0\x02\0\x02\0";
     let mut socket = TcpStream::connect(internal).unwrap();
     socket.set_read_timeout(Some(HANG_MAX)).unwrap();
     socket.write_all(&[&head[..], &(hello.len() as u32).to_le_bytes(), &hello].concat()).unwrap();
@@ -348,7 +348,7 @@ fn a_replication_connection_reaches_the_shard_that_it_is_for() {
     let id = properties.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
     let cluster_id: metadata::cluster_id::ClusterId = id.parse().unwrap();
     let (version, _) = call_for_shard(&node.internal, cluster_id.0.as_bytes(), 0);
-    assert_eq!(version, 1);
+    assert_eq!(version, 2);
     // A leader that says nothing is given up.
     let line = node.broker.wait_for_line("a leader's replication connection has ended");
     assert!(line.contains("shard=0") && line.contains("leader=2") && line.contains("nothing was heard"), "{line}");
@@ -366,7 +366,7 @@ fn garbage_on_the_internal_port_costs_its_sender_the_connection_and_nothing_else
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"RINGLOG\0\x63\0\x64\0\0\0\0\0",
-        b"RINGLOG\0\x01\0\x01\0\xff\xff\xff\x7f",
+        b"RINGLOG\0\x02\0\x02\0\xff\xff\xff\x7f",
         &[0; 64],
     ] {
         let mut socket = TcpStream::connect(&node.internal).unwrap();
@@ -377,7 +377,7 @@ fn garbage_on_the_internal_port_costs_its_sender_the_connection_and_nothing_else
     }
     let line = node.broker.wait_for_line("is not Ringlog's internal protocol");
     assert!(line.contains("WARN") && line.contains("peer="), "{line}");
-    node.broker.wait_for_line("it speaks versions 1 to 1 of the internal protocol, the caller 99 to 100");
+    node.broker.wait_for_line("it speaks versions 2 to 2 of the internal protocol, the caller 99 to 100");
     node.broker.wait_for_line("its part of the handshake has 2147483647 bytes");
     Client::connect(node.kafka).create_topic("goes-on");
     node.broker.stop();

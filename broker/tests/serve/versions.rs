@@ -38,6 +38,12 @@ fn versions(api: protocol::ApiKey) -> std::ops::RangeInclusive<i16> {
     served.min..=served.max
 }
 
+/// Of OffsetCommit and OffsetFetch. Requests that name topics by id, which the library of this test's client does not have, are
+/// tested where real clients are.
+fn is_by_name(version: &i16) -> bool {
+    *version < 10
+}
+
 /// A broker with a topic that has a record, and a connected client.
 fn setup(dir: &tempfile::TempDir) -> (Broker, Client, Uuid) {
     let (broker, address) = Broker::start(dir.path());
@@ -417,7 +423,7 @@ fn group_apis_answer_in_every_version() {
             assert_eq!(error, expected, "FindCoordinator {version} {key_type}");
         }
     }
-    for version in versions(protocol::ApiKey::OffsetCommit) {
+    for version in versions(protocol::ApiKey::OffsetCommit).filter(is_by_name) {
         let partition = |index: i32| {
             offset_commit_request::OffsetCommitRequestPartition::default()
                 .with_partition_index(index)
@@ -436,7 +442,7 @@ fn group_apis_answer_in_every_version() {
         let errors: Vec<_> = response.topics[0].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect();
         assert_eq!(errors, [(7, 3), (0, 0)], "OffsetCommit {version}");
     }
-    for version in versions(protocol::ApiKey::OffsetFetch) {
+    for version in versions(protocol::ApiKey::OffsetFetch).filter(is_by_name) {
         let request = if version >= 8 {
             let asked = |name: &'static str| {
                 offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group(name)).with_topics(None)
