@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -164,7 +165,7 @@ func (l *load) status() map[string]any {
 		"commits":         l.commits.Load(),
 		"fetches":         l.fetches.Load(),
 		"joins":           l.joins.Load(),
-		"errors":          l.errors,
+		"errors":          maps.Clone(l.errors), // members go on adding to it
 		"violations":      l.violations,
 		"violation_count": l.violationCount,
 		"heartbeat_ms":    l.latency.quantiles(),
@@ -193,7 +194,7 @@ func (l *load) check() map[string]any {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return map[string]any{
-		"checked": checked.Load(), "failed": failed.Load(), "errors": l.errors,
+		"checked": checked.Load(), "failed": failed.Load(), "errors": maps.Clone(l.errors),
 		"violations": l.violations, "violation_count": l.violationCount,
 	}
 }
