@@ -374,7 +374,7 @@ impl Coordinator {
         }
         let now_ms = self.now_ms();
         let mut builder = BatchBuilder::new();
-        let (mut batches, mut acks) = (Vec::new(), Vec::new());
+        let mut batches = Vec::new();
         for (at, record) in records.iter().enumerate() {
             builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);
             if builder.size_bytes() < STORE_BATCH_BYTES && at + 1 < records.len() {
@@ -382,20 +382,19 @@ impl Coordinator {
             }
             let batch = Bytes::from(std::mem::take(&mut builder).build());
             let mut budget = walk_budget(batch.len());
-            match self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget) {
-                Appending::Done(Ok(ack)) => acks.push(ack),
-                Appending::Done(Err(refused)) => {
-                    batches.push(Appending::Done(Err(refused)));
-                    break;
-                }
-                queued @ Appending::Queued(_) => batches.push(queued),
+            let appending = self.partition.append(batch, false, PRODUCE_VERSION, now_ms, &mut budget);
+            let is_refused = matches!(appending, Appending::Done(Err(_)));
+            batches.push(appending);
+            if is_refused {
+                break;
             }
         }
-        if batches.is_empty() {
-            return Progress::Appended(acks);
-        }
-        batches.splice(0..0, acks.into_iter().map(|ack| Appending::Done(Ok(ack))));
-        Progress::Begun(batches)
+        let ack = |appending: &Appending| match appending {
+            Appending::Done(Ok(ack)) => Some(*ack),
+            Appending::Done(Err(_)) | Appending::Queued(_) => None,
+        };
+        let acks: Option<Vec<AppendAck>> = batches.iter().map(ack).collect();
+        acks.map_or(Progress::Begun(batches), Progress::Appended)
     }
 
     /// Reports stores as they end, in order.

@@ -1,7 +1,7 @@
 //! Compacting the shard's logs, one at a time, the dirtiest first (Kafka's log cleaner thread).
 //!
-//! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted. What fails for a reason that
-//! stays, such as damage, makes its partition uncleanable until the next start: the log is served on as it is.
+//! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted. What fails for a
+//! reason that stays, such as damage, makes its partition uncleanable until the next start: the log is served on as it is.
 //!
 //! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
 
