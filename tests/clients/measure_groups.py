@@ -26,7 +26,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import paths, quorum, replicas, wire
+from harness import paths, quorum, replicas, usage, wire
 from harness.broker import Broker, KafkaBroker, RinglogBroker
 from harness.cluster import Cluster
 from harness.coordinators import OFFSETS, gather, other_than_controller
@@ -38,21 +38,8 @@ TOPIC = "measured"
 CONSUMER_GROUP_HEARTBEAT = 68
 SETTLE_S = 5.0
 SAMPLE_S = 1.0
+MIB = 1 << 20
 GONE_ON_TIMEOUT_S = 180.0
-
-
-class Usage:
-    """CPU and memory of a process, from /proc."""
-
-    def __init__(self, pid: int):
-        self.pid = pid
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mib(self) -> float:
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def new_broker(against: str, connections: int) -> Broker:
@@ -84,26 +71,26 @@ def measured_load(options, against: str, protocol: str) -> dict | None:
         if protocol == "consumer" and CONSUMER_GROUP_HEARTBEAT not in wire.api_versions(broker.address):
             return None
         made(broker, options.members)
-        usage = Usage(broker.pid)
         time.sleep(SETTLE_S)
-        idle = usage.rss_mib()
-        began, cpu_began = time.monotonic(), usage.cpu_seconds()
+        idle = broker.rss_bytes()
+        began, cpu_began = time.monotonic(), broker.cpu_seconds()
         with GroupLoad(
             broker.bootstrap, TOPIC, options.groups, options.members, protocol=protocol, heartbeat=options.heartbeat,
             commit=options.commit, session="45s", request_timeout="30s", joining=options.joining,
         ) as load:  # fmt: skip
             load.wait_stable(timeout_s=600)
-            joined_s, joined_cpu = time.monotonic() - began, usage.cpu_seconds() - cpu_began
+            joined_s, joined_cpu = time.monotonic() - began, broker.cpu_seconds() - cpu_began
             time.sleep(SETTLE_S)
-            own = Usage(load.process.pid)
+            own = load.process.pid
             load.mark()
-            cpu, own_cpu, began = usage.cpu_seconds(), own.cpu_seconds(), time.monotonic()
+            cpu, own_cpu, began = broker.cpu_seconds(), usage.cpu_seconds(own), time.monotonic()
             rss = []
             while time.monotonic() - began < options.seconds:
                 time.sleep(SAMPLE_S)
-                rss.append(usage.rss_mib())
+                rss.append(broker.rss_bytes())
             seconds = time.monotonic() - began
-            cpu, own_cpu, status = usage.cpu_seconds() - cpu, own.cpu_seconds() - own_cpu, load.status()
+            cpu, own_cpu = broker.cpu_seconds() - cpu, usage.cpu_seconds(own) - own_cpu
+            status = load.status()
         return {
             "against": against,
             "protocol": protocol,
@@ -116,9 +103,9 @@ def measured_load(options, against: str, protocol: str) -> dict | None:
             "heartbeat_ms": status.heartbeat_ms,
             "cpu_s": round(cpu, 2),
             "cpu_us_per_request": round(cpu / max(status.heartbeats + status.commits, 1) * 1e6, 1),
-            "rss_mib_mean": round(statistics.mean(rss), 1),
-            "rss_mib_max": round(max(rss), 1),
-            "rss_mib_before": round(idle, 1),
+            "rss_mib_mean": round(statistics.mean(rss) / MIB, 1),
+            "rss_mib_max": round(max(rss) / MIB, 1),
+            "rss_mib_before": round(idle / MIB, 1),
             "joining_s": round(joined_s, 1),
             "joining_cpu_s": round(joined_cpu, 2),
             "load_cpu_s": round(own_cpu, 2),

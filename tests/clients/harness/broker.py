@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import paths, wire
+from . import paths, usage, wire
 from .wait import wait_until
 
 START_TIMEOUT_S = 60.0
@@ -151,11 +151,10 @@ class Broker:
         return self.process.pid
 
     def rss_bytes(self) -> int:
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return usage.rss_bytes(self.pid)
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return usage.cpu_seconds(self.pid)
 
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
