@@ -16,7 +16,7 @@ use super::super::records::consumer_group::{
 };
 use super::super::topic_regex::TopicRegex;
 use super::change::Change;
-use super::subscription::metadata_hash;
+use super::subscription::{metadata_hash, topic_ids};
 use super::work::Work;
 
 impl GroupCoordinator {
@@ -49,7 +49,11 @@ impl Work {
         let mut raise = false;
         for (regex, _, now) in found {
             let before = recorded.regexes.get(&regex);
-            if before.map_or(!now.is_empty(), |before| before.topics != now) {
+            let is_news = match before {
+                Some(before) => before.topics != now,
+                None => !now.is_empty() || self.has_more_than_named(&regex, environment),
+            };
+            if is_news {
                 raise = true;
                 now.iter().for_each(|topic| count(&mut topics, topic, true));
                 before.iter().flat_map(|before| &before.topics).for_each(|topic| count(&mut topics, topic, false));
@@ -62,5 +66,14 @@ impl Work {
             let epoch = recorded.epoch.saturating_add(1);
             self.changes.push(Change::Group(Some(GroupEpoch { epoch, metadata_hash: hash })));
         }
+    }
+    /// Whether a member with this expression is to have partitions of other topics than it names: it came from another
+    /// expression, and what it leaves is for others.
+    fn has_more_than_named(&self, regex: &StrBytes, environment: &dyn Environment) -> bool {
+        self.group.members().values().filter(|member| member.regex() == Some(regex)).any(|member| {
+            let named = topic_ids(&member.metadata.subscribed_topic_names, environment);
+            let target = self.group.target(&member.id);
+            target.is_some_and(|target| target.partitions.keys().any(|topic| !named.contains_key(topic)))
+        })
     }
 }

@@ -498,3 +498,26 @@ fn targets_of_a_group_are_computed_as_often_as_its_settings_say() {
         ",
     );
 }
+
+#[test]
+fn what_another_expression_finds_nothing_of_is_for_others() {
+    check(
+        eager(),
+        "
+        hb a re=t.*  => store [a s= re=t.*, a@1 []]
+        durable      => a:hb 1 []
+        +0           => store [re=t.*:t, epoch 2]
+        durable      =>
+        hb a         => store [a->[t-0,t-1,t-2], target 2, a@2 [t-0,t-1,t-2]]
+        durable      => a:hb 2 [t-0,t-1,t-2]
+        hb b s=t     => store [b s=t, epoch 3, a->[t-0,t-1], b->[t-2], target 3, b@3 [] unreleased]
+        durable      => b:hb 3 []
+        hb a re=x.*  => store [a s= re=x.*, no re=t.*, a@2 []-[t-0,t-1,t-2] unrevoked]
+        durable      => a:hb 2 []
+        +0           => store [re=x.*:, epoch 4]
+        durable      =>
+        hb b         => store [a->[], b->[t-0,t-1,t-2], target 4, b@4 [] unreleased]
+        durable      => b:hb 4
+        ",
+    );
+}
