@@ -13,6 +13,7 @@ mod group_shard;
 mod groups;
 mod handlers;
 mod high_watermarks;
+mod http;
 mod internal;
 mod journal_dir;
 mod lease;

@@ -30,10 +30,11 @@ use crate::config::{HostPort, ServeConfig};
 use crate::connection::ConnectionLimits;
 use crate::group_lag::Lag;
 use crate::high_watermarks::{self, Note};
+use crate::http::health::{self, Health, Readiness};
+use crate::http::{self, scrape};
 use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::lease::Lease;
-use crate::metadata_core::http::{self, Health, Readiness};
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
@@ -132,8 +133,9 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let health = Health::new(Readiness::Joining);
     let lag = Arc::new(Lag::default());
-    let http_addr = http::serve(http, health.clone(), metrics.clone(), lag.clone())
-        .map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
+    let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
+    let routes = health::routes(health.clone()).merge(scrape::routes(sources));
+    let http_addr = http::serve(http, routes).map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
     let settings = Arc::new(Settings::new(&config, cluster_id, data_dir.display().to_string()));

@@ -13,7 +13,6 @@
 
 pub mod controller;
 mod elections;
-pub mod http;
 pub mod inspect;
 mod presence;
 mod publisher;

@@ -1,7 +1,5 @@
-//! What operators and machines ask over HTTP: `/health/live`, `/health/ready`, `/metrics`.
+//! Whether this broker is alive and serves: `/health/live`, `/health/ready`.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,10 +12,6 @@ use metadata::image::MetadataImage;
 use protocol::BrokerId;
 use serde_json::json;
 use tokio::sync::watch;
-
-use crate::acceptor::Claimed;
-use crate::group_lag::Lag;
-use crate::metrics::{self, ShardMetrics};
 
 /// How far the broker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,54 +69,21 @@ impl Health {
     }
 }
 
-#[derive(Clone)]
-struct AppState {
-    health: Health,
-    metrics: Arc<[Arc<ShardMetrics>]>,
-    lag: Arc<Lag>,
-}
-
-/// Starts to serve on the current runtime; returns the bound address.
-pub fn serve(
-    claimed: Claimed,
-    health: Health,
-    metrics: Vec<Arc<ShardMetrics>>,
-    lag: Arc<Lag>,
-) -> io::Result<SocketAddr> {
-    let listener = claimed.listen()?;
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let address = listener.local_addr()?;
-    let state = AppState { health, metrics: metrics.into(), lag };
-    let app = Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics_text))
-        .with_state(state);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
-    Ok(address)
+/// The pages of this module.
+pub fn routes(health: Health) -> Router {
+    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready)).with_state(health)
 }
 
 async fn live() -> Response {
     json_response(StatusCode::OK, "alive")
 }
 
-async fn ready(State(state): State<AppState>) -> Response {
-    let (status, reason) = state.health.answer();
+async fn ready(State(health): State<Health>) -> Response {
+    let (status, reason) = health.answer();
     json_response(status, reason)
 }
 
 fn json_response(status: StatusCode, reason: &str) -> Response {
     let body = json!({ "status": if status.is_success() { "ok" } else { "unavailable" }, "reason": reason });
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
-async fn metrics_text(State(state): State<AppState>) -> Response {
-    let mut text = metrics::render(&state.metrics);
-    text.push_str(&state.lag.text());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

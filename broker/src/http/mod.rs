@@ -1,0 +1,30 @@
+//! What operators and machines ask over HTTP, on the metadata core's runtime.
+//!
+//! - [`health`]: `/health/live`, `/health/ready`; [`scrape`]: `/metrics`.
+//!
+//! Each module brings its own routes with the state that they read; `serve.rs` puts them together. Nothing here may keep the
+//! runtime busy for long: the metadata quorum runs on it.
+
+pub mod health;
+pub mod scrape;
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+
+use crate::acceptor::Claimed;
+
+/// Starts to serve `routes` on the current runtime; returns the bound address.
+pub fn serve(claimed: Claimed, routes: Router) -> io::Result<SocketAddr> {
+    let listener = claimed.listen()?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    Ok(address)
+}
