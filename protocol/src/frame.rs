@@ -73,7 +73,7 @@ pub struct FrameAssembler {
 
 impl FrameAssembler {
     /// Memory for a frame that is announced, before it has come; more only for [`FrameAssembler::reserve_announced`].
-    const RESERVE_BYTES_MAX: usize = 128 * 1024;
+    const RESERVE_BYTES_MAX: usize = 8 * 1024;
 
     #[must_use]
     pub fn new(decoder: FrameDecoder) -> FrameAssembler {

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::Decodable;
 
 use crate::api_versions::{ApiKey, VersionRange, served_apis};
 use crate::header::{HeaderError, RequestHeader, parse_request_header};
-use crate::request_guard::{self, GuardError};
+use crate::request_guard::{self, GuardError, Measured};
 use crate::topic_id_requests;
 
 #[cfg(test)]
@@ -101,29 +101,43 @@ macro_rules! define_request_body {
 }
 served_apis!(define_request_body);
 
-/// Decodes one frame, without its length.
-pub fn decode_request(mut frame: Bytes) -> Result<Request, RequestError> {
-    let header = parse_request_header(&mut frame)?;
-    let body = decode_request_body(&header, frame)?;
-    Ok(Request { header, body })
+/// A frame whose header is known and whose body may be decoded, in memory that can be told from its measures.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    pub header: RequestHeader,
+    /// Of the body.
+    pub measured: Measured,
+    /// Bytes of the frame, without its length.
+    pub frame_bytes: usize,
+    body: Bytes,
 }
 
-/// Decodes what follows the header in a frame.
-///
-/// For callers that look at the header first, say to charge memory by API. Bytes after the last field are ignored, as
-/// Kafka does.
-pub fn decode_request_body(header: &RequestHeader, mut body: Bytes) -> Result<RequestBody, RequestError> {
-    let &RequestHeader { api, version, correlation_id, .. } = header;
-    request_guard::check(api, version, &body).map_err(|source| RequestError::MalformedBody {
-        api,
-        version,
-        correlation_id,
-        source,
-    })?;
-    let decoded = match topic_id_requests::decode(api, version, &mut body) {
-        Ok(Some(by_id)) => Ok(by_id),
-        Ok(None) => decode_body(api, version, &mut body),
-        Err(error) => Err(error),
-    };
-    decoded.map_err(|source| RequestError::Undecodable { api, version, correlation_id, source })
+/// Looks at one frame, without its length, and allocates nothing for its body: for callers that charge memory first.
+/// Bytes after the last field are ignored, as Kafka does.
+pub fn inspect(mut frame: Bytes) -> Result<Inspected, RequestError> {
+    let frame_bytes = frame.len();
+    let header = parse_request_header(&mut frame)?;
+    let RequestHeader { api, version, correlation_id, .. } = header;
+    let malformed = |source| RequestError::MalformedBody { api, version, correlation_id, source };
+    let measured = request_guard::measure(api, version, &frame).map_err(malformed)?;
+    Ok(Inspected { header, measured, frame_bytes, body: frame })
+}
+
+impl Inspected {
+    /// Decodes the body.
+    pub fn decode(mut self) -> Result<Request, RequestError> {
+        let RequestHeader { api, version, correlation_id, .. } = self.header;
+        let decoded = match topic_id_requests::decode(api, version, &mut self.body) {
+            Ok(Some(by_id)) => Ok(by_id),
+            Ok(None) => decode_body(api, version, &mut self.body),
+            Err(error) => Err(error),
+        };
+        let undecodable = |source| RequestError::Undecodable { api, version, correlation_id, source };
+        Ok(Request { header: self.header, body: decoded.map_err(undecodable)? })
+    }
+}
+
+/// [`inspect`] and [`Inspected::decode`] in one go.
+pub fn decode_request(frame: Bytes) -> Result<Request, RequestError> {
+    inspect(frame)?.decode()
 }

@@ -60,12 +60,31 @@ pub enum Fault {
     Presence { found: i8 },
 }
 
+/// What a body that passed is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Measured {
+    /// Bytes that its fields take.
+    pub bytes: usize,
+    /// Structs, strings in arrays, and tagged fields.
+    pub elements: usize,
+    /// Plain numbers in arrays.
+    pub fixed_elements: usize,
+}
+
 /// Checks `body`, a request of `api` in `version` without its header, and gives the number of bytes that its fields
 /// take.
 ///
 /// # Panics
 /// Never on any bytes. `version` must be one that is served.
 pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, GuardError> {
+    measure(api, version, body).map(|measured| measured.bytes)
+}
+
+/// As [`check`], and tells how much there is in it.
+///
+/// # Panics
+/// As [`check`].
+pub fn measure(api: ApiKey, version: i16, body: &[u8]) -> Result<Measured, GuardError> {
     let limits = Limits { elements: ELEMENTS_MAX, fixed_elements: FIXED_ELEMENTS_MAX };
     walk(fields_of(api), api, version, body, limits)
 }
@@ -77,17 +96,17 @@ pub(crate) struct Limits {
     pub(crate) fixed_elements: usize,
 }
 
-/// Checks a body of `fields`, of a message of `api`, as [`check`] does.
+/// Checks a body of `fields`, of a message of `api`, as [`measure`] does.
 pub(crate) fn walk(
     fields: &'static [Field],
     api: ApiKey,
     version: i16,
     body: &[u8],
     limits: Limits,
-) -> Result<usize, GuardError> {
+) -> Result<Measured, GuardError> {
     let mut walker = Walker::new(body, version, api.is_flexible(version), limits, api.name());
     walker.fields(fields)?;
-    Ok(walker.at)
+    Ok(Measured { bytes: walker.at, elements: walker.elements, fixed_elements: walker.fixed_elements })
 }
 
 /// Checks the tagged fields that start at `bytes[0]`, none of them known, and gives the bytes they take. For headers.
