@@ -2,6 +2,11 @@
 //!
 //! None of it is allocated in advance: an idle broker holds none of these bytes.
 
+/// What is on its way to a shard's logs: appended while a commit is in flight, and in the commit.
+const WRITE_BUFFER_BYTES: u64 = 2 * (16 << 20);
+/// A connection with the begin of a request that is not counted yet.
+const CONNECTION_BYTES: u64 = 16 << 10;
+
 /// Named limits; each one's meaning for operators is in the table of settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
@@ -24,7 +29,9 @@ pub struct MemoryLimits {
 }
 
 impl MemoryLimits {
-    /// What `shards` shards may hold at most under load, in bytes. The broker's own structures come on top.
+    /// What `shards` shards may hold at most under load, in bytes. The broker's own structures (partitions, groups) come on
+    /// top, and per shard what goes beyond the limits once: the largest request on its way, the largest at work, and one
+    /// answer.
     #[must_use]
     pub fn total_bytes_max(&self, shards: usize) -> u64 {
         let per_shard = [
@@ -33,8 +40,10 @@ impl MemoryLimits {
             self.shard_tail_cache_bytes_max,
             self.shard_read_ahead_bytes_max,
             self.shard_journal_bytes_max,
+            WRITE_BUFFER_BYTES,
         ];
         let sum = per_shard.into_iter().fold(0, u64::saturating_add);
-        sum.saturating_mul(shards as u64)
+        let connections = (self.connections_max as u64).saturating_mul(CONNECTION_BYTES);
+        sum.saturating_mul(shards as u64).saturating_add(connections)
     }
 }

@@ -296,7 +296,9 @@ pub const SETTINGS: &[Setting] = &[
         unit: "bytes per shard",
         default: DefaultValue::Text("256MiB"),
         summary: "Request bytes of all of a shard's connections that are not yet answered",
-        detail: "Beyond it none of the shard's connections is read until answers have left.",
+        detail: "One half for those on their way, one for those at work, with what they take once decoded. Beyond it the shard's \
+                 connections wait to be read until answers have left, and producers and consumers are told for how long \
+                 (throttle_time_ms). Each half may be exceeded by one request.",
     },
     Setting {
         key: Key::ShardResponseBytesMax,
@@ -306,7 +308,9 @@ pub const SETTINGS: &[Setting] = &[
         unit: "bytes per shard",
         default: DefaultValue::Text("256MiB"),
         summary: "Response bytes of all of a shard's connections that are not yet sent",
-        detail: "Beyond it no further fetch of the shard's connections is answered until responses have left.",
+        detail: "Beyond it requests whose answers may be large wait until responses have left, a fetch for its max_wait_ms or a \
+                 second, then it returns nothing. A client that takes no byte of its answer for 5 s while others wait is cut \
+                 off. Small answers go a fifth of it beyond what large ones may fill.",
     },
     Setting {
         key: Key::ShardTailCacheBytesMax,

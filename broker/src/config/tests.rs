@@ -329,6 +329,7 @@ fn the_journal_is_in_the_data_directory_unless_it_is_put_elsewhere() {
 #[test]
 fn limits_add_up_per_shard_without_overflow() {
     let memory = from_flags(&[]).unwrap().memory;
-    assert_eq!(memory.total_bytes_max(2), 2 * ((256 + 256 + 64 + 32 + 16) << 20));
+    let (per_shard, connections) = ((256 + 256 + 64 + 32 + 16 + 32) << 20, (10_000 * 16) << 10);
+    assert_eq!(memory.total_bytes_max(2), 2 * per_shard + connections);
     assert_eq!(memory.total_bytes_max(usize::MAX), u64::MAX);
 }

@@ -9,9 +9,10 @@
 //! - Everything else runs one after the other too, as on Kafka, where a connection has one request at work: an offset
 //!   commit is seen by the offset fetch sent right behind it.
 //!
-//! Bounds: requests in flight and their bytes per connection, request bytes per shard, connections per broker. Beyond
-//! them the reader stops reading, and TCP holds up the client. A connection that is silent for
-//! `connections.max.idle.ms`, or stops in the middle of a frame, is closed.
+//! Bounds: requests in flight and their bytes per connection, request and response bytes per shard, connections per broker.
+//! Beyond them the reader stops reading, and TCP holds up the client; answers to Produce and Fetch tell it for how long
+//! (`throttle_time_ms`). A connection that is silent for `connections.max.idle.ms`, stops in the middle of a frame, or takes
+//! no byte of an answer while others wait for the memory, is closed.
 
 pub mod gathered;
 mod lanes;
@@ -25,12 +26,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, LocalBoxFuture, select};
 use glommio::timer::Timer;
 
-pub use lanes::Lanes;
+pub use lanes::{LaneTurn, Lanes};
 pub use permit::{ConnectionLimits, ConnectionPermit};
 use response::Response;
 
@@ -42,14 +43,18 @@ use crate::shard::event::LocalEvent;
 /// nobody may be listening on.
 const ANSWERS_AFTER_END_MAX: Duration = Duration::from_secs(10);
 
-/// What any request under way is counted as at least.
-const SLOT_BYTES: usize = 512;
+/// What any request under way is counted as at least: its task and its place here.
+const SLOT_BYTES: usize = 1024;
+/// Requests of this size do not wait behind larger ones for the shard's memory.
+const SMALL_REQUEST_BYTES: usize = 16 * 1024;
+/// No client is told to wait longer than this, as with Kafka's quotas (their window of a second).
+const THROTTLE_MAX: Duration = Duration::from_secs(1);
 
 /// An answer on its way, and what it keeps occupied.
 pub struct Slot {
     pub response: LocalBoxFuture<'static, Response>,
-    /// The request's bytes, in the connection's and in the shard's budget.
-    _request: [Held; 2],
+    /// Given back when the response is there.
+    pub request: TakenIn,
 }
 
 /// Why a connection ended, for the log.
@@ -86,6 +91,18 @@ pub struct Connection {
     in_flight: Cell<usize>,
     request_budget: Rc<ByteBudget>,
     reading_ended: Cell<bool>,
+    /// For how long the shard's limits have held it up since an answer last told so.
+    held_up: Cell<Duration>,
+}
+
+/// A request's bytes in the connection's and in the shard's budget.
+pub struct TakenIn([Held; 2]);
+
+impl TakenIn {
+    /// From now on `bytes` are in memory for the request.
+    fn resize(&mut self, bytes: usize) {
+        self.0.iter_mut().for_each(|held| held.resize(bytes));
+    }
 }
 
 impl Connection {
@@ -101,26 +118,55 @@ impl Connection {
             slot_taken: LocalEvent::default(),
             in_flight: Cell::new(0),
             reading_ended: Cell::new(false),
+            held_up: Cell::default(),
         })
     }
 
     /// Queues an answer behind those of earlier requests. `request_bytes` is what the request still keeps in memory.
-    fn push(&self, request_bytes: usize, response: LocalBoxFuture<'static, Response>) {
-        let request_bytes = request_bytes + SLOT_BYTES;
-        let request = [self.request_budget.hold(request_bytes), self.shard.request_budget().hold(request_bytes)];
+    fn push(&self, mut request: TakenIn, request_bytes: usize, response: LocalBoxFuture<'static, Response>) {
+        request.resize(request_bytes + SLOT_BYTES);
         self.in_flight.set(self.in_flight.get() + 1);
-        self.slots.borrow_mut().push_back(Slot { response, _request: request });
+        self.slots.borrow_mut().push_back(Slot { response, request });
         self.slot_added.notify();
     }
 
-    /// Waits until another request may be taken in.
-    async fn has_room(&self) {
-        let requests_max = self.shard.settings().memory().connection_requests_max;
-        while self.in_flight.get() >= requests_max {
+    /// Takes a request of `bytes` in, if there is room for it now.
+    fn take_in_now(&self, bytes: usize) -> Option<TakenIn> {
+        if self.in_flight.get() >= self.requests_max() {
+            return None;
+        }
+        let bytes = bytes + SLOT_BYTES;
+        let (own, of_shard) = (&self.request_budget, self.shard.request_budget());
+        let small = || if bytes <= SMALL_REQUEST_BYTES { of_shard.take_small(bytes) } else { None };
+        Some(TakenIn([own.admit_now(bytes)?, of_shard.admit_now(bytes).or_else(small)?]))
+    }
+
+    /// Takes a request of `bytes` in as soon as there is room for it.
+    async fn take_in(&self, bytes: usize) -> TakenIn {
+        let bytes = bytes + SLOT_BYTES;
+        while self.in_flight.get() >= self.requests_max() {
             self.slot_taken.listen().await;
         }
-        self.request_budget.has_room().await;
-        self.shard.request_budget().has_room().await;
+        let own = self.request_budget.admit(bytes).await;
+        let since = Instant::now();
+        let of_shard = self.shard.request_budget().admit(bytes).await;
+        self.note_held_up(since);
+        TakenIn([own, of_shard])
+    }
+
+    fn requests_max(&self) -> usize {
+        self.shard.settings().memory().connection_requests_max
+    }
+
+    /// The shard's limits have held the connection up since then.
+    pub fn note_held_up(&self, since: Instant) {
+        self.held_up.set(self.held_up.get().saturating_add(since.elapsed()));
+    }
+
+    /// For how long it was held up, in milliseconds, for an answer to tell (KIP-219); starts anew.
+    pub fn throttle_time_ms(&self) -> i32 {
+        let held_up = self.held_up.take().min(THROTTLE_MAX);
+        i32::try_from(held_up.as_millis()).expect("a second at most")
     }
 
     /// The next answer to send, or `None` once the client has sent its last request and all are answered.

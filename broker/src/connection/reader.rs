@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use protocol::frame::{FrameAssembler, FrameDecoder};
+use protocol::request;
 
 use super::response::Response;
 use super::socket::ReadHalf;
@@ -22,13 +23,12 @@ const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
 /// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
 const FRAME_RATE_MIN: u64 = 1 << 20;
-/// A larger frame has a share of the shard's budget for requests under way before more of it is read; what is smaller is
-/// bounded by the number of connections.
-const UNCOUNTED_FRAME_BYTES: usize = 64 * 1024;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
 /// its memory with another.
 pub const READ_SCRATCH_BYTES: usize = 32 * 1024;
-/// What is read of a frame that is likely large, to know its length; all else of it is not copied once more.
+/// What is read of a frame that is likely large, to know its length; all else of it is not copied once more. A frame of
+/// which so much has come, and that is not whole, has a share of the shard's budget for requests on their way before more of
+/// it is read; what is less is bounded by the number of connections.
 const LARGE_FRAME_BEGIN_BYTES: usize = 4 * 1024;
 
 /// Reads until the client closes, misbehaves, or the broker stops.
@@ -50,21 +50,23 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
         loop {
             match frames.next_frame() {
                 Ok(Some(frame)) => {
+                    // Paid for before it is decoded, which may take several times its bytes.
+                    let request = request::inspect(frame);
+                    let bytes = request.as_ref().map_or(0, handlers::decoded_bytes);
+                    let taken_in = match connection.take_in_now(bytes) {
+                        Some(taken_in) => taken_in,
+                        None => match select(pin!(connection.take_in(bytes)), &mut stopped).await {
+                            Either::Left((taken_in, _)) => taken_in,
+                            Either::Right(_) => return CloseReason::Shutdown,
+                        },
+                    };
                     arriving = None;
-                    let bytes = frame.len();
-                    match handlers::dispatch(connection, frame) {
-                        Ok(started) => connection.push(if started.keeps_frame { bytes } else { 0 }, started.response),
+                    match handlers::dispatch(connection, request) {
+                        Ok(started) => connection.push(taken_in, started.request_bytes, started.response),
                         Err(reason) => {
                             // Earlier answers are sent first.
-                            connection.push(0, close(&reason));
+                            connection.push(taken_in, 0, close(&reason));
                             return CloseReason::Request(reason);
-                        }
-                    }
-                    if !has_room_now(connection) {
-                        // Let the answers of what has been taken in get out before more comes in.
-                        match select(pin!(connection.has_room()), &mut stopped).await {
-                            Either::Left(_) => {}
-                            Either::Right(_) => return CloseReason::Shutdown,
                         }
                     }
                 }
@@ -72,17 +74,26 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
                 Err(error) => return CloseReason::Frame(error),
             }
         }
-        if frames.partial_bytes() > UNCOUNTED_FRAME_BYTES && arriving.is_none() {
+        if frames.partial_bytes() >= LARGE_FRAME_BEGIN_BYTES && arriving.is_none() {
             let announced = frames.announced_bytes();
             // The whole frame is paid for before it is read: half-sent frames never grow past the budget together, and
             // who waits here holds up nobody else.
-            match select(pin!(shard.arriving_budget().has_room()), &mut stopped).await {
+            let since = Instant::now();
+            let held = match select(shard.arriving_budget().admit(announced), &mut stopped).await {
+                Either::Left((held, _)) => held,
+                Either::Right(_) => return CloseReason::Shutdown,
+            };
+            connection.note_held_up(since);
+            let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
+            arriving = Some((held, Instant::now() + deadline));
+            frames.reserve_announced();
+        }
+        if connection.take_in_now(0).is_none() {
+            // Let the answers of what has been taken in get out before more comes in.
+            match select(pin!(connection.take_in(0)), &mut stopped).await {
                 Either::Left(_) => {}
                 Either::Right(_) => return CloseReason::Shutdown,
             }
-            let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
-            arriving = Some((shard.arriving_budget().hold(announced), Instant::now() + deadline));
-            frames.reserve_announced();
         }
         let patience = match &arriving {
             Some((_, deadline)) => deadline.saturating_duration_since(Instant::now()).min(STALLED_REQUEST_MAX),
@@ -108,10 +119,6 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             Some(Err(error)) => return CloseReason::Socket(error),
         }
     }
-}
-
-fn has_room_now(connection: &Connection) -> bool {
-    connection.has_room().now_or_never().is_some()
 }
 
 fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response> {
@@ -150,7 +157,11 @@ async fn read_more(
             return Ok(read);
         }
     }
-    let room = if flow.frames_are_large { LARGE_FRAME_BEGIN_BYTES } else { READ_SCRATCH_BYTES };
+    // What comes whole waits uncounted if there is no room for it.
+    let shard = &connection.shard;
+    let is_short = shard.request_budget().is_short() || shard.arriving_budget().is_short();
+    let takes_little = flow.frames_are_large || is_short;
+    let room = if takes_little { LARGE_FRAME_BEGIN_BYTES } else { READ_SCRATCH_BYTES };
     let read = socket.read(connection.shard.read_scratch(), room, |bytes| frames.take_in(bytes)).await?;
     flow.more_is_there = read == room;
     flow.frames_are_large &= frames.partial_mut().is_some();

@@ -5,7 +5,7 @@
 //! kernel polls. Where bytes are known or likely to be there, and to send many pieces at once, the system
 //! calls are made here without it; glommio serves to wait.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::TcpStream as StdStream;
@@ -37,7 +37,8 @@ pub fn split(socket: StdStream) -> io::Result<Halves> {
     // SAFETY: `into_raw_fd` gives up ownership of an open TCP socket, and the stream made here is its only owner.
     let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
     let shared = Shared(Rc::new(RefCell::new(stream)));
-    Ok(Halves { reader: ReadHalf { stream: shared.clone() }, writer: WriteHalf { stream: shared } })
+    let writer = WriteHalf { stream: shared.clone(), taken_bytes: Rc::default() };
+    Ok(Halves { reader: ReadHalf { stream: shared }, writer })
 }
 
 /// The stream of both halves. It is never borrowed across an await.
@@ -89,12 +90,18 @@ impl ReadHalf {
 
 pub struct WriteHalf {
     stream: Shared,
+    taken_bytes: Rc<Cell<u64>>,
 }
 
 impl WriteHalf {
     /// A send during which the peer takes no byte for this long fails with `TimedOut`.
     pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
         Ok(self.stream.0.borrow().set_write_timeout(Some(timeout))?)
+    }
+
+    /// How much the kernel has taken so far, during a send too.
+    pub fn taken_bytes(&self) -> Rc<Cell<u64>> {
+        self.taken_bytes.clone()
     }
 
     /// Sends the pieces one behind the other, in as few sends as the socket allows.
@@ -109,12 +116,17 @@ impl WriteHalf {
                 .collect();
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             match sendmsg(&self.stream, &slices, &mut SendAncillaryBuffer::default(), flags) {
-                Ok(taken) => sent += taken,
+                Ok(taken) => {
+                    sent += taken;
+                    self.note_taken(taken);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     // The rest of a piece waits for room, and what comes behind tries again.
                     while sent < first.len() {
-                        sent += self.send_when_there_is_room(&first[sent..]).await?;
+                        let taken = self.send_when_there_is_room(&first[sent..]).await?;
+                        sent += taken;
+                        self.note_taken(taken);
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -128,6 +140,11 @@ impl WriteHalf {
         }
         Ok(())
     }
+
+    fn note_taken(&self, bytes: usize) {
+        self.taken_bytes.set(self.taken_bytes.get() + bytes as u64);
+    }
+
     async fn send_when_there_is_room(&self, bytes: &[u8]) -> io::Result<usize> {
         poll_fn(|cx| Pin::new(&mut *self.stream.0.borrow_mut()).poll_write(cx, bytes)).await
     }

@@ -1,32 +1,40 @@
 //! Sending answers in order, as many as are ready at once.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
 
 use super::gathered::Gathered;
 use super::response::{Response, ResponseBytes};
 use super::socket::WriteHalf;
-use super::{CloseReason, Connection};
+use super::{CloseReason, Connection, Slot};
 
 /// A client that takes no byte for this long is cut off: it holds memory that others could use.
 const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
+/// The same while others do wait for that memory.
+const STALLED_AND_WAITED_FOR_MAX: Duration = Duration::from_secs(5);
 
 /// Sends until the reader has ended and everything is answered.
 pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), CloseReason> {
     socket.set_timeout(STALLED_RESPONSE_MAX)?;
-    let mut sending = Sending { socket, gathered: Gathered::default(), releases: Vec::new() };
-    while let Some(mut slot) = connection.next_slot().await {
-        let response = match (&mut slot.response).now_or_never() {
+    let mut sending = Sending { connection, socket, gathered: Gathered::default(), releases: Vec::new() };
+    while let Some(Slot { mut response, request }) = connection.next_slot().await {
+        let response = match (&mut response).now_or_never() {
             Some(response) => response,
             None => {
                 // Nothing more is ready: what is can go while we wait.
                 sending.flush().await?;
-                (&mut slot.response).await
+                response.await
             }
         };
+        drop(request);
         match response {
             Response::Silent => {}
             Response::Close { reason } => {
@@ -35,7 +43,6 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
             }
             Response::Send(bytes) => sending.add(bytes).await?,
         }
-        drop(slot);
         connection.answered();
         if !connection.has_queued_slot() {
             sending.flush().await?;
@@ -44,14 +51,15 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
     sending.flush().await
 }
 
-struct Sending {
+struct Sending<'a> {
+    connection: &'a Connection,
     socket: WriteHalf,
     gathered: Gathered,
     /// Released when everything has been sent.
     releases: Vec<ResponseBytes>,
 }
 
-impl Sending {
+impl Sending<'_> {
     async fn add(&mut self, mut response: ResponseBytes) -> Result<(), CloseReason> {
         for chunk in std::mem::take(&mut response.chunks) {
             self.gathered.add(chunk);
@@ -70,7 +78,24 @@ impl Sending {
     }
 
     async fn send(&mut self) -> Result<(), CloseReason> {
-        self.gathered.send(&mut self.socket).await.map_err(|error| match error.kind() {
+        let taken = self.socket.taken_bytes();
+        let mut sending = pin!(self.gathered.send(&mut self.socket));
+        // Most of the time the socket has room, and no clock is looked at.
+        let sent = match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => loop {
+                let before = taken.get();
+                match select(&mut sending, Timer::new(STALLED_AND_WAITED_FOR_MAX)).await {
+                    Either::Left((sent, _)) => break sent,
+                    Either::Right(_) => {
+                        if self.connection.shard.response_budget().is_waited_for() && taken.get() == before {
+                            return Err(CloseReason::StalledResponse(STALLED_AND_WAITED_FOR_MAX));
+                        }
+                    }
+                }
+            },
+        };
+        sent.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => CloseReason::StalledResponse(STALLED_RESPONSE_MAX),
             _ => CloseReason::Socket(error),
         })

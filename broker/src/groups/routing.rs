@@ -1,7 +1,7 @@
 //! Which `__consumer_offsets` partition, and so which coordinator, a request belongs to; requests about many groups are
 //! taken apart and their answers put together again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse,
@@ -49,7 +49,10 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
         GroupRequest::ConsumerGroupHeartbeat(r) => one(&r.group_id),
         GroupRequest::OffsetFetch(r) if api_version < 8 => one(&r.group_id),
         GroupRequest::OffsetFetch(r) => {
-            let split = by_partition(r.groups.clone(), partitions, |group| &group.group_id);
+            let mut seen = HashSet::with_capacity(r.groups.len());
+            // As with `distinct`: a group without topics asks for all that it has committed.
+            let groups = r.groups.iter().filter(|group| group.topics.is_some() || seen.insert(&group.group_id));
+            let split = by_partition(groups.cloned().collect(), partitions, |group| &group.group_id);
             let part = |groups| {
                 let part = OffsetFetchRequest::default().with_groups(groups).with_require_stable(r.require_stable);
                 GroupRequest::OffsetFetch(part)
@@ -57,7 +60,7 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
             return Route::Many(split.into_iter().map(|(partition, groups)| (partition, part(groups))).collect());
         }
         GroupRequest::DescribeGroups(r) => {
-            let split = by_partition(r.groups.clone(), partitions, |group| group);
+            let split = by_partition(distinct(&r.groups), partitions, |group| group);
             let part = |groups| {
                 let part = DescribeGroupsRequest::default().with_groups(groups);
                 GroupRequest::DescribeGroups(part.with_include_authorized_operations(r.include_authorized_operations))
@@ -70,7 +73,7 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
             return Route::Many(split.into_iter().map(|(partition, groups)| (partition, part(groups))).collect());
         }
         GroupRequest::ConsumerGroupDescribe(r) => {
-            let split = by_partition(r.group_ids.clone(), partitions, |group| group);
+            let split = by_partition(distinct(&r.group_ids), partitions, |group| group);
             let part = |groups| {
                 let part = ConsumerGroupDescribeRequest::default().with_group_ids(groups);
                 GroupRequest::ConsumerGroupDescribe(
@@ -82,6 +85,12 @@ pub fn route(request: GroupRequest, api_version: i16, partitions: i32) -> Route 
         GroupRequest::ListGroups(_) => return Route::All(request),
     };
     Route::One { partition, request }
+}
+
+/// A group that is named again is described once: an answer must not outgrow what there is.
+fn distinct(groups: &[GroupId]) -> Vec<GroupId> {
+    let mut seen = HashSet::with_capacity(groups.len());
+    groups.iter().filter(|group| seen.insert(*group)).cloned().collect()
 }
 
 fn by_partition<T>(items: Vec<T>, partitions: i32, group_id: impl Fn(&T) -> &GroupId) -> BTreeMap<i32, Vec<T>> {

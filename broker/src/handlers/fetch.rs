@@ -45,8 +45,14 @@ const VERSION_CURRENT_LEADER: i16 = 16;
 const VERSION_PREFERRED_REPLICA: i16 = 11;
 /// First version with fetch sessions (KIP-227).
 const VERSION_SESSIONS: i16 = 7;
-/// What a fetch may return even when the shard's budget for responses is spent, so that every consumer gets on.
-const RESPONSE_BYTES_FLOOR: usize = 64 * 1024;
+/// What a fetch wants to return at least, if there is so much: a batch of the largest size that topics allow by default.
+const RESPONSE_BYTES_LEAST: usize = 1024 * 1024 + 64 * 1024;
+/// One fetch takes no more of the shard's budget for responses than one part of so many.
+const RESPONSE_SHARE: usize = 4;
+/// So little is answered although large answers that are on their way to others have spent the budget.
+const SMALL_RESPONSE_BYTES: usize = 64 * 1024;
+/// How long a fetch waits for room at least, whatever its `max_wait_ms`: asking again would not bring it sooner.
+const ROOM_WAIT_MIN: Duration = Duration::from_secs(1);
 /// No client waits longer for a poll; a larger `max_wait_ms` is cut to this.
 const MAX_WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -168,7 +174,7 @@ pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
     };
 
     let limits = Limits { min_bytes, max_bytes, deadline };
-    let (outcomes, held) = read_until_enough(shard, &fetches, consumer(context, &request), limits).await;
+    let (outcomes, held) = read_until_enough(context, &fetches, consumer(context, &request), limits).await;
     let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
     if session_id != NO_SESSION {
         let mut sessions = shard.fetch_sessions();
@@ -255,30 +261,36 @@ struct Limits {
 }
 
 async fn read_until_enough(
-    shard: &Rc<Shard>,
+    context: &Context,
     fetches: &[(FetchKey, PartitionFetch)],
     consumer: Option<Arc<Consumer>>,
     Limits { min_bytes, max_bytes, deadline }: Limits,
 ) -> (Vec<Outcome>, Held) {
+    let shard = context.shard();
     let watch = Watch::new();
     let gather = |max_bytes, mode| gather(shard, fetches, consumer.clone(), max_bytes, mode, &watch);
     let min_bytes = min_bytes.min(max_bytes);
+    let asked = fetches
+        .iter()
+        .map(|(_, fetch)| usize::try_from(fetch.max_bytes).unwrap_or(0))
+        .fold(0, usize::saturating_add)
+        .min(max_bytes);
+    let estimate = || async { gather(max_bytes, ReadMode::Estimate).await };
+    let bytes_of = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
     loop {
         let waited_out = Instant::now() >= deadline || fetches.is_empty();
         let enough = waited_out || min_bytes <= 1 || {
-            let estimate = gather(max_bytes, ReadMode::Estimate).await;
-            estimate.iter().any(Outcome::answers_at_once)
-                || estimate.iter().map(|o| o.bytes).sum::<usize>() >= min_bytes
+            let estimate = estimate().await;
+            estimate.iter().any(Outcome::answers_at_once) || bytes_of(&estimate) >= min_bytes
         };
         if enough {
-            let asked = fetches
-                .iter()
-                .map(|(_, fetch)| usize::try_from(fetch.max_bytes).unwrap_or(0))
-                .fold(0, usize::saturating_add);
-            let mut held = shard.response_budget().take_up_to(max_bytes.min(asked));
-            let limit = held.bytes().max(RESPONSE_BYTES_FLOOR.min(max_bytes));
-            let outcomes = gather(limit, ReadMode::Read).await;
-            let bytes: usize = outcomes.iter().map(|o| o.bytes).sum();
+            let small = async || bytes_of(&estimate().await);
+            let Some(mut held) = room_for(context, asked, small, deadline).await else {
+                // No room in time: the client is told that there is nothing, and for how long it was held up.
+                return (without_records(estimate().await), shard.response_budget().hold(0));
+            };
+            let outcomes = gather(held.bytes(), ReadMode::Read).await;
+            let bytes = bytes_of(&outcomes);
             held.resize(bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
             if waited_out || min_bytes > 1 || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
@@ -286,11 +298,7 @@ async fn read_until_enough(
             }
         }
         if shard.is_stopping() {
-            let outcomes = gather(RESPONSE_BYTES_FLOOR, ReadMode::Estimate).await;
-            return (
-                outcomes.into_iter().map(|o| Outcome { bytes: 0, ..o }).collect(),
-                shard.response_budget().hold(0),
-            );
+            return (without_records(estimate().await), shard.response_budget().hold(0));
         }
         shard.parked_fetches().add(&watch);
         let timer = Timer::new(deadline.saturating_duration_since(Instant::now()));
@@ -298,6 +306,43 @@ async fn read_until_enough(
             Either::Left(_) | Either::Right(_) => {}
         }
     }
+}
+
+/// What an estimate says beside the records.
+fn without_records(estimate: Vec<Outcome>) -> Vec<Outcome> {
+    estimate.into_iter().map(|outcome| Outcome { bytes: 0, ..outcome }).collect()
+}
+
+/// The share of the shard's budget that a fetch of `asked` bytes may fill; `None` if there is none until the deadline.
+/// `estimate` tells how much there is to be read.
+async fn room_for(
+    context: &Context,
+    asked: usize,
+    estimate: impl AsyncFnOnce() -> usize,
+    deadline: Instant,
+) -> Option<Held> {
+    let shard = context.shard();
+    let budget = shard.response_budget();
+    let want = asked.min(RESPONSE_BYTES_LEAST.max(budget.limit_bytes() / RESPONSE_SHARE));
+    let least = want.min(RESPONSE_BYTES_LEAST);
+    if let Some(held) = budget.take_between(least, want) {
+        return Some(held);
+    }
+    let small = estimate().await;
+    if small <= SMALL_RESPONSE_BYTES
+        && let Some(held) = budget.take_small(small)
+    {
+        return Some(held);
+    }
+    let since = Instant::now();
+    let timer = Timer::new(deadline.saturating_duration_since(since).max(ROOM_WAIT_MIN));
+    let stopped = std::pin::pin!(shard.stopped());
+    let given = match select(budget.admit_between(least, want), select(timer, stopped)).await {
+        Either::Left((held, _)) => Some(held),
+        Either::Right(_) => None,
+    };
+    context.connection.note_held_up(since);
+    given
 }
 
 /// Reads from all shards concerned; one outcome per fetch, in order, within `max_bytes` all together (but at least one

@@ -5,6 +5,7 @@
 
 mod alter_configs;
 mod alter_partition_reassignments;
+mod answer_size;
 mod api_versions;
 mod availability;
 mod by_topic;
@@ -35,18 +36,20 @@ pub mod topic_access;
 mod unregister_broker;
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use protocol::ApiKey;
 use protocol::header::RequestHeader;
-use protocol::request::{RequestBody, RequestError, decode_request};
+use protocol::request::{Inspected, RequestBody, RequestError};
+use protocol::request_guard::Measured;
 use protocol::response::ResponseBody;
 
-use crate::connection::Connection;
 use crate::connection::response::{Response, ResponseBytes};
+use crate::connection::{Connection, LaneTurn};
 use crate::groups::GroupRequest;
+use crate::shard::budget::Held;
 
 /// A request's header and where it came from, for handlers that need either.
 #[derive(Clone)]
@@ -71,39 +74,61 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// A request under way.
 pub struct Started {
     pub response: LocalBoxFuture<'static, Response>,
-    /// Whether the request's bytes are still needed. A produce whose batches are all in this shard's logs needs them no
-    /// more, and should not count against others while it waits for its turn to be answered.
-    pub keeps_frame: bool,
+    /// What the request keeps in memory until it is answered: its frame, if that is still needed, and what it became when it
+    /// was decoded. A produce whose batches are all in this shard's logs needs its frame no more, and should not count
+    /// against others while it waits for its turn to be answered.
+    pub request_bytes: usize,
 }
 
-/// Starts the request in `frame`, or says why the connection must be closed.
-pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, String> {
-    let frame_bytes = frame.len();
-    let request = match decode_request(frame) {
+/// What an element of a request takes in memory, decoded and with what is noted about it, on the average of the APIs.
+const ELEMENT_BYTES: usize = 256;
+
+/// What a request takes in memory, its frame included, once it is decoded.
+pub fn decoded_bytes(request: &Inspected) -> usize {
+    request.frame_bytes + bytes_beside_frame(request.measured)
+}
+
+fn bytes_beside_frame(measured: Measured) -> usize {
+    measured.elements * ELEMENT_BYTES + measured.fixed_elements * size_of::<i32>()
+}
+
+/// Starts a request, or says why the connection must be closed.
+pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestError>) -> Result<Started, String> {
+    let (measured, frame_bytes) = match &request {
+        Ok(inspected) => (inspected.measured, inspected.frame_bytes),
+        Err(_) => (Measured::default(), 0),
+    };
+    let request = match request.and_then(Inspected::decode) {
         Ok(request) => request,
         Err(RequestError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
             let body = protocol::api_versions::unsupported_api_versions_response().into();
             let response = encode(&body, 0, correlation_id).boxed_ready();
-            return Ok(Started { response, keeps_frame: false });
+            return Ok(Started { response, request_bytes: 0 });
         }
         Err(error) => return Err(describe(&error)),
     };
     let context = Context { connection: connection.clone(), header: request.header };
+    let decoded_bytes = bytes_beside_frame(measured);
     connection.shard.metrics().request(context.header.api);
     match request.body {
         RequestBody::Produce(body) => {
             let internal_topics_allowed = context.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
             let (produced, keeps_frame) =
                 produce::dispatch(context.shard(), context.version(), body, frame_bytes, internal_topics_allowed);
+            let answer_bytes = answer_size::of_elements(measured);
             let response = async move {
+                let room = context.room_for_answer(answer_bytes).await;
                 match produced.await {
-                    produce::Produced::Respond(body) => context.encode(&body.into()),
+                    produce::Produced::Respond(body) => {
+                        let body = body.with_throttle_time_ms(context.connection.throttle_time_ms());
+                        context.encode(&body.into(), room, None)
+                    }
                     produce::Produced::Silent => Response::Silent,
                     produce::Produced::Close { reason } => Response::Close { reason },
                 }
             }
             .boxed_local();
-            Ok(Started { response, keeps_frame })
+            Ok(Started { response, request_bytes: decoded_bytes + if keeps_frame { frame_bytes } else { 0 } })
         }
         RequestBody::Fetch(body) => {
             let turn = connection.lanes.fetch.join();
@@ -111,26 +136,26 @@ pub fn dispatch(connection: &Rc<Connection>, frame: Bytes) -> Result<Started, St
             let response = run_in(queue, async move {
                 turn.come().await;
                 let fetched = fetch::handle(&context, body).await;
-                match fetch::encode(fetched, &context.header) {
+                match fetch::encode(fetched, &context.header, context.connection.throttle_time_ms()) {
                     Ok((chunks, held)) => Response::Send(ResponseBytes { chunks, held, turn: Some(turn) }),
                     Err(error) => context.encode_failed(&error),
                 }
             });
-            Ok(Started { response, keeps_frame: true })
+            Ok(Started { response, request_bytes: decoded_bytes + frame_bytes })
         }
         body => {
+            let answer_bytes = answer_size::estimate(&body, measured, &connection.shard.image());
             let turn = connection.lanes.control.join();
             let queue = connection.shard.queues().control();
             let response = run_in(queue, async move {
                 turn.come().await;
-                let answer = control(&context, body).await;
-                drop(turn);
-                match answer {
-                    Some(body) => context.encode(&body),
+                let room = context.room_for_answer(answer_bytes).await;
+                match control(&context, body).await {
+                    Some(body) => context.encode(&body, room, Some(turn)),
                     None => Response::Close { reason: "the request was abandoned at shutdown".into() },
                 }
             });
-            Ok(Started { response, keeps_frame: true })
+            Ok(Started { response, request_bytes: decoded_bytes + frame_bytes })
         }
     }
 }
@@ -191,8 +216,30 @@ fn run_in(
 }
 
 impl Context {
-    fn encode(&self, body: &ResponseBody) -> Response {
-        encode(body, self.header.version, self.header.correlation_id)
+    /// Waits, if the answer may be large, until the shard has room for it; such an answer is not worked at before.
+    async fn room_for_answer(&self, answer_bytes: usize) -> Option<Held> {
+        if answer_bytes <= answer_size::SMALL_BYTES {
+            return None;
+        }
+        let since = Instant::now();
+        let held = self.shard().response_budget().admit(answer_bytes).await;
+        self.connection.note_held_up(since);
+        Some(held)
+    }
+
+    /// The answer's bytes, with their share of the shard's budget if they are many. `turn`: a client that does not read its
+    /// answers is worked for no more once one of them is large.
+    fn encode(&self, body: &ResponseBody, room: Option<Held>, turn: Option<LaneTurn>) -> Response {
+        let bytes = match body.encode(self.header.version, self.header.correlation_id) {
+            Ok(bytes) => bytes.freeze(),
+            Err(error) => return encode_failed(&error),
+        };
+        if bytes.len() <= answer_size::SMALL_BYTES {
+            return Response::Send(ResponseBytes::plain(bytes));
+        }
+        let mut held = room.unwrap_or_else(|| self.shard().response_budget().hold(0));
+        held.resize(bytes.len());
+        Response::Send(ResponseBytes { chunks: vec![bytes], held: Some(held), turn })
     }
 
     fn encode_failed(&self, error: &dyn std::error::Error) -> Response {

@@ -1,24 +1,63 @@
 //! Byte budgets that bound what one shard holds in memory for its clients.
 //!
-//! A budget is a counter, not a lock: nobody queues for it in a way that lets one stalled client hold up another. A
-//! reader that finds its budget spent stops reading from its socket until bytes come back (TCP pushes back on the
-//! client); a fetch that finds it spent answers with less.
+//! A budget is a counter with a queue: who finds it spent waits, and gets bytes in the order of asking as they come back. A
+//! reader that waits does not read from its socket (TCP pushes back on the client); a request whose answer may be large
+//! waits before it is worked at. Small answers may go a quarter beyond the limit ([`ByteBudget::take_small`]), so that
+//! large ones that nobody reads do not hold them up.
+//!
+//! Whoever gets room may take more than there is, so a budget is exceeded by one request, or one answer, at most.
+//!
+//! Deliberately absent: who is cut off when others wait for what it holds (`connection`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use super::event::LocalEvent;
+/// What is kept beside the limit for what is small, as a share of the limit: one in so many.
+pub const SMALL_BEYOND_SHARE: usize = 4;
 
 /// A number of bytes that may be held at once.
 pub struct ByteBudget {
     limit_bytes: usize,
     used_bytes: Cell<usize>,
-    released: LocalEvent,
+    /// What small ones hold beside that.
+    small_bytes: Cell<usize>,
+    queue: RefCell<Queue>,
+}
+
+/// Who waits, in the order of asking.
+#[derive(Default)]
+struct Queue {
+    places: BTreeMap<u64, Rc<Place>>,
+    next: u64,
+}
+
+struct Place {
+    ask: Ask,
+    granted: Cell<Option<Held>>,
+    waker: RefCell<Waker>,
+}
+
+/// What somebody wants.
+#[derive(Clone, Copy)]
+enum Ask {
+    /// So many bytes, as soon as there is any room.
+    Whole(usize),
+    /// Up to `want` bytes, as soon as there are `least`, or all that there ever are.
+    Between { least: usize, want: usize },
 }
 
 impl ByteBudget {
     pub fn new(limit_bytes: usize) -> Rc<ByteBudget> {
-        Rc::new(ByteBudget { limit_bytes, used_bytes: Cell::new(0), released: LocalEvent::default() })
+        Rc::new(ByteBudget {
+            limit_bytes,
+            used_bytes: Cell::new(0),
+            small_bytes: Cell::new(0),
+            queue: RefCell::default(),
+        })
     }
 
     #[cfg(test)]
@@ -26,31 +65,131 @@ impl ByteBudget {
         self.used_bytes.get()
     }
 
-    /// Takes up to `want_bytes`, possibly none.
-    pub fn take_up_to(self: &Rc<Self>, want_bytes: usize) -> Held {
-        let bytes = want_bytes.min(self.limit_bytes.saturating_sub(self.used_bytes.get()));
-        self.hold(bytes)
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
     }
 
-    /// Takes `bytes` whether they fit or not: for what has already been received and cannot be un-received. The caller
-    /// bounds it otherwise and calls [`ByteBudget::has_room`] before it takes in more.
+    /// More than half of it is in use: the time to take in less at once.
+    pub fn is_short(&self) -> bool {
+        self.used_bytes.get() > self.limit_bytes / 2
+    }
+
+    /// Somebody waits for bytes to come back.
+    pub fn is_waited_for(&self) -> bool {
+        !self.queue.borrow().places.is_empty()
+    }
+
+    /// Takes `bytes` whether they fit or not: for what is there already.
     pub fn hold(self: &Rc<Self>, bytes: usize) -> Held {
         self.used_bytes.set(self.used_bytes.get() + bytes);
-        Held { budget: self.clone(), bytes }
+        Held { budget: self.clone(), bytes, is_small: false }
     }
 
-    /// Waits until less than the limit is held.
-    pub async fn has_room(&self) {
-        while self.used_bytes.get() >= self.limit_bytes {
-            self.released.listen().await;
+    /// Takes `bytes` if there is any room and nobody waits for it.
+    pub fn admit_now(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+        self.take_in_turn(Ask::Whole(bytes))
+    }
+
+    /// Takes `bytes` as soon as there is any room.
+    pub fn admit(self: &Rc<Self>, bytes: usize) -> Admission {
+        self.wait_for(Ask::Whole(bytes))
+    }
+
+    /// Takes up to `want` bytes if at least `least` of them are there, or all that there ever are, and nobody waits.
+    pub fn take_between(self: &Rc<Self>, least: usize, want: usize) -> Option<Held> {
+        self.take_in_turn(Ask::Between { least, want })
+    }
+
+    /// As [`ByteBudget::take_between`], as soon as they are there.
+    pub fn admit_between(self: &Rc<Self>, least: usize, want: usize) -> Admission {
+        self.wait_for(Ask::Between { least, want })
+    }
+
+    /// Takes `bytes`, whoever waits, of what is kept beside the limit for those who need little.
+    pub fn take_small(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+        let small_bytes = self.small_bytes.get().saturating_add(bytes);
+        (small_bytes <= self.limit_bytes / SMALL_BEYOND_SHARE).then(|| {
+            self.small_bytes.set(small_bytes);
+            Held { budget: self.clone(), bytes, is_small: true }
+        })
+    }
+
+    fn take_in_turn(self: &Rc<Self>, ask: Ask) -> Option<Held> {
+        if self.is_waited_for() { None } else { self.take(ask) }
+    }
+
+    fn take(self: &Rc<Self>, ask: Ask) -> Option<Held> {
+        let left = self.limit_bytes.saturating_sub(self.used_bytes.get());
+        match ask {
+            Ask::Whole(bytes) => (left > 0).then(|| self.hold(bytes)),
+            Ask::Between { least, want } => (left >= least.min(self.limit_bytes)).then(|| self.hold(want.min(left))),
         }
     }
 
-    fn release(&self, bytes: usize) {
-        let was_full = self.used_bytes.get() >= self.limit_bytes;
-        self.used_bytes.set(self.used_bytes.get() - bytes);
-        if was_full && self.used_bytes.get() < self.limit_bytes {
-            self.released.notify();
+    fn wait_for(self: &Rc<Self>, ask: Ask) -> Admission {
+        Admission { budget: self.clone(), ask, place: None }
+    }
+
+    /// Gives those who have waited longest what there is.
+    fn hand_out(self: &Rc<Self>) {
+        loop {
+            let first = {
+                let mut queue = self.queue.borrow_mut();
+                let Some(first) = queue.places.first_entry() else { return };
+                let Some(held) = self.take(first.get().ask) else { return };
+                let place = first.remove();
+                place.granted.set(Some(held));
+                place
+            };
+            first.waker.borrow().wake_by_ref();
+        }
+    }
+}
+
+/// A place in the queue of a [`ByteBudget`]; dropping it leaves the queue.
+pub struct Admission {
+    budget: Rc<ByteBudget>,
+    ask: Ask,
+    place: Option<(u64, Rc<Place>)>,
+}
+
+impl Future for Admission {
+    type Output = Held;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Held> {
+        if let Some((_, place)) = &self.place {
+            if let Some(held) = place.granted.take() {
+                self.place = None;
+                return Poll::Ready(held);
+            }
+            place.waker.borrow_mut().clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        if let Some(held) = self.budget.take_in_turn(self.ask) {
+            return Poll::Ready(held);
+        }
+        let waker = RefCell::new(cx.waker().clone());
+        let place = Rc::new(Place { ask: self.ask, granted: Cell::default(), waker });
+        let number = {
+            let mut queue = self.budget.queue.borrow_mut();
+            let number = queue.next;
+            queue.next += 1;
+            queue.places.insert(number, place.clone());
+            number
+        };
+        self.place = Some((number, place));
+        Poll::Pending
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let Some((number, place)) = self.place.take() else { return };
+        let waited = self.budget.queue.borrow_mut().places.remove(&number).is_some();
+        // What was granted goes back, and what somebody smaller behind it waits for may be there.
+        drop(place);
+        if waited {
+            self.budget.hand_out();
         }
     }
 }
@@ -59,6 +198,8 @@ impl ByteBudget {
 pub struct Held {
     budget: Rc<ByteBudget>,
     bytes: usize,
+    /// By [`ByteBudget::take_small`].
+    is_small: bool,
 }
 
 impl Held {
@@ -68,18 +209,19 @@ impl Held {
 
     /// Gives back all but `bytes`, or takes more so that `bytes` are held.
     pub fn resize(&mut self, bytes: usize) {
-        if bytes < self.bytes {
-            self.budget.release(self.bytes - bytes);
-        } else {
-            self.budget.used_bytes.set(self.budget.used_bytes.get() + bytes - self.bytes);
-        }
+        let of = if self.is_small { &self.budget.small_bytes } else { &self.budget.used_bytes };
+        of.set(of.get() - self.bytes + bytes);
+        let has_given_back = bytes < self.bytes;
         self.bytes = bytes;
+        if has_given_back && self.budget.is_waited_for() {
+            self.budget.hand_out();
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.resize(0);
     }
 }
 
@@ -91,20 +233,81 @@ mod tests {
     #[test]
     fn takes_no_more_than_is_left_and_gives_back_on_drop() {
         let budget = ByteBudget::new(100);
-        let first = budget.take_up_to(70);
-        let second = budget.take_up_to(70);
+        let first = budget.take_between(10, 70).unwrap();
+        let second = budget.take_between(10, 70).unwrap();
         assert_eq!((first.bytes(), second.bytes()), (70, 30));
+        assert!(budget.take_between(10, 70).is_none());
         drop(first);
         assert_eq!(budget.used_bytes(), 30);
-        assert_eq!(budget.take_up_to(1000).bytes(), 70);
+        assert!(budget.take_between(71, 80).is_none(), "there may be more later");
+        assert_eq!(budget.take_between(70, 1000).unwrap().bytes(), 70);
+        drop(second);
+        assert_eq!(budget.take_between(1000, 1000).unwrap().bytes(), 100, "there is never more");
     }
 
     #[test]
-    fn waits_only_while_full() {
+    fn whoever_finds_room_takes_all_it_needs() {
         let budget = ByteBudget::new(100);
-        let mut held = budget.hold(150);
-        assert!(budget.has_room().now_or_never().is_none());
-        held.resize(99);
-        assert!(budget.has_room().now_or_never().is_some());
+        let first = budget.admit_now(150).unwrap();
+        assert!(budget.admit_now(1).is_none());
+        let mut second = budget.admit(1);
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        assert_eq!(second.now_or_never().unwrap().bytes(), 1);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn small_answers_go_a_little_beyond() {
+        let budget = ByteBudget::new(100);
+        let _large = budget.hold(250);
+        let mut small = budget.take_small(20).unwrap();
+        assert!(budget.take_small(6).is_none());
+        small.resize(30);
+        assert!(budget.take_small(1).is_none());
+        drop(small);
+        assert!(budget.take_small(25).is_some());
+        assert_eq!((budget.used_bytes(), budget.small_bytes.get()), (250, 0));
+    }
+
+    #[test]
+    fn bytes_go_to_those_who_have_waited_longest() {
+        let budget = ByteBudget::new(100);
+        let mut held = budget.hold(100);
+        let mut first = budget.admit_between(60, 80);
+        let mut second = budget.admit(10);
+        let mut third = budget.admit(10);
+        for waiting in [&mut first, &mut second, &mut third] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        held.resize(50);
+        assert!((&mut second).now_or_never().is_none(), "the first does not have enough yet");
+        assert!(budget.admit_now(1).is_none() && budget.take_between(1, 1).is_none(), "others wait");
+        held.resize(30);
+        let first = first.now_or_never().expect("70 are there");
+        assert_eq!(first.bytes(), 70);
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        assert!(second.now_or_never().is_some() && third.now_or_never().is_some());
+        assert_eq!(budget.used_bytes(), 30);
+    }
+
+    #[test]
+    fn whoever_leaves_the_queue_leaves_nothing_behind() {
+        let budget = ByteBudget::new(100);
+        let mut held = budget.hold(90);
+        let mut large = budget.admit_between(50, 50);
+        let mut small = budget.admit(5);
+        assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
+        drop(large);
+        let small = small.now_or_never().expect("there was room for it all the time");
+        drop(small);
+        let mut granted = budget.admit_between(20, 20);
+        assert!((&mut granted).now_or_never().is_none());
+        held.resize(10);
+        assert_eq!(budget.used_bytes(), 30, "granted, and not taken yet");
+        drop(granted);
+        assert_eq!(budget.used_bytes(), 10);
+        assert!(!budget.is_waited_for());
     }
 }

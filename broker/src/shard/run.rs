@@ -23,7 +23,7 @@ use wal::shard::ShardWal;
 
 use super::Shard;
 use super::assignment::{Wanted, wanted};
-use super::budget::ByteBudget;
+use super::budget::{ByteBudget, SMALL_BEYOND_SHARE};
 use super::dedupe_memory::DedupeMemory;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
@@ -169,9 +169,9 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         noted_high_watermarks: spec.high_watermarks,
         notes: spec.notes,
         broker_config: RefCell::new(Rc::new(config)),
-        request_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
-        arriving_budget: ByteBudget::new(usize::try_from(memory.shard_request_bytes_max).unwrap_or(usize::MAX)),
-        response_budget: ByteBudget::new(usize::try_from(memory.shard_response_bytes_max).unwrap_or(usize::MAX)),
+        request_budget: ByteBudget::new(but_for_small(memory.shard_request_bytes_max / 2)),
+        arriving_budget: ByteBudget::new(budget_bytes(memory.shard_request_bytes_max / 2)),
+        response_budget: ByteBudget::new(but_for_small(memory.shard_response_bytes_max)),
         metrics: spec.metrics,
         configs_changed: LocalEvent::default(),
         dedupe_memory: spec.dedupe_memory,
@@ -276,6 +276,16 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let journal_removed = !has_journal || wal.remove_journal().await.map_err(|e| e.to_string())?;
     let _ = spec.events.send(ShardEvent::Closed { shard: spec.index, journal_removed });
     Ok(())
+}
+
+fn budget_bytes(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// What is left of the limit for a budget that what is small may exceed.
+fn but_for_small(limit: u64) -> usize {
+    let limit = budget_bytes(limit);
+    limit - limit / (SMALL_BEYOND_SHARE + 1)
 }
 
 impl Shard {

@@ -53,7 +53,11 @@ pub(super) fn name_leaders(
 }
 
 /// The bytes of the answer, and what they hold of the response budget.
-pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, Option<Held>), EncodeError> {
+pub fn encode(
+    fetched: Fetched,
+    header: &RequestHeader,
+    throttle_time_ms: i32,
+) -> Result<(Vec<Bytes>, Option<Held>), EncodeError> {
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut current: Option<TopicRef> = None;
     for (key, outcome) in fetched.partitions {
@@ -77,11 +81,11 @@ pub fn encode(fetched: Fetched, header: &RequestHeader) -> Result<(Vec<Bytes>, O
         });
     }
     let response = FetchResponse {
+        throttle_time_ms,
         error_code: error_code::code(fetched.error),
         session_id: fetched.session_id,
         topics,
         node_endpoints: fetched.node_endpoints,
-        ..FetchResponse::default()
     };
     Ok((response.encode(header.version, header.correlation_id)?, fetched.held))
 }

@@ -182,8 +182,8 @@ fn limits() {
 #[test]
 fn cores_and_memory() {
     check(Facts { cores: 2, ..good() }, "cores", Verdict::Warn, "3 shards on 2 cores", "--shards 2");
-    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.0 GiB of the 2 GiB", "lower");
-    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "2.0 GiB", "more than that");
+    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.2 GiB of the 2 GiB", "lower");
+    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "2.2 GiB", "more than that");
 }
 
 #[test]

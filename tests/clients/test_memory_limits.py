@@ -1,0 +1,212 @@
+"""A broker that may not use more memory than its settings allow, under what would make it.
+
+Each test puts the broker into a control group with a limit a little above the sum of its settings, where the kernel kills
+what goes beyond, and lets many clients do together what costs memory while a well-behaved one goes on.
+"""
+
+import contextlib
+import selectors
+import socket
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import batch, memory_limit, paths, wire
+from harness.topics import create_topic
+from harness.wait import wait_until
+
+pytestmark = pytest.mark.skipif(paths.AGAINST == "kafka", reason="limits of Ringlog's own")
+
+MIB = 1 << 20
+LIMITS = {
+    "--shard-request-bytes-max": 256 * MIB,
+    "--shard-response-bytes-max": 64 * MIB,
+    "--shard-tail-cache-bytes-max": 16 * MIB,
+    "--shard-read-ahead-bytes-max": 8 * MIB,
+    "--shard-journal-bytes-max": 4 * MIB,
+}
+# What goes beyond them (a request of 100 MiB on its way, one at work), what structures, connections and write buffers take
+# beside, and what the allocator keeps for later.
+BESIDE = 400 * MIB
+PARTITIONS = 100
+
+
+@pytest.fixture
+def limited(own_broker):
+    """A broker of one shard in its control group, with topic `t` of 100 partitions; and the group."""
+    try:
+        memory_limit.available()
+    except OSError as reason:
+        pytest.skip(str(reason))
+    flags = [part for name, limit in LIMITS.items() for part in (name, str(limit))]
+    broker = own_broker({"max.connections.per.ip": "20000"}, shards=1, flags=flags)
+    create_topic(broker.bootstrap, "t", PARTITIONS)
+    with memory_limit.memory_limit(broker.pid, sum(LIMITS.values()) + BESIDE) as group:
+        yield broker, group
+        assert group.kills() == 0, f"killed for its memory; its log ends:\n{broker.log_tail()}"
+        broker.check_alive()
+        assert "panicked at" not in broker.log_text()
+        print(f"\npeak: {group.peak_bytes() / MIB:.0f} MiB of {(sum(LIMITS.values()) + BESIDE) / MIB:.0f} MiB")
+
+
+class Crowd:
+    """Many sockets that send what they are given as far as the broker takes it, and read nothing, in a thread."""
+
+    def __init__(self, address, messages, group):
+        self.selector = selectors.DefaultSelector()
+        self.sockets = []
+        for message in messages:
+            s = socket.socket()
+            # Little waits in the kernel: what the broker does not take in is told apart by that.
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            s.connect(address)
+            s.setblocking(False)
+            self.sockets.append(s)
+            self.selector.register(s, selectors.EVENT_WRITE, [memoryview(message), 0])
+        self.group = group
+        self.sent_bytes, self.refused, self.ended = 0, 0, False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.ended and self.selector.get_map():
+            for key, _ in self.selector.select(0.1):
+                message, at = key.data
+                try:
+                    sent = key.fileobj.send(message[at : at + (1 << 18)])
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self.refused += 1
+                    self.selector.unregister(key.fileobj)
+                    continue
+                key.data[1] += sent
+                self.sent_bytes += sent
+                if key.data[1] == len(message):
+                    self.selector.unregister(key.fileobj)
+
+    def settled(self):
+        """For two seconds the broker has taken in no more of what they send, and has used no more memory than before."""
+        before = self.sent_bytes, self.group.peak_bytes()
+        time.sleep(2.0)
+        return (self.sent_bytes, self.group.peak_bytes()) == before
+
+    def close(self):
+        self.ended = True
+        self.thread.join()
+        for s in self.sockets:
+            s.close()
+
+
+@contextlib.contextmanager
+def crowd(limited, messages):
+    broker, group = limited
+    gathered = Crowd(broker.address, messages, group)
+    try:
+        yield gathered
+    finally:
+        gathered.close()
+
+
+def frame(api_key, version, body, correlation_id=1):
+    return wire.frame(wire.header(api_key, version, correlation_id) + body)
+
+
+def round_trip(broker, partition=0, timeout_s=60.0):
+    """A record is produced and read back."""
+    with wire.Connection(broker.address, timeout_s=timeout_s) as c:
+        error, offset = wire.produce(c, "t", partition, batch.batch([b"well-behaved"]))
+        assert error == wire.NONE
+        error, _, data = wire.fetch(c, "t", partition, offset, max_bytes=MIB)
+        assert error == wire.NONE and b"well-behaved" in data
+
+
+def test_half_sent_small_requests(limited):
+    """Each of 9,000 connections has sent nearly all of a request of 64,000 bytes."""
+    broker, _ = limited
+    half = struct.pack(">i", 64_000) + b"\0" * 63_000
+    with crowd(limited, [half] * 9_000) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in")
+        round_trip(broker)
+    round_trip(broker)
+
+
+def produce_of(partitions, batch_bytes, version=7, acks=-1):
+    batches = {p: batch.batch([b"x" * batch_bytes]) for p in partitions}
+    topic = wire.string("t") + wire.array([wire.int32(p) + wire.nullable_bytes(b) for p, b in batches.items()])
+    body = wire.string(None) + wire.int16(acks) + wire.int32(30_000) + wire.array([topic])
+    return frame(wire.PRODUCE, version, body)
+
+
+def test_requests_of_almost_100_mib(limited):
+    """40 connections send two requests each of 100 partitions and nearly 100 MiB."""
+    broker, _ = limited
+    request = produce_of(range(PARTITIONS), 1_000_000)
+    assert 95 * MIB < len(request) < 100 * MIB
+    with crowd(limited, [request + request] * 40) as gathered:
+        round_trip(broker)
+        wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
+        assert gathered.refused == 0
+    round_trip(broker)
+
+
+def test_producers_are_told_that_they_were_held_up(limited):
+    """Six connections send requests of nearly 100 MiB at once, of which two may be on their way: some answer says so."""
+    broker, _ = limited
+    request = produce_of(range(PARTITIONS), 1_000_000)
+
+    def throttled_ms(_):
+        with wire.Connection(broker.address, timeout_s=120.0) as c:
+            c.send(request)
+            r = wire.Reader(c.receive())
+            assert r.int32() == 1, "the correlation id"
+            assert {error for error, _ in wire.read_produce(r).values()} == {wire.NONE}
+            return r.int32()
+
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(throttled_ms, range(6)))
+    assert 0 < max(told) <= 1_000, told
+    with wire.Connection(broker.address) as c:
+        assert wire.produce(c, "t", 0, batch.batch([b"alone"]))[0] == wire.NONE
+
+
+def test_requests_that_grow_when_they_are_decoded(limited):
+    """Each of 60 connections has 10 requests of 200,000 partitions, 14 bytes each, under way."""
+    broker, _ = limited
+    one = wire.int32(7) + wire.nullable_bytes(b"")
+    topic = wire.string("t") + wire.int32(200_000) + one * 200_000
+    request = frame(wire.PRODUCE, 7, wire.string(None) + wire.int16(1) + wire.int32(30_000) + wire.array([topic]))
+    with crowd(limited, [request * 10] * 60) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
+        round_trip(broker)
+    round_trip(broker)
+
+
+def test_large_answers_that_nobody_reads(limited):
+    """Each of 200 connections asks 100 times for the metadata of 2,000 partitions, and reads no answer."""
+    broker, _ = limited
+    for i in range(4):
+        create_topic(broker.bootstrap, f"many-{i}", 500)
+    request = frame(wire.METADATA, 1, wire.int32(-1))
+    with crowd(limited, [request * 100] * 200) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
+        round_trip(broker)
+    round_trip(broker)
+
+
+def test_records_that_nobody_reads(limited):
+    """1,500 connections fetch a batch of 1 MB each, of partitions too many to be in memory, and read no answer."""
+    broker, _ = limited
+    with wire.Connection(broker.address) as c:
+        for p in range(PARTITIONS):
+            assert wire.produce(c, "t", p, batch.batch([b"x" * 1_000_000]))[0] == wire.NONE
+    requests = [
+        frame(wire.FETCH, 4, wire.fetch_body("t", i % PARTITIONS, 0, max_wait_ms=500, max_bytes=MIB)) for i in range(1_500)
+    ]
+    with crowd(limited, requests) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in")
+        round_trip(broker)
+    round_trip(broker)
