@@ -8,43 +8,40 @@
 //! What cannot be undone ends the process at once and loudly: a failed write or sync, or a panic in any thread. What is
 //! on disk then is for recovery to decide.
 
+mod directory;
+mod ports;
+mod recovery;
+mod signals;
+mod stop;
+
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use glommio::ExecutorJoinHandle;
-use metadata::cluster_id::ClusterId;
-use metadata::config::{BrokerConfig, ConfigLayers};
-use metadata::controller::bootstrap_records;
 use metadata::image::MetadataImage;
-use metadata::raft::{Opened, Published};
-use metadata::store::{Beginning, DataDirectory};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
-use wal::journal::ReplayReport;
+use tokio::sync::mpsc;
 
-use crate::acceptor::{self, Acceptor, Claimed};
-use crate::config::{HostPort, ServeConfig};
+use crate::acceptor::Acceptor;
+use crate::config::ServeConfig;
 use crate::connection::ConnectionLimits;
 use crate::group_lag::Lag;
-use crate::high_watermarks::{self, Note};
+use crate::high_watermarks;
 use crate::http::health::{self, Health, Readiness};
 use crate::http::{self, scrape};
-use crate::internal::links;
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::lease::Lease;
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
 use crate::shard::dedupe_memory::DedupeMemory;
-use crate::shard::message::ShardMessage;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
 use crate::suspects::Suspects;
-
-/// Pause before members of the cluster to join are asked again.
-const JOIN_RETRY: Duration = Duration::from_secs(1);
+use ports::Ports;
+use recovery::{log_replay, pinning, recovered};
+use signals::StopSignals;
+use stop::Stopping;
 
 /// Why the broker did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -104,20 +101,14 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let dir = config.data_dir.display().to_string();
     std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir { dir: dir.clone(), source })?;
     let data_dir = config.data_dir.canonicalize().map_err(|source| ServeError::DataDir { dir, source })?;
-    // Claimed now, so that a port in use is known before a long recovery; connections are refused until we listen.
-    let kafka = claim("kafka-addr", &config.kafka.listen)?;
-    let internal = claim("internal-addr", &config.internal.listen)?;
-    let http = claim("http-addr", &config.http.listen)?;
-    let kafka_addr = kafka.local_addr().map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
-    let advertised = config.kafka.advertised_as(kafka_addr.port());
-    let internal_addr =
-        internal.local_addr().map_err(|source| bind_error("internal-addr", &config.internal.listen, source))?;
-    let internal_address = config.internal.advertised_as(internal_addr.port()).to_string();
+    let Ports { kafka, internal, http } = Ports::claim(&config)?;
+    let (kafka_addr, advertised) = (kafka.bound, kafka.advertised());
+    let internal_address = internal.advertised().to_string();
 
     let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
     let (publish, published) = mpsc::unbounded_channel();
     let begun = tokio::select! {
-        begun = open_directory(&config, &data_dir, &internal_address, publish) => begun?,
+        begun = directory::open(&config, &data_dir, &internal_address, publish) => begun?,
         signal = stop.recv() => {
             tracing::info!(signal, "stopping before the cluster was found");
             return Ok(());
@@ -135,7 +126,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let lag = Arc::new(Lag::default());
     let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
     let routes = health::routes(health.clone()).merge(scrape::routes(sources));
-    let http_addr = http::serve(http, routes).map_err(|e| bind_error("http-addr", &config.http.listen, e))?;
+    let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
     let settings = Arc::new(Settings::new(&config, cluster_id, data_dir.display().to_string()));
@@ -145,7 +136,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         port: advertised.port,
         shards: u32::try_from(config.shards).expect("bounded by the configuration"),
     };
-    let mut core = MetadataCore::start(directory, opened, published, settings.clone(), announced, internal).await?;
+    let mut core =
+        MetadataCore::start(directory, opened, published, settings.clone(), announced, internal.into_claimed()).await?;
     let epoch = tokio::select! {
         arrived = core.arrive() => arrived?,
         signal = stop.recv() => {
@@ -209,30 +201,16 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     }
     drop(events);
 
-    let (mut ready, mut partitions_offline, mut impaired) = (0, 0, Vec::new());
-    while ready < threads.len() {
-        tokio::select! {
-            event = shard_events.recv() => match event {
-                Some(ShardEvent::Ready { shard, partitions, offline, impaired: found }) => {
-                    tracing::debug!(shard, partitions, "shard ready");
-                    partitions_offline += offline;
-                    impaired.extend(found);
-                    ready += 1;
-                }
-                Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
-                Some(ShardEvent::Drained { .. } | ShardEvent::Closed { .. }) => {
-                    unreachable!("nobody was told to drain yet")
-                }
-                None => return Err(ServeError::Shard { shard: 0, error: "all shards ended during recovery".into() }),
-            },
-            failed = core.failed() => return Err(failed.into()),
-            signal = stop.recv() => {
-                // Nothing was served yet, so there is nothing to finish.
-                tracing::info!(signal, "stopping during recovery");
-                return Ok(());
-            }
+    let recovered = tokio::select! {
+        recovered = recovered(threads.len(), &mut shard_events) => recovered?,
+        failed = core.failed() => return Err(failed.into()),
+        signal = stop.recv() => {
+            // Nothing was served yet, so there is nothing to finish.
+            tracing::info!(signal, "stopping during recovery");
+            return Ok(());
         }
-    }
+    };
+    let partitions_offline = recovered.partitions_offline;
     if partitions_offline > 0 {
         tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
@@ -243,7 +221,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     core.shards_started(inboxes.clone());
     core.collect_lag(config.group_lag, lag);
     let serving = async {
-        core.report_impaired(epoch, &impaired).await?;
+        core.report_impaired(epoch, &recovered.impaired).await?;
         core.serve(applied).await
     };
     tokio::select! {
@@ -259,8 +237,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     }
     // Not before the controller has heard of logs that end below what was noted: the next start is to find it too.
     let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
-    let acceptor = Acceptor::spawn(kafka, limits, inboxes.clone())
-        .map_err(|source| bind_error("kafka-addr", &config.kafka.listen, source))?;
+    let acceptor = kafka.listen(|claimed| Acceptor::spawn(claimed, limits, inboxes.clone()))?;
     health.follow(core.images(), config.node_id);
     tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
 
@@ -283,54 +260,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     health.set(Readiness::Stopping);
     core.leave(known).await;
     acceptor.stop();
-    let ending = async {
-        for inbox in &inboxes {
-            let _ = inbox.try_send(ShardMessage::Drain);
-        }
-        let mut draining = inboxes.len();
-        while draining > 0 {
-            match shard_events.recv().await {
-                Some(ShardEvent::Drained { shard }) => {
-                    tracing::debug!(shard, "shard drained");
-                    draining -= 1;
-                }
-                Some(ShardEvent::Fatal { shard, error }) => return Err(ServeError::Shard { shard, error }),
-                Some(ShardEvent::Ready { .. } | ShardEvent::Closed { .. }) => {}
-                None => break,
-            }
-        }
-        for inbox in &inboxes {
-            let _ = inbox.try_send(ShardMessage::Close);
-        }
-        let mut with_journal = inboxes.len();
-        let mut note = |event| match event {
-            ShardEvent::Closed { shard, journal_removed } => {
-                if !journal_removed {
-                    tracing::warn!(shard, "its journal is still needed: the next start replays it");
-                }
-                with_journal -= usize::from(journal_removed);
-                Ok(())
-            }
-            ShardEvent::Fatal { shard, error } => Err(ServeError::Shard { shard, error }),
-            ShardEvent::Ready { .. } | ShardEvent::Drained { .. } => Ok(()),
-        };
-        let mut ended = std::pin::pin!(join_all(threads));
-        loop {
-            tokio::select! {
-                () = &mut ended => break,
-                Some(event) = shard_events.recv() => note(event)?,
-            }
-        }
-        while let Ok(event) = shard_events.try_recv() {
-            note(event)?;
-        }
-        if with_journal == 0 {
-            journal_dir.end()?;
-        }
-        let _ = notes.send(Note::End);
-        noting.await.expect("a panic ends the process");
-        Ok(())
-    };
+    let ending = Stopping { threads, inboxes, events: shard_events, journal_dir, notes, noting }.run();
     tokio::select! {
         ended = ending => match ended {
             Ok(()) => {}
@@ -349,69 +279,6 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Opens the data directory. An empty one becomes a cluster's first, or, where there is a cluster to join, one of a node of
-/// that: then some member must say which cluster it is.
-async fn open_directory(
-    config: &ServeConfig,
-    data_dir: &Path,
-    internal_address: &str,
-    publish: mpsc::UnboundedSender<Published>,
-) -> Result<(DataDirectory, Opened), ServeError> {
-    let open = |beginning| DataDirectory::open(data_dir, config.node_id, internal_address, beginning, publish);
-    if config.join.is_empty() || !DataDirectory::is_new(data_dir)? {
-        let layers = ConfigLayers::of_static(&config.static_config);
-        let min_insync_replicas = BrokerConfig::resolve(&layers).topic_defaults.min_insync_replicas;
-        let records = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
-        return Ok(open(Beginning::Form(&records))?);
-    }
-    loop {
-        for address in &config.join {
-            match links::welcome(&address.to_string(), None).await {
-                Ok(welcome) => {
-                    let cluster_id = ClusterId(welcome.cluster_id);
-                    tracing::info!(%address, cluster = %cluster_id, member = %welcome.node, "cluster found");
-                    return Ok(open(Beginning::Join(cluster_id))?);
-                }
-                Err(error) => tracing::warn!(%address, %error, "no member of a cluster could be asked here"),
-            }
-        }
-        tokio::time::sleep(JOIN_RETRY).await;
-    }
-}
-
-/// Says what a replay did.
-fn log_replay(report: &ReplayReport, started: Instant) {
-    let ReplayReport { journals, records, bytes, segments, stale_entries, unplaced_entries, ref kept, .. } = *report;
-    if journals > 0 {
-        let took = started.elapsed();
-        tracing::info!(journals, records, bytes, segments, stale_entries, ?took, "journal replayed into the logs");
-    }
-    if unplaced_entries > 0 {
-        tracing::error!(
-            unplaced_entries,
-            ?kept,
-            "acknowledged records in the journal have no place in the logs, because partitions' files are damaged or \
-             missing; the journal's files were kept under these names and are not read again"
-        );
-    }
-}
-
-fn claim(setting: &'static str, address: &HostPort) -> Result<Claimed, ServeError> {
-    let text = address.to_string();
-    let resolved = address.resolve().map_err(|source| ServeError::Resolve { setting, address: text, source })?;
-    acceptor::claim(&resolved).map_err(|source| bind_error(setting, address, source))
-}
-
-fn bind_error(setting: &'static str, address: &HostPort, source: io::Error) -> ServeError {
-    ServeError::Bind { setting, address: address.to_string(), source }
-}
-
-/// The CPU of each shard, if there is one for each and one left for the metadata core. On one or two CPUs threads share
-/// them, and the scheduler knows better than we do.
-fn pinning(config: &ServeConfig) -> Option<Vec<usize>> {
-    (config.cpus.len() > 2 && config.shards < config.cpus.len()).then(|| config.cpus[1..=config.shards].to_vec())
-}
-
 fn connection_limits(image: &MetadataImage, settings: &Settings) -> Arc<ConnectionLimits> {
     let kafka = image.broker_config(settings.broker, settings.static_config());
     let limit = |n: i32| usize::try_from(n).unwrap_or(0);
@@ -419,37 +286,4 @@ fn connection_limits(image: &MetadataImage, settings: &Settings) -> Arc<Connecti
         limit(kafka.max_connections).min(settings.memory().connections_max),
         limit(kafka.max_connections_per_ip),
     )
-}
-
-/// Resolves when every thread has ended.
-async fn join_all(threads: Vec<ExecutorJoinHandle<()>>) {
-    let (done, joined) = oneshot::channel();
-    std::thread::spawn(move || {
-        for thread in threads {
-            if let Err(error) = thread.join() {
-                tracing::error!(%error, "a shard's thread did not end in order");
-            }
-        }
-        let _ = done.send(());
-    });
-    let _ = joined.await;
-}
-
-/// SIGTERM and SIGINT.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn new() -> io::Result<StopSignals> {
-        Ok(StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
