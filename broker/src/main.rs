@@ -17,6 +17,7 @@ mod http;
 mod internal;
 mod journal_dir;
 mod lease;
+mod lifecycle;
 mod metadata_core;
 mod metrics;
 mod orphans;
@@ -29,6 +30,7 @@ mod settings;
 mod shard;
 mod storage;
 mod suspects;
+mod systemd;
 
 use std::process::ExitCode;
 

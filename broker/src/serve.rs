@@ -21,23 +21,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metadata::image::MetadataImage;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::acceptor::Acceptor;
 use crate::config::ServeConfig;
 use crate::connection::ConnectionLimits;
 use crate::group_lag::Lag;
 use crate::high_watermarks;
-use crate::http::health::{self, Health, Readiness};
+use crate::http::health::{self, Health};
 use crate::http::{self, scrape};
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::lease::Lease;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
 use crate::shard::dedupe_memory::DedupeMemory;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
 use crate::suspects::Suspects;
+use crate::systemd::telling::Telling;
+use crate::systemd::{self, Manager, watchdog};
 use ports::Ports;
 use recovery::{log_replay, pinning, recovered};
 use signals::StopSignals;
@@ -73,16 +76,19 @@ pub fn run(config: ServeConfig) -> ExitCode {
     end_process_on_panic();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&ServeError::Runtime(error)),
+        Err(error) => return failed(&ServeError::Runtime(error), &Manager::default()),
     };
-    match runtime.block_on(serve(config)) {
+    let manager = Manager::of_environment();
+    match runtime.block_on(serve(config, &manager)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => failed(&error, &manager),
     }
 }
 
-fn failed(error: &ServeError) -> ExitCode {
-    tracing::error!(error = %crate::handlers::describe(error), "ringlog ends");
+fn failed(error: &ServeError, manager: &Manager) -> ExitCode {
+    let text = crate::handlers::describe(error);
+    tracing::error!(error = %text, "ringlog ends");
+    manager.failed(error, &text.to_string());
     ExitCode::FAILURE
 }
 
@@ -96,7 +102,7 @@ fn end_process_on_panic() {
     }));
 }
 
-async fn serve(config: ServeConfig) -> Result<(), ServeError> {
+async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError> {
     let started = Instant::now();
     let dir = config.data_dir.display().to_string();
     std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir { dir: dir.clone(), source })?;
@@ -105,7 +111,13 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let (kafka_addr, advertised) = (kafka.bound, kafka.advertised());
     let internal_address = internal.advertised().to_string();
 
-    let mut stop = StopSignals::new().map_err(ServeError::Runtime)?;
+    let lifecycle = Lifecycle::new(config.shards);
+    let (tell_images, told_images) = watch::channel(None);
+    tokio::spawn(Telling::new(manager.clone(), lifecycle.clone(), config.node_id).run(told_images));
+    if let Some(patience) = systemd::watchdog_patience() {
+        tokio::spawn(watchdog::feed(manager.clone(), lifecycle.clone(), patience));
+    }
+    let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;
     let (publish, published) = mpsc::unbounded_channel();
     let begun = tokio::select! {
         begun = directory::open(&config, &data_dir, &internal_address, publish) => begun?,
@@ -122,7 +134,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     );
     let dedupe_memory = Arc::<DedupeMemory>::default();
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
-    let health = Health::new(Readiness::Joining);
+    let health = Health::new(lifecycle.clone());
     let lag = Arc::new(Lag::default());
     let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
     let routes = health::routes(health.clone()).merge(scrape::routes(sources));
@@ -146,7 +158,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             return Ok(());
         }
     };
-    health.set(Readiness::Recovering);
+    lifecycle.enter(Phase::ReplayingJournal);
     let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
@@ -192,6 +204,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
             metadata: client.clone(),
             image: publishing.image.clone(),
             metrics: metrics[index].clone(),
+            progress: lifecycle.shards()[index].clone(),
             dedupe_memory: Arc::clone(&dedupe_memory),
             events: events.clone(),
             high_watermarks: known_high_watermarks.clone(),
@@ -200,6 +213,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         threads.push(run::spawn(spec).map_err(ServeError::Thread)?);
     }
     drop(events);
+    lifecycle.enter(Phase::RecoveringLogs);
 
     let recovered = tokio::select! {
         recovered = recovered(threads.len(), &mut shard_events) => recovered?,
@@ -214,6 +228,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     if partitions_offline > 0 {
         tracing::error!(partitions_offline, "serving without the partitions whose logs could not be opened; see above");
     }
+    lifecycle.enter(Phase::WaitingForController);
     let journal_dir = journal_begun.await.expect("a panic ends the process")?;
     let (applied, known) = (publishing.applied.clone(), publishing.applied.clone());
     let limits = connection_limits(&publishing.image, &settings);
@@ -238,7 +253,10 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     // Not before the controller has heard of logs that end below what was noted: the next start is to find it too.
     let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
     let acceptor = kafka.listen(|claimed| Acceptor::spawn(claimed, limits, inboxes.clone()))?;
-    health.follow(core.images(), config.node_id);
+    health.serves(health::Serving { observer: core.observer(), lease });
+    tell_images.send_replace(Some(core.images()));
+    lifecycle.enter(Phase::Serving);
+    manager.ready();
     tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
 
     let failure = tokio::select! {
@@ -254,10 +272,10 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     };
     if let Some(failure) = failure {
         // Not one more acknowledgement may leave this process.
-        failed(&failure);
+        failed(&failure, manager);
         std::process::exit(1);
     }
-    health.set(Readiness::Stopping);
+    lifecycle.enter(Phase::Stopping);
     core.leave(known).await;
     acceptor.stop();
     let ending = Stopping { threads, inboxes, events: shard_events, journal_dir, notes, noting }.run();
@@ -265,7 +283,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         ended = ending => match ended {
             Ok(()) => {}
             Err(failure) => {
-                failed(&failure);
+                failed(&failure, manager);
                 std::process::exit(1);
             }
         },

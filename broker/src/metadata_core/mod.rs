@@ -30,7 +30,7 @@ use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
 use metadata::controller::{BrokerStart, ImpairedReplica, Wish};
 use metadata::image::MetadataImage;
-use metadata::raft::{Handle, Node, NodeStopped, Opened, Published};
+use metadata::raft::{Handle, Node, NodeStopped, Opened, Published, QuorumStatus};
 use metadata::record::NodeBinding;
 use metadata::store::DataDirectory;
 use protocol::BrokerId;
@@ -378,6 +378,11 @@ impl MetadataCore {
         self.raft().images()
     }
 
+    /// A way to look at the cluster, for as long as anybody wants to.
+    pub fn observer(&self) -> Observer {
+        Observer { broker: self.settings.broker, router: self.router.clone(), raft: self.raft().clone() }
+    }
+
     /// Has this broker fenced, so that others lead what they can before it stops, and waits a little until they do and its shards
     /// know: whoever waits for what it led has been sent to them then. A broker that has no others goes on to the end.
     pub async fn leave(&self, mut applied: watch::Receiver<u64>) {
@@ -409,6 +414,49 @@ impl MetadataCore {
     /// Ends in order: what was acknowledged is on disk anyway.
     pub async fn stop(self) {
         self.node.shutdown().await;
+    }
+}
+
+/// Looks at the cluster and changes nothing. `Clone` is cheap.
+#[derive(Clone)]
+pub struct Observer {
+    broker: BrokerId,
+    router: Router,
+    raft: Handle,
+}
+
+impl Observer {
+    /// This broker.
+    pub fn broker(&self) -> BrokerId {
+        self.broker
+    }
+
+    /// Images in force, to be watched.
+    pub fn images(&self) -> watch::Receiver<MetadataImage> {
+        self.raft.images()
+    }
+
+    /// Whether clients may come here, as far as this broker knows.
+    pub fn is_unfenced(&self) -> bool {
+        self.images().borrow().is_unfenced(self.broker)
+    }
+
+    /// Metadata no older than this question, and the quorum as its leader sees it.
+    ///
+    /// # Errors
+    /// If the controller does not answer, or what it knows does not come here, within `patience`.
+    pub async fn current(&self, patience: Duration) -> Result<(MetadataImage, QuorumStatus), RequestFailed> {
+        let deadline = Instant::now() + patience;
+        let (status, metadata_offset) = self.router.ask(request::DescribeQuorum, patience).await?;
+        let mut images = self.images();
+        let caught_up = images.wait_for(|image| image.metadata_offset() >= metadata_offset);
+        match tokio::time::timeout_at(deadline, caught_up).await {
+            Ok(Ok(image)) => Ok((image.clone(), status)),
+            Ok(Err(_)) => Err(RequestFailed::Stopping),
+            Err(_) => Err(RequestFailed::NotController(format!(
+                "this broker lacks metadata that the controller has, and has not got it within {patience:?}"
+            ))),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ use crate::group_shard::GroupShard;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::high_watermarks::{HighWatermarks, Note};
 use crate::lease::Lease;
+use crate::lifecycle::ShardProgress;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::partition::{Partition, PartitionKey};
@@ -99,6 +100,7 @@ pub struct Shard {
     arriving_budget: Rc<ByteBudget>,
     response_budget: Rc<ByteBudget>,
     metrics: Arc<ShardMetrics>,
+    progress: Arc<ShardProgress>,
     producer_ids: ProducerIds,
     random: Cell<u64>,
     stopping: Cell<bool>,

@@ -45,7 +45,9 @@ impl Shard {
     /// Opens every partition of the image that this shard owns; returns how many could not be.
     pub(super) async fn open_all_partitions(self: &Rc<Self>) -> usize {
         let image = self.image();
-        let owned = all_here(&image, self.broker).filter(|key| self.owner_of(*key) == self.index).collect();
+        let owned: Vec<PartitionKey> =
+            all_here(&image, self.broker).filter(|key| self.owner_of(*key) == self.index).collect();
+        self.progress.begins_recovery(owned.len());
         let offline = self.open_partitions(&image, owned).await;
         self.has_started.set(true);
         self.groups.loaded().await;
@@ -54,7 +56,14 @@ impl Shard {
 
     /// Opens partitions, several at once; returns how many could not be.
     async fn open_partitions(self: &Rc<Self>, image: &MetadataImage, keys: Vec<PartitionKey>) -> usize {
-        let opened = stream::iter(keys).map(|key| self.open_partition(image, key)).buffer_unordered(OPEN_CONCURRENCY);
+        let opened = stream::iter(keys).map(async |key| {
+            let opened = self.open_partition(image, key).await;
+            if !self.has_started.get() {
+                self.progress.recovered_one(opened);
+            }
+            opened
+        });
+        let opened = opened.buffer_unordered(OPEN_CONCURRENCY);
         opened.filter(|opened| std::future::ready(!opened)).count().await
     }
 

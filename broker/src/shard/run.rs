@@ -34,6 +34,7 @@ use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
 use crate::high_watermarks::{HighWatermarks, NOTE_INTERVAL, Note};
 use crate::lease::Lease;
+use crate::lifecycle::ShardProgress;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
 use crate::orphans;
@@ -43,7 +44,7 @@ use crate::storage;
 use crate::suspects::Suspects;
 
 /// glommio 0.9 can put an executor to sleep although a task is runnable, when it was preempted at the wrong moment. It is
-/// rare; this timer bounds how long it can last. Measured idle: under 0.5 % of a core.
+/// rare; this timer bounds how long it can last, and tells others that the shard is not stuck. Measured idle: under 0.5 % of a core.
 const HEARTBEAT: Duration = Duration::from_millis(10);
 /// How long a stopping shard waits for its connections to take their last answers.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -80,6 +81,8 @@ pub struct ShardSpec {
     pub metadata: MetadataClient,
     pub image: MetadataImage,
     pub metrics: Arc<ShardMetrics>,
+    /// Where it says how far it is.
+    pub progress: Arc<ShardProgress>,
     /// All shards'.
     pub dedupe_memory: Arc<DedupeMemory>,
     /// As they were noted on disk before the start.
@@ -118,7 +121,10 @@ pub fn spawn(spec: ShardSpec) -> io::Result<ExecutorJoinHandle<()>> {
 async fn run(spec: ShardSpec) {
     let index = spec.index;
     let events = spec.events.clone();
-    if let Err(error) = serve(spec).await {
+    let progress = spec.progress.clone();
+    let ended = serve(spec).await;
+    progress.ended();
+    if let Err(error) = ended {
         // The process may be on its way out already, and nobody listens then.
         let _ = events.send(ShardEvent::Fatal { shard: index, error });
     }
@@ -126,6 +132,7 @@ async fn run(spec: ShardSpec) {
 
 async fn serve(spec: ShardSpec) -> Result<(), String> {
     let queues = TaskQueues::create();
+    queues.spawn_control(turn(spec.progress.clone()));
     let memory = *spec.settings.memory();
     let storage = storage::open(&spec.data_dir).await.map_err(|e| e.to_string())?;
     if spec.index == 0 {
@@ -173,6 +180,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         arriving_budget: ByteBudget::new(budget_bytes(memory.shard_request_bytes_max / 2)),
         response_budget: ByteBudget::new(but_for_small(memory.shard_response_bytes_max)),
         metrics: spec.metrics,
+        progress: spec.progress,
         configs_changed: LocalEvent::default(),
         dedupe_memory: spec.dedupe_memory,
         producer_ids: Default::default(),
@@ -208,12 +216,6 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
             }
         });
     }
-    shard.queues.spawn_control(async {
-        loop {
-            Timer::new(HEARTBEAT).await;
-        }
-    });
-
     shard.remove_unassigned(&spec.data_dir).map_err(|e| e.to_string())?;
     let recovery = Instant::now();
     let offline = shard.open_all_partitions().await;
@@ -262,11 +264,15 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     });
 
     shard.serve_inbox(spec.inbox).await;
-    let closing = stream::iter(shard.partitions()).for_each_concurrent(OPEN_CONCURRENCY, |partition| async move {
+    let partitions = shard.partitions();
+    let progress = &shard.progress;
+    progress.closing(partitions.len());
+    let closing = stream::iter(partitions).for_each_concurrent(OPEN_CONCURRENCY, |partition| async move {
         if let Err(error) = partition.log.close().await {
             tracing::warn!(topic = %partition.topic, partition = %partition.key.partition, %error,
                 "log not closed cleanly; the next start scans its tail");
         }
+        progress.closed_one();
     });
     closing.await;
     shard.send_high_watermarks();
@@ -286,6 +292,14 @@ fn budget_bytes(limit: u64) -> usize {
 fn but_for_small(limit: u64) -> usize {
     let limit = budget_bytes(limit);
     limit - limit / (SMALL_BEYOND_SHARE + 1)
+}
+
+/// Turns the executor regularly, and says so.
+async fn turn(progress: Arc<ShardProgress>) {
+    loop {
+        progress.turned();
+        Timer::new(HEARTBEAT).await;
+    }
 }
 
 impl Shard {
@@ -343,6 +357,7 @@ impl Shard {
     pub fn count_connection(self: &Rc<Self>) -> ConnectionCount {
         self.connections.set(self.connections.get() + 1);
         self.metrics.connections(self.connections.get());
+        self.progress.connections(self.connections.get());
         ConnectionCount { shard: self.clone() }
     }
 
@@ -421,6 +436,7 @@ impl Drop for ConnectionCount {
         let open = self.shard.connections.get() - 1;
         self.shard.connections.set(open);
         self.shard.metrics.connections(open);
+        self.shard.progress.connections(open);
         self.shard.connection_closed.notify();
     }
 }

@@ -94,6 +94,7 @@ impl RunningShard {
             metadata: MetadataClient::new().0,
             image: image.clone(),
             metrics: Arc::default(),
+            progress: Arc::default(),
             dedupe_memory: Arc::default(),
             events: event_sender,
             high_watermarks: Arc::default(),

@@ -135,6 +135,7 @@ impl RunningShard {
             metadata,
             image: image.clone(),
             metrics: Arc::default(),
+            progress: Arc::default(),
             dedupe_memory: Arc::default(),
             events: event_sender,
             high_watermarks: Arc::default(),
