@@ -16,6 +16,7 @@ use async_channel::Sender;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::connection::ConnectionLimits;
+use crate::logging::limit;
 use crate::shard::message::ShardMessage;
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
@@ -118,7 +119,9 @@ impl Accepting {
                 Err(error) => {
                     // A connection that was reset while it waited concerns nobody else.
                     if error.kind() != io::ErrorKind::ConnectionAborted && error.kind() != io::ErrorKind::Interrupted {
-                        tracing::warn!(%error, "accept failed; check the limit of open files (nofile)");
+                        if limit::ACCEPT_FAILED.admit() {
+                            tracing::warn!(%error, "accept failed; check the limit of open files (nofile)");
+                        }
                         std::thread::sleep(ACCEPT_RETRY);
                     }
                     continue;
@@ -132,7 +135,10 @@ impl Accepting {
                     }
                     next_shard = (next_shard + 1) % self.shards.len();
                 }
-                Err(reason) => tracing::warn!(%peer, %reason, "connection refused"),
+                Err(reason) if limit::CONNECTION_REFUSED.admit() => {
+                    tracing::warn!(%peer, %reason, "connection refused");
+                }
+                Err(_) => {}
             }
         }
     }

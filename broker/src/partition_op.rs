@@ -15,6 +15,7 @@ use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
 use protocol::{LeaderEpoch, Offset};
 
+use crate::logging::limit;
 use crate::partition::{Partition, PartitionKey, PartitionView};
 use crate::shard::{Shard, placement};
 
@@ -251,7 +252,9 @@ fn record_in(partition: &Partition, batch: &[u8], timestamp: i64) -> Result<Opti
 }
 
 fn read_failed(partition: &Partition, error: &dyn std::fmt::Display) -> ResponseError {
-    tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "offset look-up failed");
+    if limit::REQUEST_FAILED.admit() {
+        tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "offset look-up failed");
+    }
     ResponseError::KafkaStorageError
 }
 
@@ -266,7 +269,9 @@ async fn delete_records(partition: &Rc<Partition>, offset: Offset, deadline: Ins
     }
     if to > partition.log.log_start_offset() {
         partition.log.advance_log_start(to).await.map_err(|error| {
-            tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "delete records failed");
+            if limit::REQUEST_FAILED.admit() {
+                tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "delete records failed");
+            }
             ResponseError::KafkaStorageError
         })?;
         partition.streams.log_start_moved();

@@ -33,6 +33,7 @@ use crate::http::{self, scrape};
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::lease::Lease;
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::logging::limit;
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::ShardMetrics;
 use crate::settings::Settings;
@@ -117,6 +118,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     if let Some(patience) = systemd::watchdog_patience() {
         tokio::spawn(watchdog::feed(manager.clone(), lifecycle.clone(), patience));
     }
+    tokio::spawn(limit::tell_suppressed());
     let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;
     let (publish, published) = mpsc::unbounded_channel();
     let begun = tokio::select! {

@@ -10,7 +10,6 @@ mod cluster;
 mod group;
 mod kafka;
 mod limits;
-pub mod logging;
 mod partition;
 mod size;
 mod table;
@@ -22,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{self, ConfigErrors, Machine, ServeConfig};
+use crate::logging;
 use args::{Cli, Subcommands, WalCommand};
 
 /// What is left to do once the command line is dealt with.

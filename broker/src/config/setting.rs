@@ -374,7 +374,7 @@ pub const SETTINGS: &[Setting] = &[
         unit: "",
         default: DefaultValue::Text("info"),
         summary: "How much the broker logs: off, error, warn, info, debug or trace",
-        detail: "Per module too, as in info,ringlog::wal=debug.",
+        detail: "Per module too, as in info,ringlog::shard=debug,wal=debug.",
     },
     Setting {
         key: Key::LogFormat,
@@ -384,7 +384,8 @@ pub const SETTINGS: &[Setting] = &[
         unit: "",
         default: DefaultValue::Text("text"),
         summary: "How log lines on standard error look: text or json",
-        detail: "Text is coloured on a terminal only.",
+        detail: "Text is coloured on a terminal only; to systemd's journal it goes without a time and with a priority instead of \
+                 the level.",
     },
 ];
 

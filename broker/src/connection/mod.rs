@@ -35,6 +35,7 @@ pub use lanes::{LaneTurn, Lanes};
 pub use permit::{ConnectionLimits, ConnectionPermit};
 use response::Response;
 
+use crate::logging::limit;
 use crate::shard::Shard;
 use crate::shard::budget::{ByteBudget, Held};
 use crate::shard::event::LocalEvent;
@@ -201,10 +202,16 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit
     drop(permit);
     match reason {
         CloseReason::ClosedByClient | CloseReason::Shutdown => tracing::debug!(%peer, %reason, "connection closed"),
-        CloseReason::Idle(_) | CloseReason::Socket(_) => tracing::info!(%peer, %reason, "connection closed"),
+        CloseReason::Idle(_) | CloseReason::Socket(_) => {
+            if limit::CONNECTION_CLOSED.admit() {
+                tracing::info!(%peer, %reason, "connection closed");
+            }
+        }
         _ => {
             shard.metrics().connection_refused();
-            tracing::warn!(%peer, %reason, "connection closed");
+            if limit::CONNECTION_CLOSED.admit() {
+                tracing::warn!(%peer, %reason, "connection closed");
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::groups::{
     RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
+use crate::logging::limit;
 use crate::partition::{AppendAck, Appending, Partition, Refused, Term, walk_budget};
 use crate::shard::Shard;
 use crate::shard::assignment::TopicChanges;
@@ -478,7 +479,9 @@ impl Coordinator {
             match appended {
                 Ok(ack) => acks.push(ack),
                 Err(refused) => {
-                    tracing::warn!(error = %refused.message, "group records were not stored");
+                    if limit::REQUEST_FAILED.admit() {
+                        tracing::warn!(error = %refused.message, "group records were not stored");
+                    }
                     outcome = Err(match refused.error {
                         ResponseError::MessageTooLarge => StoreFailure::TooLarge,
                         ResponseError::KafkaStorageError | ResponseError::NotLeaderOrFollower => {

@@ -31,7 +31,7 @@ pub fn parse(resource_type: i8, name: &str) -> Result<ConfigResource, (ResponseE
         other => Err((
             ResponseError::InvalidRequest,
             format!(
-                "resource type {other} is not served: only topics (2), brokers (4) and groups (32) have configs here"
+                "resource type {other} is not served: only topics (2), brokers (4) and groups (32) have configs here, and loggers of brokers (8) levels"
             ),
         )),
     }

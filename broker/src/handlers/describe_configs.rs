@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use metadata::config::ConfigEntry;
 use metadata::record::ConfigResource;
 
-use super::{Context, config_resource};
+use super::{Context, broker_loggers, config_resource};
 
 /// First version with types and documentation (KIP-569).
 const VERSION_TYPES: i16 = 3;
@@ -28,14 +28,26 @@ pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeCon
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
-            match entries(context, resource) {
-                Ok(entries) => result
-                    .with_configs(entries.into_iter().map(|e| entry_result(e, context.version(), &request)).collect()),
+            match results(context, resource, &request) {
+                Ok(configs) => result.with_configs(configs),
                 Err((error, message)) => result.with_error_code(error.code()).with_error_message(Some(message.into())),
             }
         })
         .collect();
     DescribeConfigsResponse::default().with_results(results)
+}
+
+fn results(
+    context: &Context,
+    resource: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Result<Vec<DescribeConfigsResourceResult>, (ResponseError, String)> {
+    if resource.resource_type == config_resource::TYPE_BROKER_LOGGER {
+        let keys = resource.configuration_keys.as_deref();
+        return broker_loggers::describe(context.shard().broker_id(), &resource.resource_name, keys);
+    }
+    let entries = entries(context, resource)?;
+    Ok(entries.into_iter().map(|entry| entry_result(entry, context.version(), request)).collect())
 }
 
 fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, (ResponseError, String)> {

@@ -9,6 +9,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use protocol::PartitionId;
 
 use super::Context;
+use crate::logging::limit;
 use crate::partition::PartitionKey;
 use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOps};
 use crate::shard::assignment::{Wanted, wanted};
@@ -89,7 +90,9 @@ fn disk_bytes(dir: &str) -> (i64, i64) {
             (bytes(stat.f_blocks), bytes(stat.f_bavail))
         }
         Err(error) => {
-            tracing::warn!(dir, %error, "cannot tell the size of the file system");
+            if limit::REQUEST_FAILED.admit() {
+                tracing::warn!(dir, %error, "cannot tell the size of the file system");
+            }
             (UNKNOWN_BYTES, UNKNOWN_BYTES)
         }
     }

@@ -15,6 +15,7 @@ use protocol::PartitionId;
 use super::topic_access::OFFSETS_TOPIC;
 use super::{Context, availability};
 use crate::groups::routing::partition_for_group;
+use crate::logging::limit;
 
 const KEY_TYPE_GROUP: i8 = 0;
 const KEY_TYPE_TRANSACTION: i8 = 1;
@@ -79,7 +80,9 @@ async fn ready(context: &Context, key_type: i8) -> Result<MetadataImage, (Respon
     }
     let shard = context.shard();
     if let Err(error) = shard.ensure_offsets_topic().await {
-        tracing::warn!(%error, "the topic of committed offsets could not be created");
+        if limit::REQUEST_FAILED.admit() {
+            tracing::warn!(%error, "the topic of committed offsets could not be created");
+        }
         return refuse(ResponseError::CoordinatorNotAvailable, "the topic of committed offsets cannot be created");
     }
     Ok(shard.image())

@@ -10,6 +10,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use super::Context;
+use crate::logging::limit;
 use crate::metadata_core::RequestFailed;
 use crate::metadata_core::request::AllocateProducerIds;
 use crate::shard::Shard;
@@ -26,13 +27,17 @@ pub async fn handle(context: &Context, request: InitProducerIdRequest) -> InitPr
             .with_producer_epoch(-1)
     };
     if request.transactional_id.is_some() {
-        tracing::warn!(peer = %context.connection.peer, "a transactional producer was refused: transactions are not served");
+        if limit::REQUEST_FAILED.admit() {
+            tracing::warn!(peer = %context.connection.peer, "a transactional producer was refused: transactions are not served");
+        }
         return refused(ResponseError::InvalidRequest);
     }
     match next_id(context.shard()).await {
         Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(EPOCH_FIRST),
         Err(error) => {
-            tracing::error!(%error, "no producer id could be allocated");
+            if limit::REQUEST_FAILED.admit() {
+                tracing::error!(%error, "no producer id could be allocated");
+            }
             refused(error.code())
         }
     }

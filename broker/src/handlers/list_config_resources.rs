@@ -1,7 +1,7 @@
 //! ListConfigResources (key 74), versions 0-1 (KIP-1142): the names of what may have configs.
 //!
-//! Groups are those that have configs of their own, topics and brokers all that there are. Client metrics (KIP-714) and
-//! loggers have no configs here, so there are none of them.
+//! Groups are those that have configs of their own, topics and brokers all that there are. Each broker
+//! has loggers. Client metrics (KIP-714) have no configs here, so there are none of them.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
@@ -37,6 +37,10 @@ fn list(image: &MetadataImage, version: i16, asked: &[i8]) -> ListConfigResource
     let mut resources = Vec::new();
     if wanted(TYPE_GROUP) {
         resources.extend(image.group_overrides().map(|(group, _)| resource(TYPE_GROUP, group.to_owned())));
+    }
+    if wanted(TYPE_BROKER_LOGGER) {
+        resources
+            .extend(image.unfenced_brokers().map(|broker| resource(TYPE_BROKER_LOGGER, broker.broker.to_string())));
     }
     if wanted(TYPE_BROKER) {
         resources.extend(image.unfenced_brokers().map(|broker| resource(TYPE_BROKER, broker.broker.to_string())));

@@ -8,6 +8,7 @@ mod alter_partition_reassignments;
 mod answer_size;
 mod api_versions;
 mod availability;
+mod broker_loggers;
 mod by_topic;
 mod config_resource;
 mod create_partitions;
@@ -49,6 +50,7 @@ use protocol::response::ResponseBody;
 use crate::connection::response::{Response, ResponseBytes};
 use crate::connection::{Connection, LaneTurn};
 use crate::groups::GroupRequest;
+use crate::logging::limit;
 use crate::shard::budget::Held;
 
 /// A request's header and where it came from, for handlers that need either.
@@ -257,7 +259,9 @@ fn encode(body: &ResponseBody, version: i16, correlation_id: i32) -> Response {
 /// A response that cannot be encoded is our own mistake; the client is not left waiting for it.
 fn encode_failed(error: &dyn std::error::Error) -> Response {
     let reason = describe(error);
-    tracing::error!(%reason, "a response could not be encoded");
+    if limit::REQUEST_FAILED.admit() {
+        tracing::error!(%reason, "a response could not be encoded");
+    }
     Response::Close { reason }
 }
 

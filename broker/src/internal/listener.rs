@@ -18,6 +18,7 @@ use super::frame::{self, Frames};
 use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
 use super::links::{self, Links};
 use crate::acceptor::Claimed;
+use crate::logging::limit;
 use crate::metadata_core::inspect;
 use crate::metadata_core::router::Router;
 use crate::shard::message::ShardMessage;
@@ -59,13 +60,17 @@ pub fn serve(claimed: Claimed, answering: Answering) -> io::Result<()> {
             let (socket, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "an internal connection could not be accepted");
+                    if limit::ACCEPT_FAILED.admit() {
+                        tracing::warn!(%error, "an internal connection could not be accepted");
+                    }
                     tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
             };
             let Ok(permit) = connections.clone().try_acquire_owned() else {
-                tracing::warn!(%peer, CONNECTIONS_MAX, "too many internal connections: this one is closed");
+                if limit::INTERNAL_REFUSED.admit() {
+                    tracing::warn!(%peer, CONNECTIONS_MAX, "too many internal connections: this one is closed");
+                }
                 continue;
             };
             let answering = answering.clone();
@@ -83,7 +88,9 @@ impl Answering {
         let hello = match handshake::answer(&mut socket, |hello| self.judge(hello)).await {
             Ok(hello) => hello,
             Err(error) => {
-                tracing::warn!(%peer, %error, "an internal connection was refused");
+                if limit::INTERNAL_REFUSED.admit() {
+                    tracing::warn!(%peer, %error, "an internal connection was refused");
+                }
                 return;
             }
         };

@@ -28,6 +28,7 @@ use super::refusal::Refusal;
 use super::request::{
     Ask, Beat, BrokerLine, Decide, Deciding, DescribeBrokers, DescribePlacement, DescribeQuorum, PlacementSeen, Request,
 };
+use crate::logging::limit;
 use crate::settings::Settings;
 use upkeep::Term;
 
@@ -235,7 +236,9 @@ impl Controller {
             if !R::ON_FULL_DISK
                 && let Err(error) = self.directory.check_free_space()
             {
-                tracing::error!(%error, "metadata change refused");
+                if limit::REQUEST_FAILED.admit() {
+                    tracing::error!(%error, "metadata change refused");
+                }
                 return Ok(Err(NotDone::Refused(Refusal::new(ResponseError::KafkaStorageError, &error))));
             }
             match self.propose(image.metadata_offset(), records).await? {

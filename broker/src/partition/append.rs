@@ -20,6 +20,7 @@ use wal::producer_state::{SequenceCheck, SequenceError};
 use super::Partition;
 use super::role::Term;
 use super::validate::{Refused, validate};
+use crate::logging::limit;
 
 /// An append that the log has taken. It may be acknowledged once `end` is as durable as the producer asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,9 @@ impl Partition {
     }
 
     fn storage_refusal(&self, error: &ReserveError) -> Refused {
-        tracing::warn!(topic = %self.topic, partition = %self.key.partition, %error, "produce refused: no room in the log");
+        if limit::REQUEST_FAILED.admit() {
+            tracing::warn!(topic = %self.topic, partition = %self.key.partition, %error, "produce refused: no room in the log");
+        }
         Refused::new(ResponseError::KafkaStorageError, error.to_string())
     }
 

@@ -13,6 +13,7 @@ use wal::reader::ReadError;
 use super::preferred_replica::{Candidate, Consumer, choose};
 use super::{FetchForward, FetchedPartition, Outcome, PartitionRead, ReadMode};
 use crate::fetch_session::PartitionFetch;
+use crate::logging::limit;
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::shard::queues::breathe_after;
@@ -108,7 +109,9 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         // Retention may have moved the start while the disk was read.
         Err(ReadError::OutOfRange { .. }) => Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome },
         Err(error) => {
-            tracing::error!(topic = %partition.topic, partition = %read.key.partition, %error, "fetch failed");
+            if limit::REQUEST_FAILED.admit() {
+                tracing::error!(topic = %partition.topic, partition = %read.key.partition, %error, "fetch failed");
+            }
             Outcome { error: Some(ResponseError::KafkaStorageError), ..outcome }
         }
     }
