@@ -9,6 +9,7 @@
 //! on disk then is for recovery to decide.
 
 mod directory;
+mod live_config;
 mod ports;
 mod recovery;
 mod signals;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use metadata::image::MetadataImage;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::acceptor::Acceptor;
@@ -42,6 +43,7 @@ use crate::shard::run::{self, ShardEvent, ShardSpec};
 use crate::suspects::Suspects;
 use crate::systemd::telling::Telling;
 use crate::systemd::{self, Manager, watchdog};
+use live_config::LiveConfig;
 use ports::Ports;
 use recovery::{log_replay, pinning, recovered};
 use signals::StopSignals;
@@ -119,6 +121,8 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         tokio::spawn(watchdog::feed(manager.clone(), lifecycle.clone(), patience));
     }
     tokio::spawn(limit::tell_suppressed());
+    // From now on SIGHUP does not end the process; it is heeded when the broker serves.
+    let hangup = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
     let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;
     let (publish, published) = mpsc::unbounded_channel();
     let begun = tokio::select! {
@@ -233,10 +237,11 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     lifecycle.enter(Phase::WaitingForController);
     let journal_dir = journal_begun.await.expect("a panic ends the process")?;
     let (applied, known) = (publishing.applied.clone(), publishing.applied.clone());
-    let limits = connection_limits(&publishing.image, &settings);
+    let reconfigure = publishing.reconfigure.clone();
     publishing.begin();
     core.shards_started(inboxes.clone());
-    core.collect_lag(config.group_lag, lag);
+    let (lag_config, lag_configs) = watch::channel(config.group_lag);
+    core.collect_lag(lag_configs, lag);
     let serving = async {
         core.report_impaired(epoch, &recovered.impaired).await?;
         core.serve(applied).await
@@ -254,6 +259,19 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     }
     // Not before the controller has heard of logs that end below what was noted: the next start is to find it too.
     let noting = tokio::spawn(high_watermarks::run(data_dir.clone(), (*known_high_watermarks).clone(), noted));
+    // What limits it is told before anybody is accepted.
+    let limits = ConnectionLimits::new(0, 0);
+    let live = LiveConfig {
+        running: config,
+        settings,
+        limits: limits.clone(),
+        lag: lag_config,
+        reconfigure,
+        images: core.images(),
+        manager: manager.clone(),
+    };
+    live.limit_connections();
+    tokio::spawn(live.run(hangup));
     let acceptor = kafka.listen(|claimed| Acceptor::spawn(claimed, limits, inboxes.clone()))?;
     health.serves(health::Serving { observer: core.observer(), lease });
     tell_images.send_replace(Some(core.images()));
@@ -297,13 +315,4 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     core.stop().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn connection_limits(image: &MetadataImage, settings: &Settings) -> Arc<ConnectionLimits> {
-    let kafka = image.broker_config(settings.broker, settings.static_config());
-    let limit = |n: i32| usize::try_from(n).unwrap_or(0);
-    ConnectionLimits::new(
-        limit(kafka.max_connections).min(settings.memory().connections_max),
-        limit(kafka.max_connections_per_ip),
-    )
 }

@@ -1,9 +1,10 @@
-//! What is fixed for the life of the process, as shards and handlers need it, and what all of them share.
+//! What the process was started with, as shards and handlers need it, and what all of them share. Fixed for its life, but for
+//! Kafka's static settings, which a reload replaces.
 //!
 //! Kafka's own settings are not here: they can change while the broker runs, so each shard resolves them from the
 //! metadata image ([`crate::shard::Shard::broker_config`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use metadata::config::StaticConfig;
 use protocol::BrokerId;
@@ -23,7 +24,7 @@ pub struct Settings {
     /// Internal addresses that were given to join the cluster at.
     pub seeds: Arc<[String]>,
     pub quorum_voters_max: usize,
-    static_config: StaticConfig,
+    static_config: RwLock<StaticConfig>,
     memory: MemoryLimits,
     throttles: Throttles,
 }
@@ -36,7 +37,7 @@ impl Settings {
             data_dir,
             seeds: config.join.iter().map(ToString::to_string).collect(),
             quorum_voters_max: config.quorum_voters_max,
-            static_config: config.static_config.clone(),
+            static_config: RwLock::new(config.static_config.clone()),
             memory: config.memory,
             throttles: Throttles::default(),
         }
@@ -44,15 +45,20 @@ impl Settings {
 
     #[cfg(test)]
     pub fn of_test(broker: BrokerId, data_dir: String, memory: MemoryLimits) -> Settings {
-        let (seeds, static_config) = (Arc::new([]), StaticConfig::default());
+        let (seeds, static_config) = (Arc::new([]), RwLock::default());
         let cluster_id = "cluster".to_owned();
         let throttles = Throttles::default();
         Settings { broker, cluster_id, data_dir, seeds, quorum_voters_max: 3, static_config, memory, throttles }
     }
 
-    /// Kafka's settings as the process was started with.
-    pub fn static_config(&self) -> &StaticConfig {
-        &self.static_config
+    /// Kafka's settings that were given at the start, or at the last reload. Cheap; not for the data path.
+    pub fn static_config(&self) -> StaticConfig {
+        self.static_config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a reload. Whoever has resolved them is to be told, see [`crate::metadata_core::Publishing`].
+    pub fn set_static_config(&self, static_config: StaticConfig) {
+        *self.static_config.write().unwrap_or_else(PoisonError::into_inner) = static_config;
     }
 
     /// What of the rates for replicas that catch up is used, by all shards together.

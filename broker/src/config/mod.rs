@@ -3,9 +3,11 @@
 //! Precedence is flag over variable over file over default, setting by setting, Kafka's own settings included. Every
 //! complaint says which of the places gave the value, and all complaints are made at once.
 //!
-//! [`load`] reads the configuration file and nothing else: environment and machine are passed in. Deliberately absent:
-//! changing settings at run time (Kafka's dynamic configs live in the `metadata` crate).
+//! [`load`] reads the configuration file and nothing else: environment and machine are passed in. It can be loaded again while
+//! the broker runs, and [`changes`] says what of it is another then and what that takes. Deliberately absent: acting on that,
+//! and Kafka's dynamic configs, which live in the `metadata` crate.
 
+pub mod changes;
 mod environment;
 mod error;
 mod file;
@@ -18,11 +20,14 @@ mod origin;
 #[cfg(test)]
 mod reference;
 mod resolve;
+#[cfg(test)]
+mod sample;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -69,6 +74,33 @@ pub struct ServeConfig {
     pub logging: LogConfig,
     /// Variables that look like settings and are none: worth a warning.
     pub ignored_variables: Vec<IgnoredVariable>,
+    /// Every setting of ours that has a value of its own, given or by default.
+    pub values: BTreeMap<Key, Value>,
+    /// What it was loaded with.
+    flags: Flags,
+    machine: Machine,
+}
+
+/// A setting's value, for comparisons and for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// As it was written.
+    pub text: String,
+    /// The same for all texts that mean the same.
+    pub meaning: String,
+}
+
+impl ServeConfig {
+    /// Reads file and environment again, with the flags that there were.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_again(
+        &self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<ServeConfig, ConfigErrors> {
+        load(self.flags.clone(), variables, self.machine.clone())
+    }
 }
 
 /// How the process logs.
@@ -110,6 +142,7 @@ pub fn load(
     machine: Machine,
 ) -> Result<ServeConfig, ConfigErrors> {
     let environment = environment::read(variables)?;
+    let loaded_with = (flags.clone(), machine.clone());
     let mut layers = Layers { environment: environment.layer, ..Layers::default() };
     for (key, value) in flags.settings {
         layers.flags.insert_flag(key, value);
@@ -130,5 +163,6 @@ pub fn load(
     }
     let mut config = resolve::resolve(&layers, machine)?;
     config.ignored_variables = environment.ignored;
+    (config.flags, config.machine) = loaded_with;
     Ok(config)
 }

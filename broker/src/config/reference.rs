@@ -27,14 +27,15 @@ fn own_settings(text: &mut String, section: Section) -> std::fmt::Result {
     writeln!(text, "## {}\n", section.heading())?;
     for setting in SETTINGS.iter().filter(|setting| setting.section == section) {
         writeln!(text, "### `{}`\n\n{}. {}\n", setting.name, setting.summary, setting.detail)?;
-        writeln!(text, "| Flag | Variable | TOML key | Default | Unit |\n|---|---|---|---|---|")?;
+        writeln!(text, "| Flag | Variable | TOML key | Default | Unit | Reloaded |\n|---|---|---|---|---|---|")?;
         let default = match setting.default {
             DefaultValue::Text(text) => format!("`{text}`"),
             DefaultValue::Derived(text) => text.to_owned(),
         };
         let (flag, variable, unit) = (setting.flag(), setting.variable(), setting.unit);
         let (name, value_name) = (setting.name, setting.value_name);
-        writeln!(text, "| `{flag} {value_name}` | `{variable}` | `{name}` | {default} | {unit} |\n")?;
+        let reloaded = if setting.key.is_reloadable() { "yes" } else { "no" };
+        writeln!(text, "| `{flag} {value_name}` | `{variable}` | `{name}` | {default} | {unit} | {reloaded} |\n")?;
     }
     Ok(())
 }
@@ -104,11 +105,15 @@ fn the_configuration_document_says_what_the_code_does() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let document = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (before, rest) = document.split_once(BEGIN).expect("the begin of the generated part");
-    let (found, after) = rest.split_once(END).expect("the end of the generated part");
+    let (_, after) = rest.split_once(END).expect("the end of the generated part");
     let expected: String = generated().lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    let expected = format!("\n\n{expected}\n");
+    hold_equal(&path, &document, &format!("{before}{BEGIN}\n\n{expected}\n{END}{after}"));
+}
+
+/// Writes what is expected into the file if `UPDATE_DOCS` is set; otherwise it must be there already.
+pub(super) fn hold_equal(path: &Path, found: &str, expected: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("writing the document");
+        std::fs::write(path, expected).expect("writing the document");
         return;
     }
     let differing = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);

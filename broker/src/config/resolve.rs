@@ -1,5 +1,7 @@
 //! From the merged layers of text to typed values, with the checks that span several settings.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use super::machine::Machine;
 use super::origin::{Layers, Origin};
 use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
-use super::{LogConfig, LogFormat, ServeConfig};
+use super::{Flags, LogConfig, LogFormat, ServeConfig, Value};
 use crate::group_lag::LagConfig;
 
 /// A bound against typing errors: an event loop costs a thread and rings.
@@ -31,7 +33,7 @@ const JOURNAL_BYTES: RangeInclusive<u64> = 4 << 20..=4 << 30;
 
 /// Reads and checks everything, gathering all complaints.
 pub(super) fn resolve(layers: &Layers, machine: Machine) -> Result<ServeConfig, ConfigErrors> {
-    let mut resolver = Resolver { layers, errors: Vec::new() };
+    let mut resolver = Resolver { layers, errors: Vec::new(), values: BTreeMap::new() };
     let config = resolver.config(machine);
     match config {
         Some(config) if resolver.errors.is_empty() => Ok(config),
@@ -42,6 +44,7 @@ pub(super) fn resolve(layers: &Layers, machine: Machine) -> Result<ServeConfig, 
 struct Resolver<'a> {
     layers: &'a Layers,
     errors: Vec<ConfigError>,
+    values: BTreeMap<Key, Value>,
 }
 
 impl Resolver<'_> {
@@ -80,7 +83,7 @@ impl Resolver<'_> {
             join: join?,
             quorum_voters_max: quorum_voters_max?,
             shards: shards?,
-            cpus: machine.cpus,
+            cpus: machine.cpus.clone(),
             memory: memory?,
             group_lag: LagConfig {
                 interval: Duration::from_millis(group_lag_interval_ms? as u64),
@@ -89,11 +92,14 @@ impl Resolver<'_> {
             static_config,
             logging: logging?,
             ignored_variables: Vec::new(),
+            values: std::mem::take(&mut self.values),
+            flags: Flags::default(),
+            machine,
         })
     }
 
     /// The value that counts, or the default text; `None` where there is neither, or after recording an error.
-    fn value<T>(&mut self, key: Key, parse: impl Fn(&str) -> Result<T, ValueError>) -> Option<T> {
+    fn value<T: Debug>(&mut self, key: Key, parse: impl Fn(&str) -> Result<T, ValueError>) -> Option<T> {
         let given = self.layers.given(key);
         let text = match (given, Setting::of(key).default) {
             (Some(given), _) => given.value.as_str(),
@@ -101,7 +107,10 @@ impl Resolver<'_> {
             (None, DefaultValue::Derived(_)) => return None,
         };
         match parse(text) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.values.insert(key, Value { text: text.to_owned(), meaning: format!("{value:?}") });
+                Some(value)
+            }
             Err(reason) => {
                 let origin = self.layers.origin(key);
                 let name = Setting::of(key).name;

@@ -33,6 +33,17 @@ pub enum Key {
     LogFormat,
 }
 
+impl Key {
+    /// Whether a running broker takes a new value when it is told to load its configuration again (SIGHUP).
+    #[must_use]
+    pub fn is_reloadable(self) -> bool {
+        matches!(
+            self,
+            Key::ConnectionsMax | Key::GroupLagIntervalMs | Key::GroupLagSeriesMax | Key::LogLevel | Key::LogFormat
+        )
+    }
+}
+
 /// What a setting is when nobody gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The limits, shared by the acceptor and the connections. Touched when a connection comes or goes, never in between.
 pub struct ConnectionLimits {
-    total_max: usize,
-    per_ip_max: usize,
     open: Mutex<Open>,
 }
 
-#[derive(Default)]
 struct Open {
+    total_max: usize,
+    per_ip_max: usize,
     total: usize,
     per_ip: HashMap<IpAddr, usize>,
 }
@@ -34,17 +33,24 @@ pub struct ConnectionPermit {
 
 impl ConnectionLimits {
     pub fn new(total_max: usize, per_ip_max: usize) -> Arc<ConnectionLimits> {
-        Arc::new(ConnectionLimits { total_max, per_ip_max, open: Mutex::default() })
+        let open = Open { total_max, per_ip_max, total: 0, per_ip: HashMap::new() };
+        Arc::new(ConnectionLimits { open: Mutex::new(open) })
+    }
+
+    /// For connections that come from now on; those that are open stay.
+    pub fn set(&self, total_max: usize, per_ip_max: usize) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        (open.total_max, open.per_ip_max) = (total_max, per_ip_max);
     }
 
     /// Counts a connection from `ip` in, if it may come.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.total_max {
-            return Err(ConnectionRefused::TooMany { limit: self.total_max });
+        if open.total >= open.total_max {
+            return Err(ConnectionRefused::TooMany { limit: open.total_max });
         }
-        if open.per_ip.get(&ip).copied().unwrap_or(0) >= self.per_ip_max {
-            return Err(ConnectionRefused::TooManyFromAddress { ip, limit: self.per_ip_max });
+        if open.per_ip.get(&ip).copied().unwrap_or(0) >= open.per_ip_max {
+            return Err(ConnectionRefused::TooManyFromAddress { ip, limit: open.per_ip_max });
         }
         open.total += 1;
         *open.per_ip.entry(ip).or_default() += 1;
@@ -86,5 +92,18 @@ mod tests {
         drop(first);
         assert_eq!(limits.open(), 2);
         assert!(limits.admit(a).is_ok());
+    }
+
+    #[test]
+    fn limits_that_change_hold_for_who_comes_then() {
+        let limits = ConnectionLimits::new(2, 2);
+        let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let _open = [limits.admit(a).ok().unwrap(), limits.admit(a).ok().unwrap()];
+        limits.set(1, 1);
+        assert_eq!(limits.open(), 2);
+        assert_eq!(limits.admit(b).err(), Some(ConnectionRefused::TooMany { limit: 1 }));
+        limits.set(9, 2);
+        assert!(limits.admit(b).is_ok());
+        assert_eq!(limits.admit(a).err(), Some(ConnectionRefused::TooManyFromAddress { ip: a, limit: 2 }));
     }
 }

@@ -94,7 +94,7 @@ pub struct Collector {
     pub images: watch::Receiver<MetadataImage>,
     pub links: Links,
     pub shards: Shards,
-    pub config: LagConfig,
+    pub config: watch::Receiver<LagConfig>,
     pub lag: Arc<Lag>,
 }
 
@@ -102,18 +102,26 @@ type Ends = HashMap<(TopicId, PartitionId), i64>;
 
 impl Collector {
     /// Collects for as long as the process lives.
-    pub async fn run(self) {
-        if self.config.series_max == 0 {
-            return;
-        }
+    pub async fn run(mut self) {
         let mut collections = 0;
         loop {
-            tokio::time::sleep(self.config.interval).await;
+            let LagConfig { interval, series_max } = *self.config.borrow_and_update();
+            if series_max == 0 {
+                self.lag.set(Snapshot::default().render(collections));
+                match self.config.changed().await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                Ok(()) = self.config.changed() => continue,
+            }
             collections += 1;
             let committed = self.committed().await;
             let image = self.images.borrow().clone();
             let ends = self.ends(&committed, &image).await;
-            let (lag, series_max) = (self.lag.clone(), self.config.series_max);
+            let lag = self.lag.clone();
             // Elsewhere: this thread takes part in the quorum meanwhile.
             let laid_out = tokio::task::spawn_blocking(move || {
                 let end = |offset: &CommittedOffset| ends.get(&place(&image, offset)?).copied();

@@ -77,7 +77,7 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
     }
     let keys: Option<Vec<String>> =
         resource.configuration_keys.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect());
-    Ok(image.describe_configs(&named, shard.broker_id(), shard.settings().static_config(), keys.as_deref()))
+    Ok(image.describe_configs(&named, shard.broker_id(), &shard.settings().static_config(), keys.as_deref()))
 }
 
 fn entry_result(entry: ConfigEntry, version: i16, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {

@@ -210,7 +210,7 @@ impl Controller {
     }
 
     fn config(&self, image: &MetadataImage) -> BrokerConfig {
-        image.broker_config(self.settings.broker, self.settings.static_config())
+        image.broker_config(self.settings.broker, &self.settings.static_config())
     }
 
     async fn decide<R: Decide>(&self, request: &R) -> Result<Reply, NodeStopped> {
@@ -221,7 +221,7 @@ impl Controller {
     async fn decide_knowing<R: Decide>(&self, request: &R, ends: &LogEnds) -> Result<Reply, NodeStopped> {
         loop {
             let image = self.raft.image();
-            let static_config = self.settings.static_config();
+            let static_config = &self.settings.static_config();
             let config = self.config(&image);
             let (records, answer) = request.decide(Deciding { image: &image, config: &config, static_config, ends });
             if records.is_empty() {

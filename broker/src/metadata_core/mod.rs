@@ -244,7 +244,7 @@ impl MetadataCore {
                 }
             }
         });
-        let config = first_image.broker_config(settings.broker, settings.static_config());
+        let config = first_image.broker_config(settings.broker, &settings.static_config());
         let start = BrokerStart {
             node: me,
             incarnation: Uuid::new_v4(),
@@ -301,7 +301,8 @@ impl MetadataCore {
         requests: mpsc::UnboundedReceiver<ShardRequest>,
     ) -> Publishing {
         let published = self.published.take().expect("published once");
-        let publisher = Publisher::new(published, self.first_image.clone(), shards);
+        let (reconfigure, reconfigured) = mpsc::unbounded_channel();
+        let publisher = Publisher::new(published, self.first_image.clone(), shards, reconfigured);
         let (image, applied) = (publisher.image().clone(), publisher.applied());
         let reporting = Reporting {
             raft: self.raft().clone(),
@@ -323,7 +324,7 @@ impl MetadataCore {
             applied.clone(),
             requests,
         ));
-        Publishing { image, applied, publisher }
+        Publishing { image, applied, reconfigure, publisher }
     }
 
     /// Other brokers' replication connections go to these from now on.
@@ -333,7 +334,7 @@ impl MetadataCore {
     }
 
     /// Tells how far the groups that this broker coordinates lag, from now on.
-    pub fn collect_lag(&self, config: LagConfig, lag: Arc<Lag>) {
+    pub fn collect_lag(&self, config: watch::Receiver<LagConfig>, lag: Arc<Lag>) {
         let collector = Collector {
             me: self.settings.broker,
             images: self.images(),
@@ -465,6 +466,8 @@ pub struct Publishing {
     pub image: MetadataImage,
     /// Metadata offset that all shards have applied.
     pub applied: watch::Receiver<u64>,
+    /// Has every shard resolve the broker's configs anew.
+    pub reconfigure: mpsc::UnboundedSender<()>,
     publisher: Publisher,
 }
 

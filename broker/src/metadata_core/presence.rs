@@ -109,7 +109,7 @@ impl Reporting {
                 applied: *self.applied.borrow_and_update(),
                 wish: *self.wish.borrow_and_update(),
             };
-            let config = self.raft.image().broker_config(self.settings.broker, self.settings.static_config());
+            let config = self.raft.image().broker_config(self.settings.broker, &self.settings.static_config());
             let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(1).max(1));
             let patience = millis(config.broker_session_timeout_ms);
             let wants_in = beat.wish == Wish::Unfenced;

@@ -18,6 +18,7 @@ pub struct Publisher {
     image: MetadataImage,
     shards: Vec<Sender<ShardCommand>>,
     applied: watch::Sender<u64>,
+    reconfigured: mpsc::UnboundedReceiver<()>,
 }
 
 impl Publisher {
@@ -26,8 +27,10 @@ impl Publisher {
         published: mpsc::UnboundedReceiver<Published>,
         image: MetadataImage,
         shards: Vec<Sender<ShardCommand>>,
+        reconfigured: mpsc::UnboundedReceiver<()>,
     ) -> Publisher {
-        let mut publisher = Publisher { published, image, shards, applied: watch::Sender::new(0) };
+        let applied = watch::Sender::new(0);
+        let mut publisher = Publisher { published, image, shards, applied, reconfigured };
         while let Ok(Published { image, .. }) = publisher.published.try_recv() {
             publisher.image = image;
         }
@@ -48,10 +51,16 @@ impl Publisher {
     pub async fn run(mut self) {
         loop {
             self.applied.send_replace(self.image.metadata_offset());
-            let Some(Published { image, deltas }) = self.published.recv().await else { return };
-            self.image = image;
-            if !deltas.is_empty() {
-                self.publish(deltas.into()).await;
+            tokio::select! {
+                published = self.published.recv() => {
+                    let Some(Published { image, deltas }) = published else { return };
+                    self.image = image;
+                    if !deltas.is_empty() {
+                        self.publish(deltas.into()).await;
+                    }
+                }
+                // In its place between changes, so that no shard resolves configs from metadata that it has left behind.
+                Some(()) = self.reconfigured.recv() => self.publish(reconfigured().into()).await,
             }
         }
     }
@@ -65,4 +74,9 @@ impl Publisher {
         });
         join_all(applied).await;
     }
+}
+
+/// What has shards resolve their broker's configs anew: some setting of it has changed, in the metadata or below it.
+fn reconfigured() -> [MetadataDelta; 1] {
+    [MetadataDelta::BrokerConfigChanged { broker: None, name: String::new(), value: None }]
 }

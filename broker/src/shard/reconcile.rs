@@ -125,7 +125,7 @@ impl Shard {
                     self.configs_changed.notify();
                 }
                 MetadataDelta::BrokerConfigChanged { .. } => {
-                    let config = image.broker_config(self.broker, self.settings.static_config());
+                    let config = image.broker_config(self.broker, &self.settings.static_config());
                     *self.broker_config.borrow_mut() = Rc::new(config);
                     image.topics().for_each(|topic| self.reconfigure_topic(image, topic.id));
                     self.configs_changed.notify();

@@ -152,7 +152,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let has_journal = journal.is_some();
     let wal = ShardWal::with_journal(storage, spec.data_dir.clone(), spec.settings.wal_config(), journal);
     let shards = spec.inboxes.len();
-    let config = spec.image.broker_config(spec.broker, spec.settings.static_config());
+    let config = spec.image.broker_config(spec.broker, &spec.settings.static_config());
     let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0).div_ceil(shards);
     let shard = Rc::new(Shard {
         index: spec.index,

@@ -15,7 +15,7 @@ use crate::metadata_core::request::CreateTopics;
 impl Shard {
     /// Where this broker's configs come from, as of now.
     pub fn config_layers(&self) -> ConfigLayers {
-        self.image().config_layers(self.broker_id(), self.settings().static_config())
+        self.image().config_layers(self.broker_id(), &self.settings().static_config())
     }
 
     /// Creates the topics with the broker's defaults; returns those that could not be, and why.

@@ -1,6 +1,6 @@
 //! Where values come from, and which wins.
 
-use super::definition::{ConfigDef, Scope};
+use super::definition::{ConfigDef, Dynamic, Scope};
 use super::describe::{ConfigSource, ConfigSynonym};
 use super::error::ConfigError;
 use super::value::{self, ConfigValue};
@@ -100,6 +100,23 @@ impl StaticConfig {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.overrides.get(name)
+    }
+
+    /// What was given, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.overrides.iter()
+    }
+
+    /// These settings with those of `new` that may change while a broker runs ([`Dynamic`]); the others stay.
+    ///
+    /// # Errors
+    /// If what changes and what stays exclude each other.
+    pub fn reloaded(&self, new: &StaticConfig) -> Result<StaticConfig, ConfigError> {
+        let defs = super::broker_configs().iter().filter(|def| def.dynamic != Dynamic::ReadOnly && def.flag.is_none());
+        let overrides = self.overrides.with(defs.map(|def| (def.name, new.get(def.name))));
+        let reloaded = StaticConfig { overrides };
+        BrokerConfig::resolve(&ConfigLayers::of_static(&reloaded)).check()?;
+        Ok(reloaded)
     }
 
     fn overrides(&self) -> &ConfigOverrides {
