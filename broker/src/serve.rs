@@ -276,8 +276,8 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     health.serves(health::Serving { observer: core.observer(), lease });
     tell_images.send_replace(Some(core.images()));
     lifecycle.enter(Phase::Serving);
-    manager.ready();
     tracing::info!(addr = %kafka_addr, advertised = %advertised, took = ?started.elapsed(), "kafka listener bound");
+    manager.ready();
 
     let failure = tokio::select! {
         signal = stop.recv() => {

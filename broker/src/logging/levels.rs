@@ -1,7 +1,8 @@
 //! Which levels are in force: decided from the configured filter and from what was set on single loggers.
 //!
-//! Loggers are Kafka's word for what `tracing` calls targets: the modules that log. As in Kafka there is one named `root`, which
-//! all inherit from, levels have log4j's names, and what is set lasts until the process ends.
+//! Loggers are Kafka's word for what `tracing` calls targets: the modules that log. Their names have dots, `ringlog.shard` for
+//! `ringlog::shard`, since Kafka's tools take no colons. As in Kafka there is one named `root`, which all inherit from, levels have
+//! log4j's names, and what is set lasts until the process ends.
 
 use std::collections::BTreeMap;
 
@@ -23,26 +24,26 @@ const LOGGERS: &[&str] = &[
     "protocol",
     "replication",
     "ringlog",
-    "ringlog::acceptor",
-    "ringlog::connection",
-    "ringlog::group_lag",
-    "ringlog::group_shard",
-    "ringlog::groups",
-    "ringlog::handlers",
-    "ringlog::high_watermarks",
-    "ringlog::http",
-    "ringlog::internal",
-    "ringlog::journal_dir",
-    "ringlog::logging",
-    "ringlog::metadata_core",
-    "ringlog::orphans",
-    "ringlog::partition",
-    "ringlog::partition_op",
-    "ringlog::replicator",
-    "ringlog::serve",
-    "ringlog::shard",
-    "ringlog::storage",
-    "ringlog::systemd",
+    "ringlog.acceptor",
+    "ringlog.connection",
+    "ringlog.group_lag",
+    "ringlog.group_shard",
+    "ringlog.groups",
+    "ringlog.handlers",
+    "ringlog.high_watermarks",
+    "ringlog.http",
+    "ringlog.internal",
+    "ringlog.journal_dir",
+    "ringlog.logging",
+    "ringlog.metadata_core",
+    "ringlog.orphans",
+    "ringlog.partition",
+    "ringlog.partition_op",
+    "ringlog.replicator",
+    "ringlog.serve",
+    "ringlog.shard",
+    "ringlog.storage",
+    "ringlog.systemd",
     ROOT,
     "wal",
 ];
@@ -108,7 +109,7 @@ impl Levels {
             let level = LEVELS.iter().find(|(name, _)| name == level).map_or("info", |(_, ours)| ours);
             match *logger {
                 ROOT => directives.push_str(&format!(",{level}")),
-                target => directives.push_str(&format!(",{target}={level}")),
+                logger => directives.push_str(&format!(",{}={level}", target(logger))),
             }
         }
         directives
@@ -151,16 +152,21 @@ impl Levels {
         if let Some(level) = self.set.get(logger) {
             return (*level).to_owned();
         }
-        let directives = self.directives();
+        let (directives, name) = (self.directives(), target(logger));
         let mut found = ("", "ERROR".to_owned());
         for directive in directives.split(',').map(str::trim).filter(|directive| !directive.contains('[')) {
             let (target, level) = directive.split_once('=').unwrap_or(("", directive));
-            if (target.is_empty() || logger.starts_with(target)) && target.len() >= found.0.len() {
+            if (target.is_empty() || name.starts_with(target)) && target.len() >= found.0.len() {
                 found = (target, level.to_ascii_uppercase());
             }
         }
         found.1
     }
+}
+
+/// What the lines of a logger begin with.
+fn target(logger: &str) -> String {
+    logger.replace('.', "::")
 }
 
 fn known(logger: &str) -> Result<&'static str, AlterError> {
@@ -190,16 +196,18 @@ mod tests {
     fn loggers_inherit_what_is_not_set_on_them() {
         let levels = Levels::new("info,ringlog::shard=debug,wal=off".into());
         assert_eq!(level(&levels, "root"), "INFO");
-        assert_eq!(level(&levels, "ringlog::shard"), "DEBUG");
+        assert_eq!(level(&levels, "ringlog.shard"), "DEBUG");
         assert_eq!(level(&levels, "wal"), "OFF");
         assert_eq!(level(&levels, "openraft"), "OFF");
         let levels = levels.altered(&[set("ringlog", "TRACE"), set("root", "WARN")]).unwrap();
         assert_eq!(level(&levels, "root"), "WARN");
         assert_eq!(level(&levels, "metadata"), "WARN");
-        assert_eq!(level(&levels, "ringlog::groups"), "TRACE");
-        assert_eq!(level(&levels, "ringlog::shard"), "DEBUG", "the configuration names it itself");
+        assert_eq!(level(&levels, "ringlog.groups"), "TRACE");
+        assert_eq!(level(&levels, "ringlog.shard"), "DEBUG", "the configuration names it itself");
+        let quiet = levels.altered(&[set("ringlog.shard", "ERROR")]).unwrap();
+        assert!(quiet.directives().contains(",ringlog::shard=error,"), "{}", quiet.directives());
         let levels = levels.altered(&[Change::Unset { logger: "ringlog" }]).unwrap();
-        assert_eq!(level(&levels, "ringlog::groups"), "WARN");
+        assert_eq!(level(&levels, "ringlog.groups"), "WARN");
     }
 
     #[test]
@@ -234,7 +242,7 @@ mod tests {
     #[test]
     fn loggers_are_the_modules_that_there_are() {
         let main = include_str!("../main.rs");
-        for logger in LOGGERS.iter().filter_map(|logger| logger.strip_prefix("ringlog::")) {
+        for logger in LOGGERS.iter().filter_map(|logger| logger.strip_prefix("ringlog.")) {
             assert!(main.contains(&format!("\nmod {logger};\n")), "{logger} is no module");
         }
         assert!(LOGGERS.is_sorted());
