@@ -1,7 +1,7 @@
 //! `ringlog serve`: the process around the shards.
 //!
 //! The main thread becomes the metadata core; each shard has a thread of its own, and one more accepts connections. The
-//! order of a start: claim the ports, lock and open the metadata, find the cluster and register, catch up, replay the
+//! order of a start: claim the ports, tell of health, lock and open the metadata, find the cluster and register, catch up, replay the
 //! journals, recover the logs, be let in, then listen. The order of a stop: leave the cluster, stop listening, let requests
 //! finish, close the logs, remove the journals.
 //!
@@ -124,6 +124,16 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     // From now on SIGHUP does not end the process; it is heeded when the broker serves.
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
     let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;
+    // Before the cluster is found: whoever waits for others is alive.
+    let dedupe_memory = Arc::<DedupeMemory>::default();
+    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let health = Health::new(lifecycle.clone());
+    let lag = Arc::new(Lag::default());
+    let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
+    let routes = health::routes(health.clone()).merge(scrape::routes(sources));
+    let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
+    tracing::info!(addr = %http_addr, "http listener bound");
+
     let (publish, published) = mpsc::unbounded_channel();
     let begun = tokio::select! {
         begun = directory::open(&config, &data_dir, &internal_address, publish) => begun?,
@@ -138,15 +148,6 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         node = %config.node_id, cluster = cluster_id, data_dir = %data_dir.display(), shards = config.shards,
         internal = internal_address, version = env!("CARGO_PKG_VERSION"), "ringlog starts"
     );
-    let dedupe_memory = Arc::<DedupeMemory>::default();
-    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
-    let health = Health::new(lifecycle.clone());
-    let lag = Arc::new(Lag::default());
-    let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
-    let routes = health::routes(health.clone()).merge(scrape::routes(sources));
-    let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
-    tracing::info!(addr = %http_addr, "http listener bound");
-
     let settings = Arc::new(Settings::new(&config, cluster_id, data_dir.display().to_string()));
     let announced = Announced {
         internal_address,

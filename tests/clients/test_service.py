@@ -67,18 +67,18 @@ def test_ready_comes_when_clients_can_connect(abstract, own_broker):
 @ONLY_RINGLOG
 def test_a_long_recovery_tells_how_far_it_is(own_broker):
     broker = own_broker()
-    create_topic(broker.bootstrap, "many", 600)
+    create_topic(broker.bootstrap, "many", 1200)
     broker.kill9()
     notify = NotifySocket()
     under_manager(broker, notify).start()
     told = notify.seen("STATUS")
     progress = [re.fullmatch(r"recovering logs: (\d+) of (\d+) partitions", status) for status in told]
     assert any(progress), told
-    assert all(int(found[1]) <= int(found[2]) <= 600 for found in progress if found)
+    assert all(int(found[1]) <= int(found[2]) <= 1200 for found in progress if found)
     recovering = [m for m in notify.messages if "EXTEND_TIMEOUT_USEC" in m.fields]
     ready = next(m for m in notify.messages if "READY" in m.fields)
     assert recovering and all(m.at < ready.at for m in recovering), "patience is for the start"
-    notify.wait_for("STATUS", lambda status: status.startswith("serving: 600 partitions, 600 leaders"))
+    notify.wait_for("STATUS", lambda status: status.startswith("serving: 1200 partitions, 1200 leaders"))
 
 
 @ONLY_RINGLOG
@@ -90,6 +90,9 @@ def test_a_stop_is_told_and_ends_with_status_0(sent, own_broker):
     broker.process.send_signal(sent)
     notify.wait_for("STOPPING")
     assert broker._reap() == 0
+    told = [message.fields for message in notify.messages]
+    stopping = next(number for number, fields in enumerate(told) if "STOPPING" in fields)
+    assert any("EXTEND_TIMEOUT_USEC" in fields for fields in told[stopping:]), told[stopping:]
     assert notify.seen("STATUS")[-1].startswith("stopping")
     assert notify.count("ERRNO") == 0
     client.close()
@@ -109,6 +112,42 @@ def test_a_failed_start_is_told_with_its_error(own_broker):
     notify.wait_for("STATUS", lambda status: status.startswith("failed: --kafka-addr"))
     assert notify.seen("ERRNO") == ["98"]  # EADDRINUSE
     assert notify.count("READY") == 0
+
+
+@ONLY_RINGLOG
+def test_a_broker_that_waits_for_its_cluster_is_alive_and_not_ready(own_broker):
+    nobody = host_port(("127.0.0.1", steady_ports(1)[0]))
+    notify = NotifySocket()
+    broker = under_manager(own_broker(start=False, flags=["--join", nobody]), notify)
+    broker.spawn()
+    http = http_address(broker)
+    assert health(http, "live").status == 200
+    for page in ("ready", "safe-to-restart"):
+        assert health(http, page).status == 503
+    assert health(http, "ready").body["reason"] == "waiting for the controller"
+    notify.wait_for("STATUS", lambda status: status.startswith("joining"))
+    assert broker.stop() == 0
+    assert notify.count("READY") == 0 and notify.count("STOPPING") == 1
+    assert notify.count("EXTEND_TIMEOUT_USEC") == 0, "nothing gets on"
+
+
+@ONLY_RINGLOG
+def test_told_twice_it_ends_at_once_with_status_1(own_broker):
+    """One shard stands still, so that the first stop takes its time."""
+    broker = own_broker()
+    with stopped_thread(broker.pid, "shard-0"):
+        broker.process.send_signal(signal.SIGTERM)
+        wait_line(broker, "stopping")
+        broker.process.send_signal(signal.SIGTERM)
+        wait_line(broker, "told to stop again")
+    assert broker._reap() == 1
+
+
+@ONLY_RINGLOG
+def test_a_wrong_configuration_is_status_2(own_broker):
+    broker = own_broker(start=False, flags=["--log-format", "xml"])
+    broker.spawn()
+    assert broker._reap() == 2
 
 
 # The watchdog, and liveness.

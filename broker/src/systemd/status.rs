@@ -22,6 +22,8 @@ pub fn line(phase: Phase, counts: &Counts, share: &Share, stale: &[usize]) -> St
     let told = match phase {
         Phase::Joining => "joining: waiting for the controller".to_owned(),
         Phase::ReplayingJournal => "replaying the journal".to_owned(),
+        // Shards are yet to count them.
+        Phase::RecoveringLogs if partitions == 0 => "recovering logs".to_owned(),
         Phase::RecoveringLogs => format!("recovering logs: {recovered} of {partitions} partitions"),
         Phase::WaitingForController => "waiting for the controller to let this broker in".to_owned(),
         Phase::Serving => {
@@ -73,6 +75,7 @@ mod tests {
         ] {
             assert_eq!(line(phase, &counts, &share, &[]), expected);
         }
+        assert_eq!(line(Phase::RecoveringLogs, &Counts::default(), &share, &[]), "recovering logs");
         let counts = Counts { connections: 0, offline: 1, ..counts };
         assert_eq!(line(Phase::Stopping, &counts, &share, &[]), "stopping: 2 logs to close");
         let share = Share { fenced: true, ..share };

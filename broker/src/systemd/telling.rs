@@ -17,6 +17,8 @@ use crate::lifecycle::{Counts, Lifecycle, Phase};
 
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same, while the manager waits for something to end.
+const BOUNDED_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the manager is asked to wait from the last progress on.
 const EXTENSION: Duration = Duration::from_secs(60);
 /// Between two counts of partitions, in which every partition of the cluster is looked at.
@@ -67,8 +69,9 @@ impl Telling {
             self.images.clone_from(&images.borrow_and_update());
             self.count().await;
             self.look();
+            let interval = if is_bounded(self.lifecycle.phase()) { BOUNDED_LOOK_INTERVAL } else { LOOK_INTERVAL };
             tokio::select! {
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = tokio::time::sleep(interval) => {}
                 Ok(()) = phases.changed() => {}
                 Ok(()) = images.changed() => {}
             }

@@ -113,7 +113,10 @@ def stopped_thread(pid: int, name: str):
     try:
         yield
     finally:
-        ptrace(PTRACE_DETACH)
+        try:
+            ptrace(PTRACE_DETACH)
+        except ProcessLookupError:
+            os.waitpid(tid, WALL)  # it has ended, and its process cannot before this is taken note of
 
 
 @dataclass(frozen=True)

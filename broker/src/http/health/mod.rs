@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 
 use crate::lease::Lease;
 use crate::lifecycle::Lifecycle;
@@ -30,6 +31,8 @@ use crate::metadata_core::Observer;
 pub struct Health {
     lifecycle: Lifecycle,
     serving: Arc<OnceLock<Serving>>,
+    /// Held by whoever has the controller asked: one at a time, however many ask here.
+    asking: Arc<Mutex<()>>,
 }
 
 /// What there is only once the broker serves.
@@ -40,7 +43,7 @@ pub struct Serving {
 
 impl Health {
     pub fn new(lifecycle: Lifecycle) -> Health {
-        Health { lifecycle, serving: Arc::default() }
+        Health { lifecycle, serving: Arc::default(), asking: Arc::default() }
     }
 
     /// To be called once, when the Kafka port listens.

@@ -26,6 +26,7 @@ pub(super) async fn report(health: &Health) -> Report {
         (Phase::Stopping, _) => return unknown("stopping already"),
         _ => return unknown("cannot know: this broker does not serve yet"),
     };
+    let _alone = health.asking.lock().await;
     let observer = &serving.observer;
     let me = observer.broker();
     let (image, quorum) = match observer.current(PATIENCE).await {
