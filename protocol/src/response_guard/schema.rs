@@ -10,6 +10,9 @@ use crate::request_guard::schema::{
 /// First and last version, and the layout of the body.
 pub(super) const fn layout_of(api: ApiKey) -> Option<(i16, i16, &'static [Field])> {
     Some(match api {
+        // Up to the last version that names topics: later ones have their ids.
+        ApiKey::Produce => (9, 9, PRODUCE),
+        ApiKey::Fetch => (12, 12, FETCH),
         ApiKey::ApiVersions => (3, 3, API_VERSIONS),
         ApiKey::Metadata => (9, 12, METADATA),
         ApiKey::FindCoordinator => (4, 6, FIND_COORDINATOR),
@@ -21,6 +24,18 @@ pub(super) const fn layout_of(api: ApiKey) -> Option<(i16, i16, &'static [Field]
         ApiKey::OffsetCommit => (8, 9, OFFSET_COMMIT),
         ApiKey::OffsetDelete => (0, 0, OFFSET_DELETE),
         ApiKey::DeleteGroups => (2, 2, DELETE_GROUPS),
+        ApiKey::CreateTopics => (5, 7, CREATE_TOPICS),
+        ApiKey::DeleteTopics => (6, 6, DELETE_TOPICS),
+        ApiKey::CreatePartitions => (2, 3, CREATE_PARTITIONS),
+        ApiKey::InitProducerId => (2, 5, INIT_PRODUCER_ID),
+        ApiKey::DescribeConfigs => (4, 4, DESCRIBE_CONFIGS),
+        ApiKey::IncrementalAlterConfigs => (1, 1, INCREMENTAL_ALTER_CONFIGS),
+        ApiKey::DescribeLogDirs => (2, 4, DESCRIBE_LOG_DIRS),
+        ApiKey::ElectLeaders => (2, 2, ELECT_LEADERS),
+        ApiKey::AlterPartitionReassignments => (0, 1, ALTER_PARTITION_REASSIGNMENTS),
+        ApiKey::ListPartitionReassignments => (0, 0, LIST_PARTITION_REASSIGNMENTS),
+        ApiKey::DescribeCluster => (0, 2, DESCRIBE_CLUSTER),
+        ApiKey::DescribeTopicPartitions => (0, 0, DESCRIBE_TOPIC_PARTITIONS),
         _ => return None,
     })
 }
@@ -208,3 +223,230 @@ const OFFSET_COMMIT: &[Field] = &[int32("ThrottleTimeMs"), array("Topics", PARTI
 const OFFSET_DELETE: &[Field] = &[int16("ErrorCode"), int32("ThrottleTimeMs"), array("Topics", PARTITION_ERRORS)];
 
 const DELETE_GROUPS: &[Field] = &[int32("ThrottleTimeMs"), array("Results", &[string("GroupId"), int16("ErrorCode")])];
+
+const PRODUCE: &[Field] = &[
+    array(
+        "Responses",
+        &[
+            string("Name"),
+            array(
+                "PartitionResponses",
+                &[
+                    int32("Index"),
+                    int16("ErrorCode"),
+                    int64("BaseOffset"),
+                    int64("LogAppendTimeMs"),
+                    int64("LogStartOffset"),
+                    array("RecordErrors", &[int32("BatchIndex"), string("BatchIndexErrorMessage").nullable()]),
+                    string("ErrorMessage").nullable(),
+                ],
+            ),
+        ],
+    ),
+    int32("ThrottleTimeMs"),
+];
+
+const FETCH: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    int16("ErrorCode"),
+    int32("SessionId"),
+    array(
+        "Responses",
+        &[
+            string("Topic"),
+            array(
+                "Partitions",
+                &[
+                    int32("PartitionIndex"),
+                    int16("ErrorCode"),
+                    int64("HighWatermark"),
+                    int64("LastStableOffset"),
+                    int64("LogStartOffset"),
+                    Field::new("DivergingEpoch", Kind::Struct(&[int32("Epoch"), int64("EndOffset")])).tag(0),
+                    Field::new("CurrentLeader", Kind::Struct(&[int32("LeaderId"), int32("LeaderEpoch")])).tag(1),
+                    Field::new("SnapshotId", Kind::Struct(&[int64("EndOffset"), int32("Epoch")])).tag(2),
+                    array("AbortedTransactions", &[int64("ProducerId"), int64("FirstOffset")]).nullable(),
+                    int32("PreferredReadReplica"),
+                    bytes("Records").nullable(),
+                ],
+            ),
+        ],
+    ),
+];
+
+const CREATE_TOPICS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Topics",
+        &[
+            string("Name"),
+            uuid("TopicId").from(7),
+            int16("ErrorCode"),
+            string("ErrorMessage").nullable(),
+            int16("TopicConfigErrorCode").tag(0),
+            int32("NumPartitions"),
+            int16("ReplicationFactor"),
+            array(
+                "Configs",
+                &[
+                    string("Name"),
+                    string("Value").nullable(),
+                    boolean("ReadOnly"),
+                    int8("ConfigSource"),
+                    boolean("IsSensitive"),
+                ],
+            )
+            .nullable(),
+        ],
+    ),
+];
+
+const DELETE_TOPICS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Responses",
+        &[string("Name").nullable(), uuid("TopicId"), int16("ErrorCode"), string("ErrorMessage").nullable()],
+    ),
+];
+
+const CREATE_PARTITIONS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array("Results", &[string("Name"), int16("ErrorCode"), string("ErrorMessage").nullable()]),
+];
+
+const INIT_PRODUCER_ID: &[Field] =
+    &[int32("ThrottleTimeMs"), int16("ErrorCode"), int64("ProducerId"), int16("ProducerEpoch")];
+
+const DESCRIBE_CONFIGS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Results",
+        &[
+            int16("ErrorCode"),
+            string("ErrorMessage").nullable(),
+            int8("ResourceType"),
+            string("ResourceName"),
+            array(
+                "Configs",
+                &[
+                    string("Name"),
+                    string("Value").nullable(),
+                    boolean("ReadOnly"),
+                    int8("ConfigSource"),
+                    boolean("IsSensitive"),
+                    array("Synonyms", &[string("Name"), string("Value").nullable(), int8("Source")]),
+                    int8("ConfigType"),
+                    string("Documentation").nullable(),
+                ],
+            ),
+        ],
+    ),
+];
+
+const INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Responses",
+        &[int16("ErrorCode"), string("ErrorMessage").nullable(), int8("ResourceType"), string("ResourceName")],
+    ),
+];
+
+const DESCRIBE_LOG_DIRS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    int16("ErrorCode").from(3),
+    array(
+        "Results",
+        &[
+            int16("ErrorCode"),
+            string("LogDir"),
+            array(
+                "Topics",
+                &[
+                    string("Name"),
+                    array(
+                        "Partitions",
+                        &[int32("PartitionIndex"), int64("PartitionSize"), int64("OffsetLag"), boolean("IsFutureKey")],
+                    ),
+                ],
+            ),
+            int64("TotalBytes").from(4),
+            int64("UsableBytes").from(4),
+        ],
+    ),
+];
+
+/// An error of a partition, with what the broker adds to it.
+const PARTITION_REFUSALS: &[Field] = &[int32("PartitionIndex"), int16("ErrorCode"), string("ErrorMessage").nullable()];
+
+const ELECT_LEADERS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    int16("ErrorCode"),
+    array("ReplicaElectionResults", &[string("Topic"), array("PartitionResult", PARTITION_REFUSALS)]),
+];
+
+const ALTER_PARTITION_REASSIGNMENTS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    boolean("AllowReplicationFactorChange").from(1),
+    int16("ErrorCode"),
+    string("ErrorMessage").nullable(),
+    array("Responses", &[string("Name"), array("Partitions", PARTITION_REFUSALS)]),
+];
+
+const LIST_PARTITION_REASSIGNMENTS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    int16("ErrorCode"),
+    string("ErrorMessage").nullable(),
+    array(
+        "Topics",
+        &[
+            string("Name"),
+            array(
+                "Partitions",
+                &[int32("PartitionIndex"), int32s("Replicas"), int32s("AddingReplicas"), int32s("RemovingReplicas")],
+            ),
+        ],
+    ),
+];
+
+const DESCRIBE_CLUSTER: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    int16("ErrorCode"),
+    string("ErrorMessage").nullable(),
+    int8("EndpointType").from(1),
+    string("ClusterId"),
+    int32("ControllerId"),
+    array(
+        "Brokers",
+        &[int32("BrokerId"), string("Host"), int32("Port"), string("Rack").nullable(), boolean("IsFenced").from(2)],
+    ),
+    int32("ClusterAuthorizedOperations"),
+];
+
+const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Topics",
+        &[
+            int16("ErrorCode"),
+            string("Name").nullable(),
+            uuid("TopicId"),
+            boolean("IsInternal"),
+            array(
+                "Partitions",
+                &[
+                    int16("ErrorCode"),
+                    int32("PartitionIndex"),
+                    int32("LeaderId"),
+                    int32("LeaderEpoch"),
+                    int32s("ReplicaNodes"),
+                    int32s("IsrNodes"),
+                    int32s("EligibleLeaderReplicas").nullable(),
+                    int32s("LastKnownElr").nullable(),
+                    int32s("OfflineReplicas"),
+                ],
+            ),
+            int32("TopicAuthorizedOperations"),
+        ],
+    ),
+    Field::new("NextCursor", Kind::NullableStruct(&[string("TopicName"), int32("PartitionIndex")])),
+];
