@@ -448,5 +448,5 @@ const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
             int32("TopicAuthorizedOperations"),
         ],
     ),
-    Field::new("NextCursor", Kind::NullableStruct(&[string("TopicName"), int32("PartitionIndex")])),
+    Field::new("NextCursor", Kind::NullableStruct(&[string("TopicName"), int32("PartitionIndex")])).nullable(),
 ];
