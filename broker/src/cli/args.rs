@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueHint};
 
+use super::cluster::args::ClusterArgs;
+use super::config_command::args::ConfigArgs;
+use super::documents::{CompletionArgs, ManArgs};
 use super::group::args::GroupArgs;
-use crate::config::{self, CONFIG_VARIABLE, Flags, HostPort, Key, SET_VARIABLE, SETTINGS, Section};
+use super::partition::args::PartitionArgs;
+use super::topic::args::TopicArgs;
+use crate::config::{CONFIG_VARIABLE, Flags, Key, SET_VARIABLE, SETTINGS, Section};
 
 const CONFIG: &str = "config";
 const SET: &str = "set";
@@ -29,12 +34,17 @@ pub(super) enum Subcommands {
     /// Every flag can also be given as the variable that its help names, or in the TOML file under its name without
     /// the dashes. A flag counts more than a variable, a variable more than the file.
     Serve(SettingArgs),
-    /// Look at the cluster and its metadata quorum, move replicas off nodes or evenly over them, take nodes out.
-    Cluster(ClusterArgs),
-    /// Look at partitions and their replicas.
-    Partition(PartitionArgs),
+    /// Create topics, look at them and delete them, read and write their records, through the Kafka port of any broker, of real
+    /// Kafka too.
+    Topic(TopicArgs),
     /// Look at consumer groups and set their offsets, through the Kafka port of any broker, of real Kafka too.
     Group(GroupArgs),
+    /// Look at settings of topics, brokers and groups and change them, through the Kafka port of any broker, of real Kafka too.
+    Config(ConfigArgs),
+    /// Look at the cluster and its metadata quorum, move replicas off nodes or evenly over them, take nodes out.
+    Cluster(ClusterArgs),
+    /// Look at partitions and their replicas, move them, and elect their leaders.
+    Partition(PartitionArgs),
     /// Look into logs on disk, reading only; works while the broker runs.
     #[command(subcommand)]
     Wal(WalCommand),
@@ -43,129 +53,10 @@ pub(super) enum Subcommands {
     /// Takes the settings of `serve`, from all the same places, so that what is checked is what would be run. Exits
     /// with status 1 if any check fails.
     Check(CheckArgs),
-}
-
-/// Whom subcommands ask.
-#[derive(Debug, Args)]
-pub(super) struct BrokerArgs {
-    /// The internal address of any broker of the cluster.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9093",
-        env = "RINGLOG_INTERNAL_ADDR",
-        global = true
-    )]
-    pub(super) internal_addr: HostPort,
-    /// How long to wait for an answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
-    pub(super) timeout: u16,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ClusterArgs {
-    #[command(flatten)]
-    pub(super) broker: BrokerArgs,
-    #[command(subcommand)]
-    pub(super) command: ClusterCommand,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct PartitionArgs {
-    #[command(flatten)]
-    pub(super) broker: BrokerArgs,
-    #[command(subcommand)]
-    pub(super) command: PartitionCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum PartitionCommand {
-    /// Print partitions with their leaders and replicas: in sync, or eligible as leaders though they are not.
-    List {
-        /// Of this topic only.
-        topic: Option<String>,
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print what a partition's leader knows of its log and of each replica: in sync or not, and how far behind.
-    Show {
-        topic: String,
-        /// Its number.
-        #[arg(value_parser = clap::value_parser!(i32).range(0..))]
-        partition: i32,
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(super) enum ClusterCommand {
-    /// Print the cluster's nodes: addresses, broker epochs, who is fenced, who votes, how far each is.
-    Status {
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Forget a node that is stopped for good, or whose disk was lost; another directory may have its id then.
-    Remove {
-        /// Its node id.
-        node: i32,
-    },
-    /// Print who votes on metadata, and who leads.
-    Voters,
-    /// Move all replicas off a node, and with them the leadership of partitions; it may be dead.
-    ///
-    /// Replicas go to the brokers that are furthest below their share, which is in proportion to their shards, and never to
-    /// fewer racks than need be. Ends when the node has none left. Can be stopped at any time (Ctrl-C): what is moving goes
-    /// on to move, and the same command goes on where that stands. As in Kafka, a node that is drained and still runs may
-    /// get replicas of new topics: stop it, then remove it by `ringlog cluster remove`.
-    Drain {
-        /// Its node id.
-        node: i32,
-        #[command(flatten)]
-        moving: MovingArgs,
-    },
-    /// Even out replicas, and who leads partitions, over all brokers that are alive.
-    ///
-    /// A broker's share is in proportion to its shards. As few replicas move as that takes, none to fewer racks, and where
-    /// another order of preferred leaders is enough, only that changes. What is on brokers that are down stays there: `ringlog
-    /// cluster drain` moves it. Can be stopped at any time (Ctrl-C): what is moving goes on to move, and the same command
-    /// goes on where that stands.
-    Rebalance {
-        #[command(flatten)]
-        moving: MovingArgs,
-    },
-}
-
-/// How replicas are moved.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct MovingArgs {
-    /// Print what would be moved, and change nothing.
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Instead, take back what is moving: reassignments in progress that take replicas off the node (`drain`), or all
-    /// of them (`rebalance`); removes replication throttles of topics and brokers too.
-    #[arg(long, conflicts_with_all = ["dry_run", "concurrency", "throttle"])]
-    pub(super) cancel: bool,
-    /// Partitions that are moved at the same time, at most.
-    #[arg(long, value_name = "PARTITIONS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
-    pub(super) concurrency: u16,
-    /// Bytes per second that each broker sends, and takes in, for the replicas that are moved (KIP-73): a whole number,
-    /// with KiB, MiB or GiB after it if you like.
-    ///
-    /// Sets the replication throttles of brokers and topics, in place of any that are set, and removes all of them at the
-    /// end, also when it is stopped by Ctrl-C. If it is killed they stay, until the same command ends, or `--cancel`.
-    /// Without this flag throttles that are set hold, and stay.
-    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = bytes_per_second)]
-    pub(super) throttle: Option<u64>,
-}
-
-fn bytes_per_second(text: &str) -> Result<u64, String> {
-    // The configs are signed numbers.
-    let range = 1..=i64::MAX.unsigned_abs();
-    config::size_bytes(text, range).map_err(|error| format!("it {error}"))
+    /// Print what completes this program's command lines in a shell.
+    Completion(CompletionArgs),
+    /// Write the manual pages.
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,15 +7,21 @@
 mod args;
 mod check;
 mod cluster;
+mod config_command;
+mod documents;
 mod group;
+mod internal_port;
 mod kafka;
 mod limits;
 mod partition;
+mod progress;
 mod size;
 mod table;
+mod told;
+mod topic;
 mod wal;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,13 +53,18 @@ pub fn run() -> Command {
             return Command::Done(ExitCode::from(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_USAGE)));
         }
     };
+    table::style_headers(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match cli.command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),
+        Some(Subcommands::Topic(topic_args)) => Command::Done(topic::run(&topic_args)),
+        Some(Subcommands::Config(config_args)) => Command::Done(config_command::run(&config_args)),
         Some(Subcommands::Cluster(cluster_args)) => Command::Done(cluster::run(&cluster_args)),
         Some(Subcommands::Partition(partition_args)) => Command::Done(partition::run(&partition_args)),
         Some(Subcommands::Group(group_args)) => Command::Done(group::run(&group_args)),
         Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
+        Some(Subcommands::Completion(completion)) => Command::Done(documents::completion(&completion)),
+        Some(Subcommands::Man(man)) => Command::Done(documents::man(&man)),
         Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),
         Some(Subcommands::Wal(WalCommand::Verify(verify))) => Command::Done(wal::verify(&verify)),
     }
@@ -76,21 +87,6 @@ fn failed(reason: &str) -> ExitCode {
 /// Writes to standard output. A reader that went away (`| head`) is nobody's loss.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-/// Carries out what asks other processes, and writes what came of it.
-fn tell(asking: impl Future<Output = Result<String, String>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot set up a runtime: {error}")),
-    };
-    match runtime.block_on(asking) {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(reason) => failed(&reason),
-    }
 }
 
 fn serve(flags: config::Flags) -> Command {

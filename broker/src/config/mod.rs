@@ -40,6 +40,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use host_port::{Endpoint, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
+pub use nearest::nearest;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
 pub use value::size_bytes;
 

@@ -4,7 +4,7 @@
 const SIMILARITY_MIN: f64 = 0.8;
 
 /// The candidate most like `given`, if any is like it at all. Case and the choice of `-`, `_` or `.` do not matter.
-pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
     let given = plain(given);
     candidates

@@ -1,10 +1,11 @@
 //! Questions to the controller, whichever broker is given, and to single brokers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use metadata::record::NodeBinding;
 
+use crate::cli::internal_port::obstacle;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::controller::{NotDone, Reply};
@@ -21,13 +22,15 @@ pub(super) struct Asking {
     links: Links,
     /// Of the broker that was given, and of others that were heard of: the given one may go away meanwhile.
     addresses: RefCell<Vec<String>>,
+    /// Somebody has answered: who does not any more may come back.
+    answered: Cell<bool>,
     pub patience: Duration,
 }
 
 impl Asking {
     pub fn new(address: String, patience: Duration) -> Asking {
         let links = Links::new(Caller { cluster_id: None, node: None }, || 0);
-        Asking { links, addresses: RefCell::new(vec![address]), patience }
+        Asking { links, addresses: RefCell::new(vec![address]), answered: Cell::new(false), patience }
     }
 
     /// Asks the broker that was given, or another that is known, and then whomever it names as controller. A request may be
@@ -42,7 +45,14 @@ impl Asking {
             let left = deadline.saturating_duration_since(Instant::now());
             let left = if others { left.min(NODE_PATIENCE) } else { left };
             let callee = Callee { purpose: Purpose::Controller, node: None, address: address.clone() };
-            let why = match self.links.ask(&callee, message.clone(), left).await {
+            let asked = self.links.ask(&callee, message.clone(), left).await;
+            self.answered.set(self.answered.get() || asked.is_ok());
+            if !self.answered.get()
+                && let Some(obstacle) = obstacle(&address).await
+            {
+                return Err(obstacle);
+            }
+            let why = match asked {
                 Ok(answer) => match postcard::from_bytes::<Reply>(&answer) {
                     Ok(Ok(done)) => return router::decode::<R>(&done.answer).map_err(|error| error.to_string()),
                     Ok(Err(NotDone::Refused(refusal))) => return Err(refusal.message),

@@ -1,48 +1,68 @@
-//! `ringlog cluster`: asks the controller over the internal port, whichever broker is given.
+//! `ringlog cluster`: asks the controller over the internal port, whichever broker is given; [`brokers`] asks the Kafka port.
 //!
 //! - [`moving`]: `drain` and `rebalance`, which carry out what [`metadata::placement`] plans; [`throttle`]: at which rate;
 //!   [`progress`]: how far they are; [`plan_table`]: what they would do.
 
+pub(super) mod args;
 mod asking;
+mod brokers;
 mod moving;
 mod plan_table;
 mod progress;
 mod throttle;
 
-use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use metadata::raft::QuorumStatus;
 use protocol::BrokerId;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use self::args::{ClusterArgs, ClusterCommand};
 use self::asking::Asking;
 use self::moving::Goal;
-use super::args::{ClusterArgs, ClusterCommand};
-use super::table::table;
-use super::tell;
+use super::table::{Table, known, numbers, words};
+use super::told::{self, Deeds, Told, ask_kafka};
 use crate::metadata_core::request::{BrokerLine, DescribeBrokers, DescribeQuorum, RemoveNode};
 
 pub(super) fn run(args: &ClusterArgs) -> ExitCode {
-    let asking = Asking::new(args.broker.internal_addr.to_string(), Duration::from_secs(args.broker.timeout.into()));
-    tell(carry_out(&asking, args.command))
+    let (ClusterCommand::Status { broker, .. }
+    | ClusterCommand::Remove { broker, .. }
+    | ClusterCommand::Voters { broker, .. }
+    | ClusterCommand::Drain { broker, .. }
+    | ClusterCommand::Rebalance { broker, .. }) = &args.command
+    else {
+        let ClusterCommand::Brokers { kafka, json } = &args.command else { unreachable!("all others are above") };
+        return ask_kafka(kafka, async |client| brokers::run(client, *json).await);
+    };
+    let asking = Asking::new(broker.internal_addr.to_string(), Duration::from_secs(broker.timeout.into()));
+    told::carry_out(carry_out(&asking, &args.command))
 }
 
-async fn carry_out(asking: &Asking, command: ClusterCommand) -> Result<String, String> {
+async fn carry_out(asking: &Asking, command: &ClusterCommand) -> Result<Told, String> {
     match command {
-        ClusterCommand::Status { json } => {
+        ClusterCommand::Status { json, .. } => {
             let brokers = asking.ask(DescribeBrokers).await?;
             let quorum = asking.ask(DescribeQuorum).await?;
-            Ok(if json { status_json(&brokers, &quorum) } else { status_text(&brokers, &quorum) })
+            Ok(match json {
+                true => Told::json(&status_json(&brokers, &quorum)),
+                false => Told::text(status_text(&brokers, &quorum)),
+            })
         }
-        ClusterCommand::Remove { node } => match asking.ask(RemoveNode(BrokerId(node))).await? {
-            Ok(()) => Ok(format!("node {node} was removed\n")),
-            Err(refusal) => Err(refusal.message),
-        },
-        ClusterCommand::Voters => Ok(voters_text(&asking.ask(DescribeQuorum).await?)),
-        ClusterCommand::Drain { node, moving } => moving::run(asking, Goal::Drain(BrokerId(node)), moving).await,
-        ClusterCommand::Rebalance { moving } => moving::run(asking, Goal::Rebalance, moving).await,
+        ClusterCommand::Remove { node, json, .. } => {
+            let answer = asking.ask(RemoveNode(BrokerId(*node))).await?;
+            let mut deeds = Deeds::new("nodes", *json);
+            let outcome = answer.map(|()| format!("node {node} was removed")).map_err(|refusal| refusal.message);
+            deeds.add(json!({ "node": node }), outcome);
+            Ok(deeds.told())
+        }
+        ClusterCommand::Voters { json, .. } => {
+            let quorum = asking.ask(DescribeQuorum).await?;
+            Ok(if *json { Told::json(&voters_json(&quorum)) } else { Told::text(voters_text(&quorum)) })
+        }
+        ClusterCommand::Drain { node, moving, .. } => moving::run(asking, Goal::Drain(BrokerId(*node)), *moving).await,
+        ClusterCommand::Rebalance { moving, .. } => moving::run(asking, Goal::Rebalance, *moving).await,
+        ClusterCommand::Brokers { .. } => unreachable!("it is asked of the Kafka port"),
     }
 }
 
@@ -71,27 +91,34 @@ fn state(line: &BrokerLine) -> &'static str {
 }
 
 fn status_text(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {
-    let columns = ["NODE", "STATE", "QUORUM", "LAG", "EPOCH", "KAFKA", "INTERNAL", "DIRECTORY"].map(str::to_owned);
+    let columns = [
+        numbers("NODE"),
+        words("STATE"),
+        words("QUORUM"),
+        numbers("LAG"),
+        numbers("EPOCH"),
+        words("KAFKA"),
+        words("INTERNAL"),
+        words("DIRECTORY"),
+    ];
     let rows = brokers.iter().map(|line| {
         let node = line.node.node;
-        let (kafka, epoch) =
-            line.broker.as_ref().map_or(("-", None), |(kafka, epoch, _)| (kafka.as_str(), Some(epoch)));
-        let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+        let broker = line.broker.as_ref();
         vec![
             node.to_string(),
             state(line).to_owned(),
             role(quorum, node).to_owned(),
-            number(lag(quorum, node)),
-            number(epoch.copied()),
-            kafka.to_owned(),
+            known(lag(quorum, node)),
+            known(broker.map(|(_, epoch, _)| epoch)),
+            known(broker.map(|(kafka, _, _)| kafka)),
             line.node.address.clone(),
             line.node.directory_id.to_string(),
         ]
     });
-    table(&std::iter::once(columns.to_vec()).chain(rows).collect::<Vec<_>>())
+    Table::new(columns, rows).text()
 }
 
-fn status_json(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {
+fn status_json(brokers: &[BrokerLine], quorum: &QuorumStatus) -> Value {
     let nodes: Vec<_> = brokers
         .iter()
         .map(|line| {
@@ -109,14 +136,24 @@ fn status_json(brokers: &[BrokerLine], quorum: &QuorumStatus) -> String {
         })
         .collect();
     let leader = quorum.leader.map(|leader| leader.0);
-    format!("{}\n", json!({ "leader": leader, "term": quorum.term, "log_end": quorum.applied, "nodes": nodes }))
+    json!({ "leader": leader, "term": quorum.term, "log_end": quorum.applied, "nodes": nodes })
+}
+
+fn voters(quorum: &QuorumStatus) -> impl Iterator<Item = (BrokerId, &str, bool)> {
+    let voters = quorum.members.iter().filter(|member| member.is_voter);
+    voters.map(|member| (member.node.node, member.node.address.as_str(), quorum.leader == Some(member.node.node)))
 }
 
 fn voters_text(quorum: &QuorumStatus) -> String {
-    let voters = quorum.members.iter().filter(|member| member.is_voter);
-    voters.fold(String::new(), |mut text, member| {
-        let leads = if quorum.leader == Some(member.node.node) { "  leader" } else { "" };
-        writeln!(text, "{}  {}{leads}", member.node.node, member.node.address).expect("writing to a string");
-        text
-    })
+    let rows = voters(quorum).map(|(node, address, leads)| {
+        vec![node.to_string(), address.to_owned(), if leads { "leader" } else { "voter" }.to_owned()]
+    });
+    Table::new([numbers("NODE"), words("INTERNAL"), words("QUORUM")], rows).text()
+}
+
+fn voters_json(quorum: &QuorumStatus) -> Value {
+    let voters = voters(quorum)
+        .map(|(node, address, leads)| json!({ "node": node.0, "internal": address, "is_leader": leads }))
+        .collect::<Vec<_>>();
+    json!({ "voters": voters })
 }

@@ -13,13 +13,16 @@ use metadata::controller::{ElectionType, PartitionName, WantedReassignment};
 use metadata::placement::{self, Move, PartitionPlace, Placement, TopicPlace};
 use metadata::record::NodeBinding;
 use protocol::{BrokerId, PartitionId};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::args::MovingArgs;
 use super::asking::Asking;
-use super::plan_table::{bytes_sent, ids, plan_text, totals};
+use super::plan_table::{bytes_sent, move_json, plan_text, totals};
 use super::progress::{Progress, Reporter};
 use super::throttle::{self, Moving, Throttle};
-use crate::cli::args::MovingArgs;
+use crate::cli::table::list;
+use crate::cli::told::Told;
 use crate::metadata_core::inspect::{LeaderView, LedSizes};
 use crate::metadata_core::request::{AlterPartitionReassignments, ElectLeaders, PlacementSeen};
 
@@ -66,9 +69,9 @@ impl Goal {
     }
 }
 
-pub(super) async fn run(asking: &Asking, goal: Goal, args: MovingArgs) -> Result<String, String> {
+pub(super) async fn run(asking: &Asking, goal: Goal, args: MovingArgs) -> Result<Told, String> {
     if args.cancel {
-        return cancel(asking, goal).await;
+        return cancel(asking, goal, args.json).await;
     }
     let mut run = Run::new(asking, goal, args);
     if args.dry_run {
@@ -107,7 +110,7 @@ async fn interrupted() -> Result<(), String> {
     Ok(())
 }
 
-async fn cancel(asking: &Asking, goal: Goal) -> Result<String, String> {
+async fn cancel(asking: &Asking, goal: Goal, as_json: bool) -> Result<Told, String> {
     let seen = asking.placement(None).await?;
     let moving = seen.placement.partitions().filter(|(_, state)| goal.cancels(state));
     let names: Vec<PartitionName> = moving.map(|(topic, state)| (topic.name.clone(), state.partition)).collect();
@@ -126,17 +129,19 @@ async fn cancel(asking: &Asking, goal: Goal) -> Result<String, String> {
         }
     }
     throttle::clear(asking).await?;
-    let cancelled = format!("{cancelled} reassignment(s) were cancelled");
-    match refused.is_empty() {
-        true => Ok(format!("{cancelled}\n")),
-        false => Err(format!("{cancelled}, and {} could not be: {}", refused.len(), refused.join("; "))),
-    }
+    let mut told = match as_json {
+        true => Told::json(&json!({ "cancelled": cancelled, "not_cancelled": refused.len() })),
+        false => Told::text(format!("{cancelled} reassignment(s) were cancelled\n")),
+    };
+    told.problems = refused.into_iter().map(|refused| format!("not cancelled: {refused}")).collect();
+    Ok(told)
 }
 
 struct Run<'a> {
     asking: &'a Asking,
     goal: Goal,
     concurrency: usize,
+    as_json: bool,
     throttle: Option<Throttle>,
     reporter: Reporter,
     began: Instant,
@@ -168,6 +173,7 @@ impl<'a> Run<'a> {
             asking,
             goal,
             concurrency: args.concurrency.into(),
+            as_json: args.json,
             throttle: args.throttle.map(Throttle::new),
             reporter: Reporter::new(),
             began: Instant::now(),
@@ -181,19 +187,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn dry_run(&mut self) -> Result<String, String> {
+    async fn dry_run(&mut self) -> Result<Told, String> {
         let (seen, plan) = self.plan().await?;
         let moving = seen.placement.partitions().filter(|(_, state)| self.goal.awaits(state)).count();
+        let elections = led_by_others(&seen.placement).count();
+        if self.as_json {
+            let elections = (self.goal == Goal::Rebalance).then_some(elections);
+            return Ok(Told::json(&json!({
+                "dry_run": true,
+                "moves": plan.iter().map(move_json).collect::<Vec<_>>(),
+                "moving_already": moving,
+                "led_by_others": elections,
+            })));
+        }
         let mut text = if plan.is_empty() { String::new() } else { plan_text(&plan) };
         text.push_str(&format!("{}\n", totals(&plan)));
         if moving > 0 {
             text.push_str(&format!("{moving} partition(s) are moving already\n"));
         }
         if self.goal == Goal::Rebalance {
-            let elections = led_by_others(&seen.placement).count();
             text.push_str(&format!("{elections} partition(s) are led by another than their preferred leader now\n"));
         }
-        Ok(text)
+        Ok(Told::text(text))
     }
 
     /// What is left to do, by what is so now.
@@ -221,7 +236,7 @@ impl<'a> Run<'a> {
     }
 
     /// Until nothing is left to do. Never gives `None`: that is who is interrupted.
-    async fn carry_out(&mut self) -> Result<Option<String>, String> {
+    async fn carry_out(&mut self) -> Result<Option<Told>, String> {
         loop {
             let (seen, plan) = self.plan().await?;
             // What the plan has other places for is asked for again.
@@ -387,7 +402,7 @@ impl<'a> Run<'a> {
         let count = awaited.iter().filter(|broker| lost.contains(broker)).count();
         self.reporter.note(&format!(
             "broker {} has not been alive for {} s, and {count} replica(s) were to go there",
-            ids(&lost),
+            list(&lost),
             patience.as_secs()
         ));
         self.given_up.extend(lost);
@@ -427,7 +442,11 @@ impl<'a> Run<'a> {
         Some(bytes.saturating_mul(state.adding.len() as u64))
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self) -> Told {
+        let seconds = self.began.elapsed().as_secs();
+        if self.as_json {
+            return Told::json(&json!({ "moved_partitions": self.done, "seconds": seconds }));
+        }
         let what = match self.goal {
             Goal::Drain(node) => {
                 format!(
@@ -436,8 +455,7 @@ impl<'a> Run<'a> {
             }
             Goal::Rebalance => "replicas and leaders are even".to_owned(),
         };
-        let seconds = self.began.elapsed().as_secs();
-        format!("{} partition(s) were moved in {seconds} s: {what}\n", self.done)
+        Told::text(format!("{} partition(s) were moved in {seconds} s: {what}\n", self.done))
     }
 
     /// What becomes of what was begun.

@@ -2,22 +2,34 @@
 
 use metadata::placement::Move;
 use protocol::BrokerId;
+use serde_json::{Value, json};
 
 use crate::cli::size::size;
-use crate::cli::table::table;
+use crate::cli::table::{Table, list, numbers, words};
 
 /// One line per partition.
 pub(super) fn plan_text(moves: &[Move]) -> String {
-    let columns = ["PARTITION", "FROM", "TO", "BYTES"].map(str::to_owned);
+    let columns = [words("PARTITION"), words("FROM"), words("TO"), numbers("BYTES")];
     let rows = moves.iter().map(|one| {
         vec![
             format!("{}-{}", one.name.0, one.name.1),
-            ids(&one.from),
-            ids(&one.to),
+            list(&one.from),
+            list(&one.to),
             bytes_sent(one).map_or("unknown".to_owned(), |bytes| bytes.to_string()),
         ]
     });
-    table(&std::iter::once(columns.to_vec()).chain(rows).collect::<Vec<_>>())
+    Table::new(columns, rows).text()
+}
+
+pub(super) fn move_json(one: &Move) -> Value {
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect::<Vec<_>>();
+    json!({
+        "topic": one.name.0,
+        "partition": one.name.1.0,
+        "from": ids(&one.from),
+        "to": ids(&one.to),
+        "bytes": bytes_sent(one),
+    })
 }
 
 /// `12 partitions, 3 of them only in another order; 1.2 GiB to be sent`.
@@ -38,14 +50,6 @@ pub(super) fn bytes_sent(one: &Move) -> Option<u64> {
     }
 }
 
-/// `1,2`; `-` for none.
-pub(super) fn ids(brokers: &[BrokerId]) -> String {
-    if brokers.is_empty() {
-        return "-".to_owned();
-    }
-    brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,8 +67,8 @@ mod tests {
         assert_eq!(
             plan_text(&moves),
             "PARTITION  FROM  TO   BYTES\n\
-             orders-0   1,2   3,4  2048\n\
-             orders-10  1,2   2,1  0\n"
+             orders-0   1,2   3,4   2048\n\
+             orders-10  1,2   2,1      0\n"
         );
         assert_eq!(totals(&moves), "2 partition(s), 1 of them only in another order; 2 KiB to be sent");
         moves.push(one(11, &[1], &[2], None));

@@ -1,8 +1,9 @@
-//! How far a plan is: one line that is rewritten where somebody looks at a terminal, else a line now and then.
+//! How far a plan is: a bar where somebody looks at a terminal, else a line now and then.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::cli::progress::Bar;
 use crate::cli::size::size;
 
 /// Pause between two lines for a terminal, and for anything else.
@@ -40,13 +41,14 @@ pub(super) fn line(progress: &Progress, bytes_per_second: Option<u64>) -> String
 /// Writes to standard error.
 pub(super) struct Reporter {
     is_terminal: bool,
+    /// While something moves, on a terminal.
+    bar: Option<Bar>,
     last: Option<(Instant, Option<u64>)>,
-    is_line_open: bool,
 }
 
 impl Reporter {
     pub fn new() -> Reporter {
-        Reporter { is_terminal: std::io::stderr().is_terminal(), last: None, is_line_open: false }
+        Reporter { is_terminal: std::io::stderr().is_terminal(), bar: None, last: None }
     }
 
     /// Whether it is time for a line.
@@ -66,33 +68,25 @@ impl Reporter {
         self.last = Some((now, progress.bytes_left));
         let line = line(progress, rate);
         if self.is_terminal {
-            write(&format!("\r{line}\x1b[K"));
-            self.is_line_open = true;
+            let bar = self.bar.get_or_insert_with(Bar::of_items);
+            bar.at(progress.done, progress.done + progress.moving + progress.not_begun, line);
         } else {
-            write(&format!("{line}\n"));
+            eprintln!("{line}");
         }
     }
 
     /// Something that happened: a line that stays.
     pub fn note(&mut self, text: &str) {
-        let begin = if self.is_line_open { "\r\x1b[K" } else { "" };
-        self.is_line_open = false;
-        write(&format!("{begin}{text}\n"));
+        match &self.bar {
+            Some(bar) => bar.note(text),
+            None => eprintln!("{text}"),
+        }
     }
 
     /// Nothing more is rewritten.
     pub fn end(&mut self) {
-        if std::mem::take(&mut self.is_line_open) {
-            write("\n");
-        }
+        self.bar = None;
     }
-}
-
-/// A reader that went away is nobody's loss.
-fn write(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    let _ = stderr.write_all(text.as_bytes());
-    let _ = stderr.flush();
 }
 
 #[cfg(test)]

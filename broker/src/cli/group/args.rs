@@ -6,23 +6,12 @@ use clap::{Args, Subcommand};
 
 use super::moment;
 use super::scope::TopicScope;
-use crate::config::HostPort;
+use crate::cli::kafka::KafkaArgs;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GroupArgs {
-    /// The Kafka addresses of some brokers of the cluster; the first that answers is asked for the others.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9092",
-        env = "RINGLOG_BOOTSTRAP_SERVER",
-        value_delimiter = ',',
-        global = true
-    )]
-    pub(in crate::cli) bootstrap_server: Vec<HostPort>,
-    /// How long the whole command may take, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
-    pub(in crate::cli) timeout: u16,
+    #[command(flatten)]
+    pub(in crate::cli) kafka: KafkaArgs,
     #[command(subcommand)]
     pub(in crate::cli) command: GroupCommand,
 }
@@ -49,6 +38,9 @@ pub(in crate::cli) enum GroupCommand {
     Delete {
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Delete the offsets that a group has committed for topics which it is not subscribed to now.
     DeleteOffsets {
@@ -56,6 +48,9 @@ pub(in crate::cli) enum GroupCommand {
         /// A topic, or some of its partitions; repeatable.
         #[arg(long, value_name = "TOPIC[:PARTITION,…]", required = true)]
         topic: Vec<TopicScope>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -211,7 +206,7 @@ mod tests {
     #[test]
     fn brokers_are_given_one_after_the_other() {
         let args = parsed("list --bootstrap-server a:1,[::1]:2 --state Stable,Empty").unwrap();
-        let shown: Vec<String> = args.bootstrap_server.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = args.kafka.bootstrap_server.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["a:1", "[::1]:2"]);
         let GroupCommand::List { state, .. } = args.command else { panic!("{:?}", args.command) };
         assert_eq!(state, ["Stable", "Empty"]);

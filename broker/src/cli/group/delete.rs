@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
+use serde_json::json;
 
 use super::scope::TopicScope;
 use super::{Told, committed, no_such_group, of_group};
 use crate::cli::kafka::{Client, PartitionName, code_name};
+use crate::cli::told::Deeds;
 
-pub(super) async fn groups(client: &Client, names: &[String]) -> Result<Told, String> {
+pub(super) async fn groups(client: &Client, names: &[String], as_json: bool) -> Result<Told, String> {
     let request = |groups: &[String]| {
         let ids = groups.iter().map(|group| GroupId(group.clone().into())).collect();
         DeleteGroupsRequest::default().with_groups_names(ids)
@@ -21,24 +23,32 @@ pub(super) async fn groups(client: &Client, names: &[String]) -> Result<Told, St
         });
         result.collect()
     };
-    let mut told = Told::default();
+    let mut deeds = Deeds::new("groups", as_json);
     for (group, answer) in client.ask_coordinators(names, request, parts).await {
-        match answer {
-            Ok(_) => told.text.push_str(&format!("group '{group}' was deleted\n")),
-            Err(error) => told.problems.push(match error.refusal() {
+        let outcome = match answer {
+            Ok(_) => Ok(format!("group '{group}' was deleted")),
+            Err(error) => Err(match error.refusal() {
                 Some(ResponseError::NonEmptyGroup) => {
-                    format!("group '{group}' has members and was not deleted; `ringlog group describe {group} --members` prints them")
+                    format!(
+                        "group '{group}' has members and was not deleted; `ringlog group describe {group} --members` prints them"
+                    )
                 }
                 Some(ResponseError::GroupIdNotFound) => no_such_group(&group),
                 _ => of_group(&group, &error),
             }),
-        }
+        };
+        deeds.add(json!({ "group": group }), outcome);
     }
-    Ok(told)
+    Ok(deeds.told())
 }
 
 /// Topics that are gone may be named with their partitions.
-pub(super) async fn offsets(client: &Client, group: &str, scopes: &[TopicScope]) -> Result<Told, String> {
+pub(super) async fn offsets(
+    client: &Client,
+    group: &str,
+    scopes: &[TopicScope],
+    as_json: bool,
+) -> Result<Told, String> {
     let whole: Vec<TopicScope> = scopes.iter().filter(|scope| scope.partitions.is_none()).cloned().collect();
     let mut partitions: BTreeSet<PartitionName> = super::reset::resolve(client, &whole).await?;
     for TopicScope { topic, partitions: named } in scopes {
@@ -46,15 +56,14 @@ pub(super) async fn offsets(client: &Client, group: &str, scopes: &[TopicScope])
     }
     let partitions: Vec<PartitionName> = partitions.into_iter().collect();
     let outcomes = committed::delete(client, group, &partitions).await.map_err(|error| of_group(group, &error))?;
-    let mut told = Told::default();
+    let mut deeds = Deeds::new("offsets", as_json);
     for (topic, partition) in &partitions {
-        match outcomes.get(&(topic.clone(), *partition)) {
-            Some(None) => {
-                told.text.push_str(&format!("offsets of group '{group}' for {topic}-{partition} were deleted\n"))
-            }
-            Some(Some(error)) => told.problems.push(format!("{topic}-{partition}: {}", code_name(*error))),
-            None => told.problems.push(format!("{topic}-{partition}: the broker says nothing of it")),
-        }
+        let outcome = match outcomes.get(&(topic.clone(), *partition)) {
+            Some(None) => Ok(format!("offsets of group '{group}' for {topic}-{partition} were deleted")),
+            Some(Some(error)) => Err(format!("{topic}-{partition}: {}", code_name(*error))),
+            None => Err(format!("{topic}-{partition}: the broker says nothing of it")),
+        };
+        deeds.add(json!({ "topic": topic, "partition": partition }), outcome);
     }
-    Ok(told)
+    Ok(deeds.told())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::committed::Offsets;
 use super::described::{Group, Member, Partitions};
 use crate::cli::kafka::PartitionName;
-use crate::cli::table::table;
+use crate::cli::table::{Table, known, numbers, words};
 
 /// A group with what there is to say of it.
 #[derive(Debug)]
@@ -87,43 +87,24 @@ fn partitions_of(assignment: &Partitions) -> impl Iterator<Item = PartitionName>
     assignment.iter().flat_map(|(topic, partitions)| partitions.iter().map(|partition| (topic.clone(), *partition)))
 }
 
-/// `-` for what is not there.
-fn known(value: Option<impl ToString>) -> String {
-    value.map(|value| value.to_string()).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
-}
-
 fn has_instances(groups: &[Shown]) -> bool {
     groups.iter().any(|shown| shown.group.description.members.iter().any(|member| member.instance_id.is_some()))
 }
 
-/// A table of those of its columns that are wanted.
-struct Columns(Vec<(&'static str, bool)>);
-
-impl Columns {
-    fn table(&self, rows: impl Iterator<Item = Vec<String>>) -> String {
-        let header = self.0.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let rows = std::iter::once(header).chain(rows);
-        let wanted = |row: Vec<String>| {
-            row.into_iter().zip(&self.0).filter(|(_, (_, wanted))| *wanted).map(|(cell, _)| cell).collect::<Vec<_>>()
-        };
-        table(&rows.map(wanted).collect::<Vec<_>>())
-    }
-}
-
 pub(super) fn offsets_text(groups: &[Shown], ends: &LogEnds, verbose: bool) -> String {
-    let columns = Columns(vec![
-        ("GROUP", true),
-        ("TOPIC", true),
-        ("PARTITION", true),
-        ("LEADER-EPOCH", verbose),
-        ("CURRENT-OFFSET", true),
-        ("LOG-END-OFFSET", true),
-        ("LAG", true),
-        ("CONSUMER-ID", true),
-        ("GROUP-INSTANCE-ID", has_instances(groups)),
-        ("HOST", true),
-        ("CLIENT-ID", true),
-    ]);
+    let columns = [
+        words("GROUP"),
+        words("TOPIC"),
+        numbers("PARTITION"),
+        numbers("LEADER-EPOCH"),
+        numbers("CURRENT-OFFSET"),
+        numbers("LOG-END-OFFSET"),
+        numbers("LAG"),
+        words("CONSUMER-ID"),
+        words("GROUP-INSTANCE-ID"),
+        words("HOST"),
+        words("CLIENT-ID"),
+    ];
     let mut rows = Vec::new();
     for shown in groups {
         let names = shown.partitions();
@@ -143,7 +124,13 @@ pub(super) fn offsets_text(groups: &[Shown], ends: &LogEnds, verbose: bool) -> S
             ]);
         }
     }
-    columns.table(rows.into_iter())
+    let has_instances = has_instances(groups);
+    let wanted = |name: &str| match name {
+        "LEADER-EPOCH" => verbose,
+        "GROUP-INSTANCE-ID" => has_instances,
+        _ => true,
+    };
+    Table::new(columns, rows).retain(wanted).text()
 }
 
 /// `t:0,1,2;u:0`
@@ -160,18 +147,18 @@ fn count(assignment: &Partitions) -> usize {
 }
 
 pub(super) fn members_text(groups: &[Shown], verbose: bool) -> String {
-    let columns = Columns(vec![
-        ("GROUP", true),
-        ("CONSUMER-ID", true),
-        ("GROUP-INSTANCE-ID", has_instances(groups)),
-        ("HOST", true),
-        ("CLIENT-ID", true),
-        ("#PARTITIONS", true),
-        ("CURRENT-EPOCH", verbose),
-        ("CURRENT-ASSIGNMENT", verbose),
-        ("TARGET-EPOCH", verbose),
-        ("TARGET-ASSIGNMENT", verbose),
-    ]);
+    let columns = [
+        words("GROUP"),
+        words("CONSUMER-ID"),
+        words("GROUP-INSTANCE-ID"),
+        words("HOST"),
+        words("CLIENT-ID"),
+        numbers("#PARTITIONS"),
+        numbers("CURRENT-EPOCH"),
+        words("CURRENT-ASSIGNMENT"),
+        numbers("TARGET-EPOCH"),
+        words("TARGET-ASSIGNMENT"),
+    ];
     let rows = groups.iter().flat_map(|shown| {
         let target_epoch = shown.group.description.epochs.map(|(_, target)| target);
         shown.group.description.members.iter().map(move |member| {
@@ -189,19 +176,25 @@ pub(super) fn members_text(groups: &[Shown], verbose: bool) -> String {
             ]
         })
     });
-    columns.table(rows)
+    let has_instances = has_instances(groups);
+    let wanted = |name: &str| match name {
+        "CURRENT-EPOCH" | "CURRENT-ASSIGNMENT" | "TARGET-EPOCH" | "TARGET-ASSIGNMENT" => verbose,
+        "GROUP-INSTANCE-ID" => has_instances,
+        _ => true,
+    };
+    Table::new(columns, rows).retain(wanted).text()
 }
 
 pub(super) fn state_text(groups: &[Shown], verbose: bool) -> String {
-    let columns = Columns(vec![
-        ("GROUP", true),
-        ("COORDINATOR (ID)", true),
-        ("ASSIGNMENT-STRATEGY", true),
-        ("STATE", true),
-        ("GROUP-EPOCH", verbose),
-        ("TARGET-ASSIGNMENT-EPOCH", verbose),
-        ("#MEMBERS", true),
-    ]);
+    let columns = [
+        words("GROUP"),
+        words("COORDINATOR (ID)"),
+        words("ASSIGNMENT-STRATEGY"),
+        words("STATE"),
+        numbers("GROUP-EPOCH"),
+        numbers("TARGET-ASSIGNMENT-EPOCH"),
+        numbers("#MEMBERS"),
+    ];
     let rows = groups.iter().map(|shown| {
         let description = &shown.group.description;
         vec![
@@ -214,7 +207,8 @@ pub(super) fn state_text(groups: &[Shown], verbose: bool) -> String {
             description.members.len().to_string(),
         ]
     });
-    columns.table(rows)
+    let wanted = |name: &str| verbose || !["GROUP-EPOCH", "TARGET-ASSIGNMENT-EPOCH"].contains(&name);
+    Table::new(columns, rows).retain(wanted).text()
 }
 
 /// What is worth saying of a group besides.
@@ -327,11 +321,11 @@ mod tests {
         assert_eq!(
             offsets_text(&groups, &ends, false),
             "GROUP  TOPIC  PARTITION  CURRENT-OFFSET  LOG-END-OFFSET  LAG  CONSUMER-ID  HOST  CLIENT-ID\n\
-             g      t      0          7               10              3    m1           /h    c\n\
-             g      t      2          9               9               0    -            -     -\n\
-             g      t      10         -               4               -    m1           /h    c\n\
-             g      u      0          3               -               -    -            -     -\n\
-             g      -      -          -               -               -    m2           /h    c\n"
+             g      t              0               7              10    3  m1           /h    c\n\
+             g      t              2               9               9    0  -            -     -\n\
+             g      t             10               -               4    -  m1           /h    c\n\
+             g      u              0               3               -    -  -            -     -\n\
+             g      -              -               -               -    -  m2           /h    c\n"
         );
         let json: Value = serde_json::from_str(&to_json(&groups, &ends)).unwrap();
         assert_eq!(json["groups"][0]["offsets"][0]["lag"], json!(3));
@@ -352,13 +346,13 @@ mod tests {
             members_text(&groups, true),
             "GROUP  CONSUMER-ID  GROUP-INSTANCE-ID  HOST  CLIENT-ID  #PARTITIONS  CURRENT-EPOCH  CURRENT-ASSIGNMENT  \
              TARGET-EPOCH  TARGET-ASSIGNMENT\n\
-             g      m1           first              /h    c          3            4              t:0,1;u:3           \
-             5             t:1\n"
+             g      m1           first              /h    c                    3              4  t:0,1;u:3                      \
+             5  t:1\n"
         );
         assert_eq!(
             state_text(&groups, true),
             "GROUP  COORDINATOR (ID)  ASSIGNMENT-STRATEGY  STATE   GROUP-EPOCH  TARGET-ASSIGNMENT-EPOCH  #MEMBERS\n\
-             g      h2:9092 (2)       range                Stable  6            5                        1\n"
+             g      h2:9092 (2)       range                Stable            6                        5         1\n"
         );
         assert_eq!(note(&groups[0]), None);
         assert_eq!(note(&shown(vec![], &[])).unwrap(), "Consumer group 'g' has no active members.");

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Told;
 use super::args::GroupType;
 use crate::cli::kafka::{Client, ClientError, Node, passes};
-use crate::cli::table::table;
+use crate::cli::table::{Table, known, numbers, words};
 
 /// A group as its coordinator lists it. What the broker is too old to say is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,23 +86,18 @@ fn is_wanted(listed: &Listed, states: &[String], group_type: Option<GroupType>) 
         && type_name.is_none_or(|name| listed.group_type.eq_ignore_ascii_case(name))
 }
 
-/// `-` for nothing.
-fn cell(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
-
 fn to_text(groups: &BTreeMap<String, Listed>) -> String {
-    let columns = ["GROUP", "TYPE", "PROTOCOL", "STATE", "COORDINATOR"].map(str::to_owned).to_vec();
+    let columns = [words("GROUP"), words("TYPE"), words("PROTOCOL"), words("STATE"), numbers("COORDINATOR")];
     let rows = groups.iter().map(|(group, listed)| {
         vec![
-            cell(group),
-            cell(&listed.group_type),
-            cell(&listed.protocol_type),
-            cell(&listed.state),
+            known(Some(group)),
+            known(Some(&listed.group_type)),
+            known(Some(&listed.protocol_type)),
+            known(Some(&listed.state)),
             listed.coordinator.to_string(),
         ]
     });
-    table(&std::iter::once(columns).chain(rows).collect::<Vec<_>>())
+    Table::new(columns, rows).text()
 }
 
 fn to_json(groups: &BTreeMap<String, Listed>) -> String {
@@ -145,7 +140,7 @@ mod tests {
         assert_eq!(
             to_text(&groups),
             "GROUP  TYPE     PROTOCOL  STATE  COORDINATOR\n\
-             g      Classic  -         -      2\n"
+             g      Classic  -         -                2\n"
         );
     }
 }

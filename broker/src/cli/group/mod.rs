@@ -1,7 +1,7 @@
 //! `ringlog group`: consumer groups, through the Kafka port of any broker, Ringlog's or not.
 //!
-//! What is printed has the columns and words of `kafka-consumer-groups`. Standard output holds what was asked for, standard
-//! error what is to be said of it; the exit status is 1 if anything that was asked for is missing or was not done.
+//! What is printed has the columns and words of `kafka-consumer-groups`, in the form that all commands have
+//! ([`super::told`]).
 //!
 //! - [`described`], [`committed`]: what coordinators say of groups and their offsets, for all commands.
 //! - [`list`], [`describe`] with [`lines`], [`reset`] with [`plan`], [`delete`]: the commands.
@@ -20,40 +20,16 @@ mod reset;
 mod scope;
 
 use std::process::ExitCode;
-use std::time::Duration;
+
+pub(super) use moment::{datetime_ms, duration_ms};
 
 use args::{GroupArgs, GroupCommand};
 
 use super::kafka::{Client, ClientError};
-use super::{failed, print};
-
-/// What a command has to say.
-#[derive(Debug, Default)]
-struct Told {
-    /// For standard output.
-    text: String,
-    /// What else is worth knowing.
-    notes: Vec<String>,
-    /// What is missing or was not done.
-    problems: Vec<String>,
-}
+use super::told::{Told, ask_kafka};
 
 pub(super) fn run(args: &GroupArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot set up a runtime: {error}")),
-    };
-    let client = Client::new(args.bootstrap_server.clone(), Duration::from_secs(args.timeout.into()));
-    let told = match runtime.block_on(carry_out(&client, &args.command)) {
-        Ok(told) => told,
-        Err(reason) => return failed(&reason),
-    };
-    // A resolver that still blocks is not waited for.
-    runtime.shutdown_background();
-    print(&told.text);
-    told.notes.iter().for_each(|note| eprintln!("{note}"));
-    told.problems.iter().for_each(|problem| eprintln!("error: {problem}"));
-    if told.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ask_kafka(&args.kafka, async |client| carry_out(client, &args.command).await)
 }
 
 async fn carry_out(client: &Client, command: &GroupCommand) -> Result<Told, String> {
@@ -61,8 +37,8 @@ async fn carry_out(client: &Client, command: &GroupCommand) -> Result<Told, Stri
         GroupCommand::List { state, r#type, json } => list::run(client, state, *r#type, *json).await,
         GroupCommand::Describe(args) => describe::run(client, args).await,
         GroupCommand::ResetOffsets(args) => reset::run(client, args).await,
-        GroupCommand::Delete { groups } => delete::groups(client, groups).await,
-        GroupCommand::DeleteOffsets { group, topic } => delete::offsets(client, group, topic).await,
+        GroupCommand::Delete { groups, json } => delete::groups(client, groups, *json).await,
+        GroupCommand::DeleteOffsets { group, topic, json } => delete::offsets(client, group, topic, *json).await,
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Milliseconds since 1970; UTC if the text says nothing else, as in Kafka's tool.
-pub(super) fn datetime_ms(text: &str) -> Result<i64, String> {
+pub(in crate::cli) fn datetime_ms(text: &str) -> Result<i64, String> {
     let wrong = || format!("'{text}' is no time such as 2026-03-01T12:00:00, 2026-03-01T12:00:00.5Z or ...+01:00");
     // A date alone would be taken for its midnight, of which nobody can say where.
     if !text.contains(['T', 't']) {
@@ -24,7 +24,7 @@ pub(super) fn datetime_ms(text: &str) -> Result<i64, String> {
 }
 
 /// Milliseconds; days have 24 hours.
-pub(super) fn duration_ms(text: &str) -> Result<i64, String> {
+pub(in crate::cli) fn duration_ms(text: &str) -> Result<i64, String> {
     let wrong = || format!("'{text}' is no duration such as PT1H30M or P7D (weeks, days, hours, minutes, seconds)");
     if !text.trim_start_matches(['-', '+']).starts_with(['P', 'p']) {
         return Err(wrong());

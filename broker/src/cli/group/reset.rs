@@ -13,7 +13,7 @@ use super::plan::{Known, NothingToShift, Target, plan};
 use super::scope::{TopicScope, parse_csv};
 use super::{Told, of_group};
 use crate::cli::kafka::{At, Client, PartitionName, code_name};
-use crate::cli::table::table;
+use crate::cli::table::{Table, known, numbers, words};
 
 /// Members that an error names.
 const MEMBERS_SHOWN_MAX: usize = 10;
@@ -255,19 +255,27 @@ async fn execute(
 }
 
 fn to_text(group: &str, planned: &[&Planned]) -> String {
-    let columns = ["GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "LOG-END-OFFSET", "NEW-LAG"];
+    let columns = [
+        words("GROUP"),
+        words("TOPIC"),
+        numbers("PARTITION"),
+        numbers("CURRENT-OFFSET"),
+        numbers("NEW-OFFSET"),
+        numbers("LOG-END-OFFSET"),
+        numbers("NEW-LAG"),
+    ];
     let rows = planned.iter().map(|one| {
         vec![
             group.to_owned(),
             one.name.0.clone(),
             one.name.1.to_string(),
-            one.current.map_or("-".to_owned(), |current| current.to_string()),
+            known(one.current),
             one.new.to_string(),
             one.log_end.to_string(),
             one.log_end.saturating_sub(one.new).to_string(),
         ]
     });
-    table(&std::iter::once(columns.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
+    Table::new(columns, rows).text()
 }
 
 fn csv(planned: &[&Planned]) -> String {

@@ -1,6 +1,6 @@
 //! The brokers of a cluster, and a connection to each that is asked.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::connection::Connection;
 use super::error::ClientError;
+use super::wrong_port::{Spoken, what_is_spoken};
 use crate::config::HostPort;
 
 /// Pause before something that passes by itself is asked for again.
@@ -28,7 +29,7 @@ pub(in crate::cli) struct Node {
 
 impl Node {
     /// What a broker says of where another is; `None` of what is no address.
-    pub(super) fn new(id: i32, host: &str, port: i32) -> Option<Node> {
+    pub fn new(id: i32, host: &str, port: i32) -> Option<Node> {
         let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
         (id >= 0 && !host.is_empty()).then(|| Node { id, host: host.to_owned(), port })
     }
@@ -50,19 +51,30 @@ pub(in crate::cli) struct Client {
     /// Which of `bootstrap` answered first: the others are not asked.
     chosen: OnceCell<usize>,
     /// When the whole command gives up.
-    deadline: Instant,
+    deadline: Cell<Instant>,
+    patience: Duration,
     connections: RefCell<BTreeMap<(String, u16), Slot>>,
 }
 
 impl Client {
     pub fn new(bootstrap: Vec<HostPort>, patience: Duration) -> Client {
-        let deadline = Instant::now() + patience;
-        Client { bootstrap, chosen: OnceCell::new(), deadline, connections: RefCell::default() }
+        let deadline = Cell::new(Instant::now() + patience);
+        Client { bootstrap, chosen: OnceCell::new(), deadline, patience, connections: RefCell::default() }
+    }
+
+    /// Of a command that takes as long as there is something to do: its patience begins anew with every step.
+    pub fn begin_step(&self) {
+        self.deadline.set(Instant::now() + self.patience);
+    }
+
+    /// How long a broker may take, in ms: what requests that say so to brokers say.
+    pub fn patience_ms(&self) -> i32 {
+        i32::try_from(self.patience.as_millis()).unwrap_or(i32::MAX)
     }
 
     /// Whether there is time to ask once more after a pause; pauses if so.
     pub async fn may_retry(&self) -> bool {
-        if Instant::now() + RETRY_PAUSE >= self.deadline {
+        if Instant::now() + RETRY_PAUSE >= self.deadline.get() {
             return false;
         }
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -71,7 +83,7 @@ impl Client {
 
     /// Asks one broker; over its connection, if there is one, one request after the other.
     pub async fn call<R: Request>(&self, node: &Node, request: &R) -> Result<R::Response, ClientError> {
-        self.call_at(&node.host, node.port, request, self.deadline).await
+        self.call_at(&node.host, node.port, request, self.deadline.get()).await
     }
 
     async fn call_at<R: Request>(
@@ -85,7 +97,10 @@ impl Client {
         let mut connection = slot.lock().await;
         let mut open = match connection.take() {
             Some(open) => open,
-            None => Connection::open(host, port, deadline).await?,
+            None => match Connection::open(host, port, deadline).await {
+                Ok(open) => open,
+                Err(error) => return Err(explained(host, port, error).await),
+            },
         };
         let answer = open.call(request, deadline).await;
         // What was refused before it was sent leaves the connection as it was.
@@ -96,14 +111,14 @@ impl Client {
     }
 
     /// Asks any broker: the first of those given that answers, the same one from then on as long as it does.
-    pub(super) async fn call_any<R: Request>(&self, request: &R) -> Result<(String, R::Response), ClientError> {
+    pub async fn call_any<R: Request>(&self, request: &R) -> Result<(String, R::Response), ClientError> {
         let mut tried = Vec::new();
         let first = self.chosen.get().copied().unwrap_or(0);
         for turn in 0..self.bootstrap.len() {
             let at = (first + turn) % self.bootstrap.len();
             let bootstrap = &self.bootstrap[at];
             // One that is silent leaves time for those behind it.
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = self.deadline.get().saturating_duration_since(Instant::now());
             let rest = u32::try_from(self.bootstrap.len() - turn).unwrap_or(1);
             let deadline = Instant::now() + left / rest;
             match self.call_at(&bootstrap.host.to_string(), bootstrap.port, request, deadline).await {
@@ -121,12 +136,17 @@ impl Client {
     }
 
     /// The broker that answers for all, for messages.
-    pub(super) fn any_address(&self) -> String {
+    pub fn any_address(&self) -> String {
         self.bootstrap.get(self.chosen.get().copied().unwrap_or(0)).map_or(String::new(), ToString::to_string)
     }
 
+    /// All topics, and the brokers.
+    pub async fn metadata_of_all(&self) -> Result<(String, MetadataResponse), ClientError> {
+        self.call_any(&MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false)).await
+    }
+
     /// Topics by name, and the brokers. Never creates a topic.
-    pub(super) async fn metadata(&self, topics: &[String]) -> Result<(String, MetadataResponse), ClientError> {
+    pub async fn metadata(&self, topics: &[String]) -> Result<(String, MetadataResponse), ClientError> {
         let topic = |name: &String| MetadataRequestTopic::default().with_name(Some(TopicName(name.clone().into())));
         let request = MetadataRequest::default()
             .with_topics(Some(topics.iter().map(topic).collect()))
@@ -147,8 +167,30 @@ impl Client {
     }
 }
 
+/// A connection that broke before it was one may have been to another port than was meant.
+async fn explained(host: &str, port: u16, error: ClientError) -> ClientError {
+    let may_be_wrong = matches!(
+        error,
+        ClientError::Closed { .. }
+            | ClientError::Broken { .. }
+            | ClientError::NoAnswer { .. }
+            | ClientError::Frame { .. }
+            | ClientError::Guard { .. }
+    );
+    if !may_be_wrong {
+        return error;
+    }
+    match what_is_spoken(host, port).await {
+        spoken @ (Spoken::Internal | Spoken::Http) => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            ClientError::WrongPort { address: format!("{host}:{port}"), spoken }
+        }
+        Spoken::Nothing | Spoken::Kafka | Spoken::Unknown => error,
+    }
+}
+
 /// The brokers that an answer names.
-pub(super) fn nodes(response: &MetadataResponse) -> Vec<Node> {
+pub(in crate::cli) fn nodes(response: &MetadataResponse) -> Vec<Node> {
     response.brokers.iter().filter_map(|broker| Node::new(broker.node_id.0, &broker.host, broker.port)).collect()
 }
 

@@ -10,13 +10,22 @@ use protocol::api_versions::VersionRange;
 use protocol::frame::FrameError;
 use protocol::response_guard;
 
+use super::args::BOOTSTRAP_VARIABLE;
+use super::wrong_port::Spoken;
+
 /// See the module's documentation. `address` is where the broker was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
     #[error("{address}: the host name cannot be resolved: {source}")]
     Unresolved { address: String, source: Arc<io::Error> },
-    #[error("{address}: cannot connect: {source}")]
+    #[error("{address}: cannot connect: {source}{}", if_refused(source))]
     Connect { address: String, source: Arc<io::Error> },
+    #[error(
+        "{address} is not a broker's port for Kafka clients, but {}; the Kafka port is that of --kafka-addr (9092 by \
+         default), and is given by --bootstrap-server or {BOOTSTRAP_VARIABLE}",
+        spoken_there(*spoken)
+    )]
+    WrongPort { address: String, spoken: Spoken },
     #[error("{address}: the connection broke while {api} was asked: {source}")]
     Broken { address: String, api: ApiKey, source: Arc<io::Error> },
     #[error("{address} closed the connection when {api} was asked; is this the Kafka port (without TLS)?")]
@@ -70,12 +79,37 @@ impl ClientError {
     }
 }
 
+fn if_refused(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("; is the broker running? --bootstrap-server or {BOOTSTRAP_VARIABLE} name another")
+        }
+        _ => String::new(),
+    }
+}
+
+fn spoken_there(spoken: Spoken) -> &'static str {
+    match spoken {
+        Spoken::Internal => "Ringlog's port for other brokers (--internal-addr)",
+        Spoken::Http => "a port that speaks HTTP (--http-addr)",
+        Spoken::Nothing | Spoken::Kafka | Spoken::Unknown => "something else",
+    }
+}
+
 fn range(found: Option<VersionRange>) -> String {
     found.map_or("none".to_owned(), |found| format!("{} to {}", found.min, found.max))
 }
 
 fn said(message: &Option<String>) -> String {
     message.as_ref().filter(|message| !message.is_empty()).map_or(String::new(), |message| format!(": {message}"))
+}
+
+/// What a broker says to a refusal, with the error's name.
+pub(in crate::cli) fn refused(error: ResponseError, message: Option<&str>) -> String {
+    match message.map(str::trim).filter(|message| !message.is_empty()) {
+        Some(message) => format!("{} ({})", message.trim_end_matches('.'), code_name(error)),
+        None => code_name(error),
+    }
 }
 
 /// As Kafka's protocol guide writes it: `COORDINATOR_NOT_AVAILABLE`.

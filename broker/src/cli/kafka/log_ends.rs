@@ -168,7 +168,7 @@ impl Client {
 }
 
 /// Errors of a leader that is not one any more, or not yet.
-fn of_leader(error: ResponseError) -> bool {
+pub(in crate::cli) fn of_leader(error: ResponseError) -> bool {
     matches!(
         error,
         ResponseError::NotLeaderOrFollower
@@ -181,7 +181,7 @@ fn of_leader(error: ResponseError) -> bool {
     )
 }
 
-fn of_partition(address: &str, api: ApiKey, name: &PartitionName, error: ResponseError) -> ClientError {
+pub(super) fn of_partition(address: &str, api: ApiKey, name: &PartitionName, error: ResponseError) -> ClientError {
     let what = format!("partition {}-{}", name.0, name.1);
     ClientError::RefusedOf { address: address.to_owned(), api, what, error, message: None }
 }

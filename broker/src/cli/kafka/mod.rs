@@ -10,15 +10,28 @@
 //! - [`coordinator`]: asks groups' coordinators, wherever they are and go to.
 //! - [`log_ends`]: asks partitions' leaders for offsets.
 //!
-//! Deliberately absent: TLS and SASL, producing, consuming, and caches that outlive a command.
+//! - [`reading`], [`writing`]: fetch and produce record batches, as plainly as that goes.
+//! - [`topic_names`]: what may have been meant by a topic that does not exist.
+//! - [`wrong_port`]: what else may listen where no broker answers.
+//!
+//! Deliberately absent: TLS and SASL, consumer groups' members, transactions, and caches that outlive a command.
 
+mod args;
 mod client;
 mod connection;
 mod coordinator;
 mod error;
 mod log_ends;
+mod reading;
+mod topic_names;
+mod writing;
+mod wrong_port;
 
+pub(super) use args::KafkaArgs;
 pub(super) use client::{Client, Node, passes};
 pub(super) use coordinator::{Answered, PerGroup};
-pub(super) use error::{ClientError, code_name};
-pub(super) use log_ends::{At, PartitionName};
+pub(super) use error::{ClientError, code_name, refused};
+pub(super) use log_ends::{At, PartitionName, of_leader};
+pub(super) use reading::{Fetched, From as FetchFrom};
+pub(super) use writing::Producer;
+pub(super) use wrong_port::{Spoken, what_is_spoken};

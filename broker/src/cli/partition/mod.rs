@@ -1,4 +1,10 @@
 //! `ringlog partition`: partitions as any member of the cluster knows them, and one as its leader sees it.
+//!
+//! These ask the internal port. [`elect_leader`] and [`reassign`] change something, through the Kafka port of any broker.
+
+pub(super) mod args;
+mod elect_leader;
+mod reassign;
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -6,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use metadata::record::NodeBinding;
 use protocol::{BrokerId, PartitionId};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::args::{PartitionArgs, PartitionCommand};
-use super::table::table;
-use super::tell;
+use self::args::{PartitionArgs, PartitionCommand};
+use super::internal_port::obstacle;
+use super::table::{Table, list, numbers, words};
+use super::told::{self, Told, ask_kafka};
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::inspect::{self, Inspect, LeaderView, NoView, PartitionLine, Partitions};
@@ -20,12 +27,23 @@ use crate::partition::{PartitionView, ReplicaView};
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &PartitionArgs) -> ExitCode {
+    let (PartitionCommand::List { broker, .. } | PartitionCommand::Show { broker, .. }) = &args.command else {
+        return match &args.command {
+            PartitionCommand::ElectLeader(elect) => {
+                ask_kafka(&elect.kafka, async |client| elect_leader::run(client, elect).await)
+            }
+            PartitionCommand::Reassign(moving) => {
+                ask_kafka(&moving.kafka, async |client| reassign::run(client, moving).await)
+            }
+            PartitionCommand::List { .. } | PartitionCommand::Show { .. } => unreachable!("they are above"),
+        };
+    };
     let asking = Asking {
         links: Links::new(Caller { cluster_id: None, node: None }, || 0),
-        address: args.broker.internal_addr.to_string(),
-        deadline: Instant::now() + Duration::from_secs(args.broker.timeout.into()),
+        address: broker.internal_addr.to_string(),
+        deadline: Instant::now() + Duration::from_secs(broker.timeout.into()),
     };
-    tell(asking.carry_out(&args.command))
+    told::carry_out(asking.carry_out(&args.command))
 }
 
 struct Asking {
@@ -36,15 +54,21 @@ struct Asking {
 }
 
 impl Asking {
-    async fn carry_out(&self, command: &PartitionCommand) -> Result<String, String> {
+    async fn carry_out(&self, command: &PartitionCommand) -> Result<Told, String> {
         match command {
-            PartitionCommand::List { topic, json } => {
+            PartitionCommand::List { topic, json, .. } => {
                 let lines = self.lines(topic.clone()).await?;
-                Ok(if *json { list_json(&lines) } else { list_text(&lines) })
+                Ok(if *json { Told::json(&list_json(&lines)) } else { Told::text(list_text(&lines)) })
             }
-            PartitionCommand::Show { topic, partition, json } => {
+            PartitionCommand::Show { topic, partition, json, .. } => {
                 let view = self.view(topic, PartitionId(*partition)).await?;
-                Ok(if *json { show_json(topic, *partition, &view) } else { show_text(topic, *partition, &view) })
+                Ok(match json {
+                    true => Told::json(&show_json(topic, *partition, &view)),
+                    false => Told::text(show_text(topic, *partition, &view)),
+                })
+            }
+            PartitionCommand::ElectLeader(_) | PartitionCommand::Reassign(_) => {
+                unreachable!("they are asked of the Kafka port")
             }
         }
     }
@@ -54,7 +78,11 @@ impl Asking {
             Some(node) => Callee::node(Purpose::Inspect, node),
             None => Callee { purpose: Purpose::Inspect, node: None, address: self.address.clone() },
         };
-        inspect::ask(&self.links, &callee, question, self.deadline.saturating_duration_since(Instant::now())).await
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match inspect::ask(&self.links, &callee, question, left).await {
+            Err(why) if node.is_none() => Err(obstacle(&self.address).await.unwrap_or(why)),
+            outcome => outcome,
+        }
     }
 
     async fn lines(&self, topic: Option<String>) -> Result<Vec<PartitionLine>, String> {
@@ -74,9 +102,9 @@ impl Asking {
             let Some((leader, node)) = line.leader else {
                 return Err(format!(
                     "{name} has no leader now: its replicas are {}, in sync {}, eligible {}",
-                    ids(&line.replicas),
-                    ids(&line.isr),
-                    ids(&line.elr)
+                    list(&line.replicas),
+                    list(&line.isr),
+                    list(&line.elr)
                 ));
             };
             let node = node.ok_or_else(|| format!("it is not known where broker {leader} is, which leads {name}"))?;
@@ -104,35 +132,35 @@ impl Asking {
     }
 }
 
-/// `1,2`; `-` for none.
-fn ids(brokers: &[BrokerId]) -> String {
-    if brokers.is_empty() {
-        return "-".to_owned();
-    }
-    brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
+fn id_numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
 }
 
 fn list_text(lines: &[PartitionLine]) -> String {
-    let columns = ["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELIGIBLE"].map(str::to_owned);
+    let columns = [
+        words("TOPIC"),
+        numbers("PARTITION"),
+        numbers("LEADER"),
+        numbers("EPOCH"),
+        words("REPLICAS"),
+        words("ISR"),
+        words("ELIGIBLE"),
+    ];
     let rows = lines.iter().map(|line| {
         vec![
             line.topic.clone(),
             line.partition.to_string(),
             line.leader.as_ref().map_or("none".to_owned(), |(leader, _)| leader.to_string()),
             line.leader_epoch.to_string(),
-            ids(&line.replicas),
-            ids(&line.isr),
-            ids(&line.elr),
+            list(&line.replicas),
+            list(&line.isr),
+            list(&line.elr),
         ]
     });
-    table(&std::iter::once(columns.to_vec()).chain(rows).collect::<Vec<_>>())
+    Table::new(columns, rows).text()
 }
 
-fn list_json(lines: &[PartitionLine]) -> String {
+fn list_json(lines: &[PartitionLine]) -> Value {
     let partitions: Vec<_> = lines
         .iter()
         .map(|line| {
@@ -142,13 +170,13 @@ fn list_json(lines: &[PartitionLine]) -> String {
                 "partition": line.partition.0,
                 "leader": line.leader.as_ref().map(|(leader, _)| leader.0),
                 "leader_epoch": line.leader_epoch.0,
-                "replicas": numbers(&line.replicas),
-                "isr": numbers(&line.isr),
-                "eligible_leader_replicas": numbers(&line.elr),
+                "replicas": id_numbers(&line.replicas),
+                "isr": id_numbers(&line.isr),
+                "eligible_leader_replicas": id_numbers(&line.elr),
             })
         })
         .collect();
-    format!("{}\n", json!({ "partitions": partitions }))
+    json!({ "partitions": partitions })
 }
 
 /// Records of the leader's log that a replica lacks on its disk.
@@ -163,9 +191,17 @@ fn isr(view: &PartitionView) -> Vec<BrokerId> {
 fn show_text(topic: &str, partition: i32, view: &PartitionView) -> String {
     let PartitionView { leader, leader_epoch, log_start, log_end, high_watermark, .. } = view;
     let mut text =
-        format!("{topic}-{partition}: leader {leader} at epoch {leader_epoch}, in sync {}\n", ids(&isr(view)));
+        format!("{topic}-{partition}: leader {leader} at epoch {leader_epoch}, in sync {}\n", list(&isr(view)));
     writeln!(text, "log {log_start} to {log_end}, high watermark {high_watermark}").expect("writing to a string");
-    let columns = ["REPLICA", "ROLE", "IN SYNC", "ON DISK TO", "RECORDS BEHIND", "BYTES BEHIND", "MS BEHIND"];
+    let columns = [
+        numbers("REPLICA"),
+        words("ROLE"),
+        words("IN SYNC"),
+        numbers("ON DISK TO"),
+        numbers("RECORDS BEHIND"),
+        numbers("BYTES BEHIND"),
+        numbers("MS BEHIND"),
+    ];
     let rows = view.replicas.iter().map(|replica| {
         fn known(number: Option<impl ToString>) -> String {
             number.map_or("unknown".to_owned(), |number| number.to_string())
@@ -180,11 +216,11 @@ fn show_text(topic: &str, partition: i32, view: &PartitionView) -> String {
             replica.behind_ms.to_string(),
         ]
     });
-    text.push_str(&table(&std::iter::once(columns.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>()));
+    text.push_str(&Table::new(columns, rows).text());
     text
 }
 
-fn show_json(topic: &str, partition: i32, view: &PartitionView) -> String {
+fn show_json(topic: &str, partition: i32, view: &PartitionView) -> Value {
     let replicas: Vec<_> = view
         .replicas
         .iter()
@@ -199,18 +235,17 @@ fn show_json(topic: &str, partition: i32, view: &PartitionView) -> String {
             })
         })
         .collect();
-    let shown = json!({
+    json!({
         "topic": topic,
         "partition": partition,
         "leader": view.leader.0,
         "leader_epoch": view.leader_epoch.0,
-        "isr": numbers(&isr(view)),
+        "isr": id_numbers(&isr(view)),
         "log_start": view.log_start,
         "log_end": view.log_end,
         "high_watermark": view.high_watermark,
         "replicas": replicas,
-    });
-    format!("{shown}\n")
+    })
 }
 
 #[cfg(test)]
@@ -234,10 +269,10 @@ mod tests {
         assert_eq!(
             list_text(&lines),
             "TOPIC   PARTITION  LEADER  EPOCH  REPLICAS  ISR  ELIGIBLE\n\
-             orders  0          2       4      1,2       2,1  -\n\
-             orders  10         none    4      1,2       -    1\n"
+             orders          0       2      4  1,2       2,1  -\n\
+             orders         10    none      4  1,2       -    1\n"
         );
-        let json: serde_json::Value = serde_json::from_str(&list_json(&lines)).unwrap();
+        let json = list_json(&lines);
         assert_eq!(json["partitions"][1]["eligible_leader_replicas"], json!([1]));
         assert_eq!(json["partitions"][1]["leader"], json!(null));
     }
@@ -268,11 +303,11 @@ mod tests {
             "orders-0: leader 2 at epoch 4, in sync 2\n\
              log 10 to 250, high watermark 249\n\
              REPLICA  ROLE      IN SYNC  ON DISK TO  RECORDS BEHIND  BYTES BEHIND  MS BEHIND\n\
-             2        leader    yes      250         0               0             0\n\
-             1        follower  no       4           240             9000          1500\n\
-             3        follower  no       unknown     unknown         unknown       0\n"
+             \x20     2  leader    yes             250               0             0          0\n\
+             \x20     1  follower  no                4             240          9000       1500\n\
+             \x20     3  follower  no          unknown         unknown       unknown          0\n"
         );
-        let json: serde_json::Value = serde_json::from_str(&show_json("orders", 0, &view)).unwrap();
+        let json = show_json("orders", 0, &view);
         assert_eq!(json["isr"], json!([2]));
         assert_eq!(json["replicas"][2]["durable_end"], json!(null));
         assert_eq!(json["replicas"][1]["records_behind"], json!(240));

@@ -7,6 +7,7 @@ use wal::inspect::{InspectError, InspectedFrame, Inspection, JournalView, inspec
 
 use super::lines::{BatchLine, FindingLine, FrameLine, LogLine, SegmentLine};
 use super::output::Output;
+use super::reading::{Reading, Shown};
 use super::{Outcome, each_log, journal};
 use crate::cli::args::DumpArgs;
 
@@ -19,12 +20,12 @@ pub(in crate::cli) fn dump(args: &DumpArgs) -> ExitCode {
     each_log(
         path,
         journal_dir.as_deref(),
-        |output, log, subjects, journal| {
+        Shown::UnlessLinesAre,
+        |output, reading, log, journal| {
             if !batches {
-                return dump_frames(output, log, journal, *json);
+                return dump_frames(output, reading, log, journal, *json);
             }
-            let name = log.file_name().filter(|_| subjects.many).map(|name| name.to_string_lossy());
-            dump_batches(output, log, journal, name.as_deref(), *json)
+            dump_batches(output, reading, log, journal, *json)
         },
         |output, dir, view| {
             if !batches {
@@ -39,12 +40,14 @@ pub(in crate::cli) fn dump(args: &DumpArgs) -> ExitCode {
 /// Everything about one log: its segments and frames in order, what is wrong, and a summary.
 fn dump_frames(
     output: &mut Output,
+    reading: &mut Reading,
     log: &Path,
     journal: Option<&JournalView>,
     json: bool,
 ) -> Result<Inspection, InspectError> {
     let mut segment: Option<PathBuf> = None;
     let inspection = inspect(log, journal, |frame: &InspectedFrame<'_>| {
+        reading.at(frame);
         if segment.as_deref() != Some(frame.path) {
             segment = Some(frame.path.to_owned());
             output.show(&SegmentLine::new(frame), json);
@@ -64,14 +67,16 @@ fn dump_frames(
 /// segments allow it.
 fn dump_batches(
     output: &mut Output,
+    reading: &mut Reading,
     log: &Path,
     journal: Option<&JournalView>,
-    name: Option<&str>,
     json: bool,
 ) -> Result<Inspection, InspectError> {
+    let name = log.file_name().filter(|_| reading.many()).map(|name| name.to_string_lossy());
     let inspection = inspect(log, journal, |frame| {
+        reading.at(frame);
         if !frame.below_log_start {
-            output.show(&BatchLine::new(&frame.batch, name), json);
+            output.show(&BatchLine::new(&frame.batch, name.as_deref()), json);
         }
     })?;
     output.flush();

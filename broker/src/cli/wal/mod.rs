@@ -13,6 +13,7 @@ mod journal;
 mod journal_lines;
 mod lines;
 mod output;
+mod reading;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(super) use verify::verify;
 
 use super::EXIT_USAGE;
 use output::Output;
+use reading::{Reading, Shown};
 
 /// A log may be damaged or its path unreadable; the worse of what all logs of a path come to is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +81,8 @@ impl Subjects {
 fn each_log(
     path: &Path,
     journal_dir: Option<&Path>,
-    mut inspect: impl FnMut(&mut Output, &Path, &Subjects, Option<&JournalView>) -> Result<Inspection, InspectError>,
+    progress: Shown,
+    mut inspect: impl FnMut(&mut Output, &mut Reading, &Path, Option<&JournalView>) -> Result<Inspection, InspectError>,
     at_end: impl FnOnce(&mut Output, &Path, &JournalView) -> Outcome,
 ) -> ExitCode {
     let not_inspected = |error: &dyn std::error::Error| {
@@ -96,11 +99,12 @@ fn each_log(
         Err(error) => return not_inspected(&error),
     };
     let mut output = Output::new();
+    let mut reading = Reading::of(&subjects, progress);
     let mut worst = Outcome::Good;
     for log in &subjects.paths {
-        let result = inspect(&mut output, log, &subjects, journal.as_ref().map(|(_, view)| view));
+        let result = inspect(&mut output, &mut reading, log, journal.as_ref().map(|(_, view)| view));
         // A large log takes a while: what is known is shown at once.
-        output.flush();
+        reading.above(|| output.flush());
         let outcome = match result {
             Ok(inspection) if inspection.is_good() => Outcome::Good,
             Ok(_) => Outcome::Damaged,
@@ -113,6 +117,7 @@ fn each_log(
         };
         worst = worst.max(outcome);
     }
+    drop(reading);
     if let Some((dir, view)) = &journal {
         worst = worst.max(at_end(&mut output, dir, view));
         output.flush();

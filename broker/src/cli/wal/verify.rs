@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use wal::inspect::is_journal;
+use wal::inspect::{inspect, is_journal};
 
 use super::lines::{FindingLine, LogLine};
+use super::reading::Shown;
 use super::{each_log, journal};
 use crate::cli::args::VerifyArgs;
 
@@ -17,8 +18,9 @@ pub(in crate::cli) fn verify(args: &VerifyArgs) -> ExitCode {
     each_log(
         path,
         journal_dir.as_deref(),
-        |output, log, _, journal| {
-            let inspection = wal::inspect::verify(log, journal)?;
+        Shown::Always,
+        |output, reading, log, journal| {
+            let inspection = inspect(log, journal, |frame| reading.at(frame))?;
             output.show(&LogLine::new(log, &inspection, journal.is_some()), *json);
             for finding in &inspection.findings {
                 output.show(&FindingLine::new(finding), *json);
