@@ -1,0 +1,174 @@
+"""What `ringlog` does where somebody sits at a terminal, and does not do in pipes; completion in a real shell; manual pages."""
+
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from harness import paths
+from harness.cli import Asks, Terminal, environment, ringlog
+from harness.wait import PATIENCE_S
+
+pytestmark = pytest.mark.admin
+BOLD = "\x1b[1m"
+
+
+class Silent:
+    """A port that takes connections and says nothing."""
+
+    def __enter__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.held = []
+        threading.Thread(target=self._hold, daemon=True).start()
+        return "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def _hold(self):
+        try:
+            while True:
+                self.held.append(self.listener.accept()[0])
+        except OSError:
+            pass
+
+    def __exit__(self, *_):
+        self.listener.close()
+        for held in self.held:
+            held.close()
+
+
+def test_headers_are_bold_on_a_terminal_alone(broker, topic):
+    name = topic()
+    for env, bold in (({"CLICOLOR": "1"}, True), ({"NO_COLOR": "1"}, False)):
+        terminal = Terminal("topic", "list", "--bootstrap-server", broker.bootstrap, env=env)
+        assert terminal.end() == 0
+        assert (BOLD in terminal.text) == bold and name in terminal.text
+    plain = Asks(broker.bootstrap)("topic", "list", env={"NO_COLOR": ""})
+    assert "\x1b" not in plain
+
+
+def test_deletion_is_asked_about(broker, topic):
+    name, asks = topic(3), Asks(broker.bootstrap)
+    for answer, status in (("n", 1), ("", 1), ("yes", 0)):
+        terminal = Terminal("topic", "delete", name, "--bootstrap-server", broker.bootstrap)
+        terminal.read_until("[y/N]")
+        assert f"{name}: 3 partition(s)" in terminal.text
+        terminal.type(f"{answer}\n")
+        assert terminal.end() == status, terminal.text
+        assert ("nothing was deleted" in terminal.text) == (status == 1)
+        assert (name in asks("topic", "list")) == (status == 1)
+
+
+def test_progress_is_shown_on_a_terminal_once_something_takes_long():
+    with Silent() as address:
+        args = ("topic", "create", "slow", "--bootstrap-server", address, "--timeout", "3")
+        terminal = Terminal(*args)
+        terminal.read_until("creating slow")
+        assert terminal.end() == 1 and "no answer to ApiVersions" in terminal.text
+        done = ringlog(*args)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and "creating" not in done.stderr
+
+
+def test_what_is_quick_shows_no_progress(broker, topic_name):
+    terminal = Terminal("topic", "create", topic_name, "--bootstrap-server", broker.bootstrap, "--partitions", "1")
+    assert terminal.end() == 0 and "creating" not in terminal.text
+    assert terminal.text.replace("\r", "") == f"topic '{topic_name}' was created with 1 partition(s) of 1 replica(s)\n"
+
+
+@pytest.mark.skipif(paths.AGAINST != "ringlog", reason="of Ringlog's ports")
+def test_a_wrong_port_is_named_for_what_it_is(own_broker):
+    broker = own_broker()
+    ports = {}
+    for line in broker.log_text().splitlines():
+        for kind in ("http listener bound", "ringlog starts"):
+            if kind in line:
+                found = line.replace('"', "").replace("internal=", "addr=").split("addr=")[1].split()[0]
+                ports[kind.split()[0]] = found
+    http, internal = ports["http"], ports["ringlog"]
+    for wrong, words in ((http, "HTTP"), (internal, "port for other brokers")):
+        for command in (("topic", "list"), ("group", "list"), ("config", "describe", "--broker", "1")):
+            said = Asks(wrong).refused(*command)
+            assert words in said and "--bootstrap-server" in said and "RINGLOG_BOOTSTRAP_SERVER" in said, said
+    for wrong, words in ((http, "HTTP"), (broker.bootstrap, "port for Kafka clients")):
+        for command in (("cluster", "status"), ("partition", "list")):
+            done = ringlog(*command, "--internal-addr", wrong)
+            assert done.returncode == 1 and words in done.stderr and "--internal-addr" in done.stderr, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        nobody = "127.0.0.1:%d" % s.getsockname()[1]
+    assert "is the broker running? --bootstrap-server or" in Asks(nobody).refused("topic", "list")
+    done = ringlog("cluster", "status", "--internal-addr", nobody)
+    assert done.returncode == 1 and "is the broker running? --internal-addr or" in done.stderr
+
+
+def test_completion_works_in_bash(tmp_path):
+    """Of commands, of flags and of values, in a bash that has loaded the script."""
+    script = tmp_path / "ringlog.bash"
+    script.write_text(ringlog("completion", "bash").stdout)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+    def completed(*words: str) -> list[str]:
+        program = f"""
+            source {script}
+            COMP_WORDS=({" ".join(f'"{word}"' for word in words)})
+            COMP_CWORD={len(words) - 1}
+            complete -p ringlog > /dev/null || exit 9
+            _ringlog ringlog "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout.split()
+
+    assert completed("ringlog", "to") == ["topic"]
+    assert set(completed("ringlog", "topic", "")) >= {"list", "create", "describe", "delete", "read", "write"}
+    assert completed("ringlog", "topic", "create", "--repl") == ["--replication-factor", "--replica-assignment"]
+    assert "hex" in completed("ringlog", "topic", "read", "--format", "")
+    assert set(completed("ringlog", "completion", "")) >= {"bash", "zsh", "fish"}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(shell, tmp_path):
+    script = tmp_path / "script"
+    script.write_text(ringlog("completion", shell).stdout)
+    assert "elect-leader" in script.read_text()
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_manual_pages_are_clean(tmp_path):
+    done = ringlog("man", "--out", str(tmp_path / "man"))
+    assert done.returncode == 0, done.stderr
+    pages = sorted((tmp_path / "man").iterdir())
+    assert len(pages) > 30 and {"ringlog.1", "ringlog-topic-create.1", "ringlog-serve.1"} <= {page.name for page in pages}
+    if not shutil.which("man"):
+        pytest.skip("man is not installed")
+    for page in pages:
+        done = subprocess.run(
+            ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)],
+            capture_output=True, text=True, env={**environment(), "MANROFFSEQ": "", "MANWIDTH": "100", "LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+        assert done.returncode == 0 and not done.stderr, (page.name, done.stderr)
+    shown = subprocess.run(["man", "-l", str(pages[0])], capture_output=True, text=True, env=environment()).stdout
+    assert "NAME" in shown and "ringlog" in shown
+
+
+def test_every_command_says_what_it_is_for():
+    """Help to the last subcommand, and status 2 for a command line that is wrong."""
+
+    def commands(*path: str):
+        done = ringlog(*path, "--help")
+        assert done.returncode == 0 and done.stdout.strip(), path
+        head, _, listed = done.stdout.partition("\nCommands:\n")
+        for line in listed.partition("\n\n")[0].splitlines():
+            name = line.split()[0] if line.startswith("  ") and not line.startswith("   ") else None
+            if name and name != "help":
+                yield (*path, name)
+                yield from commands(*path, name)
+
+    found = list(commands())
+    assert ("topic", "add-partitions") in found and ("wal", "dump") in found and len(found) > 30
+    for path in found:
+        done = ringlog(*path, "--no-such-flag")
+        assert done.returncode == 2 and "--help" in done.stderr, path
