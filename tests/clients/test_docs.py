@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness import docs, paths
-from harness.cluster import Cluster, host_port
+from harness.cluster import MARKER, Cluster, host_port
+from harness.topics import delete_topic
 
 pytestmark = [
     pytest.mark.admin,
@@ -22,7 +23,9 @@ UPDATE = os.environ.get("RINGLOG_UPDATE_DOCS") == "1"
 
 def test_docs_cli(own_cluster, tmp_path):
     """docs/cli.md, against a fresh cluster of three."""
-    cluster = own_cluster("docs-cli")
+    # So that any broker can be drained.
+    cluster = own_cluster("docs-cli", {"offsets.topic.replication.factor": "2"})
+    delete_topic(cluster.bootstrap, MARKER)
     docs.run(paths.REPO / "docs" / "cli.md", folder(tmp_path), asks(cluster), UPDATE)
 
 

@@ -1,16 +1,16 @@
 //! `ringlog topic write`: lines of standard input become records.
 //!
-//! Lines that are there already go together; a line that comes alone goes alone, so that somebody who types sees what became of
-//! it. Deliberately absent: compression, and times of records' own.
+//! Lines that come at once go together; a line that comes alone goes alone, so that what somebody types is there for readers. Deliberately absent: compression, and times of records' own.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::ResponseError;
 use protocol::records::BatchBuilder;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::args::WriteArgs;
 use super::lines::{self, LineError};
@@ -20,6 +20,8 @@ use crate::cli::told::{Failure, Told};
 
 /// Bytes of keys and values that go together; brokers take batches of 1 MiB by default. Larger records go alone.
 const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// What comes so soon after the line before goes with it.
+const LINGER: Duration = Duration::from_millis(5);
 /// Records that go together, at most.
 const BATCH_RECORDS_MAX: usize = 10_000;
 
@@ -103,7 +105,7 @@ impl Writer<'_> {
                     }
                 }
                 if bytes < BATCH_BYTES_MAX && records.len() < BATCH_RECORDS_MAX {
-                    line = lines.try_recv().ok();
+                    line = timeout(LINGER, lines.recv()).await.ok().flatten();
                 }
             }
             // What was well before a line that was not is written.
