@@ -9,6 +9,8 @@ import pytest
 
 from harness import paths
 from harness.cli import Asks, Terminal, environment, ringlog
+from harness.cluster import MARKER, host_port
+from harness.topics import delete_topic
 from harness.wait import PATIENCE_S
 
 pytestmark = pytest.mark.admin
@@ -73,6 +75,26 @@ def test_what_is_quick_shows_no_progress(broker, topic_name):
     terminal = Terminal("topic", "create", topic_name, "--bootstrap-server", broker.bootstrap, "--partitions", "1")
     assert terminal.end() == 0 and "creating" not in terminal.text
     assert terminal.text.replace("\r", "") == f"topic '{topic_name}' was created with 1 partition(s) of 1 replica(s)\n"
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Kafka has no command that drains a broker")
+def test_a_drain_shows_how_far_it_is(own_cluster):
+    """A bar on a terminal, and now and then a line elsewhere; Ctrl-C ends either, and takes the throttle away."""
+    cluster = own_cluster("drain-bar", {"offsets.topic.replication.factor": "1"})
+    cluster.create_topic("moves", {0: [1, 2]})
+    cluster.settle()
+    Asks(cluster.bootstrap)("topic", "write", "moves", stdin=f"{'x' * 1000}\n" * 4000)
+    args = ("cluster", "drain", "1", "--throttle", "65536", "--internal-addr", host_port(cluster[2].place.internal))
+    delete_topic(cluster.bootstrap, MARKER)
+    terminal = Terminal(*args)
+    terminal.read_until("0 of 1 partition(s) done, 1 moving")
+    terminal.read_until("MiB left")
+    terminal.type("\x03")
+    assert terminal.end() == 1 and "stopped: 0 partition(s) are done, 1 are moving" in terminal.text
+    assert "█" in terminal.text or "░" in terminal.text
+    done = ringlog("cluster", "drain", "1", "--cancel", "--json", *args[-2:])
+    assert (done.returncode, done.stdout) == (0, '{"cancelled":1,"not_cancelled":0}\n'), done.stderr
 
 
 @pytest.mark.skipif(paths.AGAINST != "ringlog", reason="of Ringlog's ports")

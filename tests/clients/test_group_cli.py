@@ -319,7 +319,7 @@ def frame(body: bytes) -> bytes:
 # The first request has correlation id 1; an answer to ApiVersions has no tagged fields in its header.
 ONE = b"\0\0\0\1"
 IMPOSTORS = {
-    "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not the Kafka protocol"),
+    "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "a port that speaks HTTP"),
     "negative length": (b"\xff\xff\xff\xff", "a length cannot be negative"),
     "endless": (b"\x7f\xff\xff\xff" + b"x" * 1000, "2147483647 bytes"),
     "another answer": (frame(b"\0\0\0\x63" + b"\0" * 30), "correlation id 99 where 1 was expected"),

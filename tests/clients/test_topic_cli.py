@@ -198,6 +198,18 @@ def test_lines_become_records_that_any_client_reads(cluster, asks, made):
     assert asks("topic", "read", made, "--from", "-1", "--partition", "2", "--format", "value") == "v\n"
 
 
+def test_what_is_too_large_is_refused_and_what_came_before_is_written(cluster, asks, made):
+    stdin = "small\n" + "x" * 2_000_000 + "\nbehind\n"
+    done = asks.run("topic", "write", made, "--partition", "0", stdin=stdin)
+    assert done.returncode == 1 and "MESSAGE_TOO_LARGE" in done.stderr and "max.message.bytes" in done.stderr
+    assert done.stdout == f"1 record(s) written: {made}-0 at offset 0\n"
+    asks("config", "set", "--topic", made, "max.message.bytes=4000000")
+    cluster.settle()
+    told = asks.json("topic", "write", made, "--partition", "0", stdin=stdin)
+    assert told["records"] == 3
+    assert [len(r["value"]) for r in records(asks, made)] == [5, 5, 2_000_000, 6]
+
+
 def test_following_goes_on_until_it_has_enough(cluster, asks, made):
     command = [str(paths.ringlog_binary()), "topic", "read", made, "--follow", "--max", "3", "--format", "value"]
     command += ["--bootstrap-server", cluster.bootstrap]

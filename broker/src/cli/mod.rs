@@ -78,9 +78,9 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Says why a subcommand did not do what was asked.
+/// Says why a subcommand did not do what was asked. What peers said may be part of that.
 fn failed(reason: &str) -> ExitCode {
-    eprintln!("error: {reason}");
+    eprintln!("error: {}", table::shown(reason));
     ExitCode::FAILURE
 }
 

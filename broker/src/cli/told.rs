@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::kafka::{Client, KafkaArgs};
+use super::table::shown;
 use super::{EXIT_USAGE, failed, print};
 
 /// See the module's documentation.
@@ -76,7 +77,7 @@ pub(super) fn carry_out<F: Into<Failure>>(asking: impl Future<Output = Result<To
         Ok(told) => say(&told),
         Err(Failure::Failed(why)) => failed(&why),
         Err(Failure::Usage(why)) => {
-            eprintln!("error: {why}");
+            failed(&why);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -84,8 +85,10 @@ pub(super) fn carry_out<F: Into<Failure>>(asking: impl Future<Output = Result<To
 
 fn say(told: &Told) -> ExitCode {
     print(&told.text);
-    told.notes.iter().for_each(|note| eprintln!("{note}"));
-    told.problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    told.notes.iter().for_each(|note| eprintln!("{}", shown(note)));
+    told.problems.iter().for_each(|problem| {
+        failed(problem);
+    });
     if told.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

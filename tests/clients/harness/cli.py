@@ -83,7 +83,7 @@ class Terminal:
             del more["NO_COLOR"]
         self.main, end = pty.openpty()
         self.process = subprocess.Popen(
-            [str(paths.ringlog_binary()), *args], stdin=end, stdout=end, stderr=end, env=more, start_new_session=True
+            ["setsid", "--ctty", str(paths.ringlog_binary()), *args], stdin=end, stdout=end, stderr=end, env=more
         )
         os.close(end)
         self.text = ""

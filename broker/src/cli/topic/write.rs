@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::args::WriteArgs;
 use super::lines::{self, LineError};
 use super::partitioner::partition_of_key;
-use crate::cli::kafka::{Client, Producer};
+use crate::cli::kafka::{Client, ClientError, Producer};
 use crate::cli::told::{Failure, Told};
 
 /// Bytes of keys and values that go together; brokers take batches of 1 MiB by default. Larger records go alone.
@@ -168,9 +168,8 @@ impl Writer<'_> {
 
     async fn send_batch(&mut self, partition: i32, batch: BatchBuilder) -> Result<(), String> {
         let count = i64::try_from(batch.len()).unwrap_or(i64::MAX);
-        let topic = &self.args.topic;
         let sent = self.producer.send(partition, batch).await;
-        let first = sent.map_err(|error| format!("not acknowledged, so maybe not written to '{topic}': {error}"))?;
+        let first = sent.map_err(|error| not_written(&self.args.topic, &error))?;
         let last = first + count - 1;
         let written = self.written.entry(partition).or_insert(Written { records: 0, first, last });
         written.records += count.unsigned_abs();
@@ -200,5 +199,22 @@ impl Writer<'_> {
         let places: Vec<String> = places.collect();
         let colon = if places.is_empty() { "" } else { ": " };
         Told::text(format!("{total} record(s) written{colon}{}\n", places.join(", ")))
+    }
+}
+
+/// What became of records that were sent, and what to do.
+fn not_written(topic: &str, error: &ClientError) -> String {
+    match error.refusal() {
+        Some(ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge) => format!(
+            "{error}; `ringlog config describe --topic {topic} max.message.bytes` prints what is taken, and `ringlog config set` \
+             allows more"
+        ),
+        Some(ResponseError::NotEnoughReplicas) => {
+            format!(
+                "{error}; `ringlog topic describe {topic} --under-min-isr` prints the partitions that lack replicas"
+            )
+        }
+        Some(_) => error.to_string(),
+        None => format!("not acknowledged, so written or not: {error}"),
     }
 }
