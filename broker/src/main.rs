@@ -32,6 +32,7 @@ mod shard;
 mod storage;
 mod suspects;
 mod systemd;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -43,6 +43,7 @@ use crate::shard::run::{self, ShardEvent, ShardSpec};
 use crate::suspects::Suspects;
 use crate::systemd::telling::Telling;
 use crate::systemd::{self, Manager, watchdog};
+use crate::terminal;
 use live_config::LiveConfig;
 use ports::Ports;
 use recovery::{log_replay, pinning, recovered};
@@ -121,6 +122,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         tokio::spawn(watchdog::feed(manager.clone(), lifecycle.clone(), patience));
     }
     tokio::spawn(limit::tell_suppressed());
+    tokio::spawn(terminal::show_start(lifecycle.clone()));
     // From now on SIGHUP does not end the process; it is heeded when the broker serves.
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
     let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;

@@ -1,5 +1,6 @@
 """What `ringlog` does where somebody sits at a terminal, and does not do in pipes; completion in a real shell; manual pages."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from harness import paths
 from harness.cli import Asks, Terminal, environment, ringlog
 from harness.cluster import MARKER, host_port
 from harness.topics import delete_topic
-from harness.wait import PATIENCE_S
+from harness.wait import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.admin
 BOLD = "\x1b[1m"
@@ -37,6 +38,11 @@ class Silent:
         self.listener.close()
         for held in self.held:
             held.close()
+
+
+def unused_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return "127.0.0.1:%d" % s.getsockname()[1]
 
 
 def test_headers_are_bold_on_a_terminal_alone(broker, topic):
@@ -97,6 +103,26 @@ def test_a_drain_shows_how_far_it_is(own_cluster):
     assert (done.returncode, done.stdout) == (0, '{"cancelled":1,"not_cancelled":0}\n'), done.stderr
 
 
+@pytest.mark.skipif(paths.AGAINST != "ringlog", reason="Ringlog's start")
+def test_a_start_that_takes_long_shows_what_it_waits_for(tmp_path):
+    """On a terminal, below the log lines; a cluster that cannot be reached keeps it waiting."""
+    address = unused_address()
+    args = ("serve", "--data-dir", str(tmp_path / "data"), "--node-id", "2", "--join", address, "--shards", "1")
+    args += tuple(f"--{kind}-addr=127.0.0.1:0" for kind in ("kafka", "internal", "http"))
+    terminal = Terminal(*args)
+    terminal.read_until("joining: waiting for the controller")
+    terminal.type("\x03")
+    terminal.end()
+    # The bar was taken away for the log line.
+    assert re.search(r"\x1b\[2K20\d\d-\S+ +INFO [^\n]*stopping before the cluster was found", terminal.text), terminal.text
+    log = (tmp_path / "log").open("w+")
+    process = subprocess.Popen([str(paths.ringlog_binary()), *args], stderr=log, env=environment())
+    wait_until(lambda: (tmp_path / "log").read_text(), "something to be logged")
+    process.terminate()
+    assert process.wait(PATIENCE_S) is not None and "joining: waiting" not in (tmp_path / "log").read_text()
+    log.close()
+
+
 @pytest.mark.skipif(paths.AGAINST != "ringlog", reason="of Ringlog's ports")
 def test_a_wrong_port_is_named_for_what_it_is(own_broker):
     broker = own_broker()
@@ -115,8 +141,7 @@ def test_a_wrong_port_is_named_for_what_it_is(own_broker):
         for command in (("cluster", "status"), ("partition", "list")):
             done = ringlog(*command, "--internal-addr", wrong)
             assert done.returncode == 1 and words in done.stderr and "--internal-addr" in done.stderr, done.stderr
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        nobody = "127.0.0.1:%d" % s.getsockname()[1]
+    nobody = unused_address()
     assert "is the broker running? --bootstrap-server or" in Asks(nobody).refused("topic", "list")
     done = ringlog("cluster", "status", "--internal-addr", nobody)
     assert done.returncode == 1 and "is the broker running? --internal-addr or" in done.stderr

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from harness import paths
 from harness.cli import Asks, columns, kafka_tool
 from harness.cluster import Cluster
 
@@ -84,6 +85,18 @@ def test_configs_of_brokers_and_groups_are_set_and_taken_back(cluster, asks):
         assert (config["value"], config["source"], shown["resource_name"]) == (value, source[kind], kind)
         asks("config", "delete", *whose, name)
         cluster.settle()
+
+
+def test_levels_of_loggers_are_set_and_taken_back(asks):
+    logger, level = ("ringlog.groups", "DEBUG") if paths.AGAINST == "ringlog" else ("org.apache.kafka", "DEBUG")
+    before = described(asks, "--broker-logger", "2")
+    asks("config", "set", "--broker-logger", "2", f"{logger}={level}")
+    after = described(asks, "--broker-logger", "2", logger)
+    assert after == {logger: (level, "DYNAMIC_BROKER_LOGGER_CONFIG")}
+    asks("config", "delete", "--broker-logger", "2", logger)
+    assert described(asks, "--broker-logger", "2").keys() == before.keys()
+    said = asks.refused("config", "set", "--broker-logger", "2", f"{logger}=LOUD")
+    assert "LOUD" in said and "INVALID_CONFIG" in said
 
 
 def test_what_a_config_means_is_told(asks):

@@ -41,11 +41,10 @@ pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     let format = Arc::new(FormatSwitch::new(config.format));
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let journal = lines::stderr_is_journal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).event_format(Lines::new(
-        format.clone(),
-        ansi,
-        journal,
-    ));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(crate::terminal::stderr)
+        .with_ansi(ansi)
+        .event_format(Lines::new(format.clone(), ansi, journal));
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     // Nobody else has installed one, or the line above had failed.
     let _ = OUTPUT.set(Output { filter: handle, format, levels: Mutex::new(levels) });

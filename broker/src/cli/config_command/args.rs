@@ -73,6 +73,9 @@ pub(in crate::cli) struct ResourceArgs {
     /// Of the broker with this id, or `default` for what all brokers have that have nothing of their own.
     #[arg(long, value_name = "ID|default")]
     pub(in crate::cli) broker: Option<BrokerOrDefault>,
+    /// Levels of logging of the broker with this id, by logger; they last until it ends.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(in crate::cli) broker_logger: Option<i32>,
     /// Of this consumer group.
     #[arg(long)]
     pub(in crate::cli) group: Option<String>,
@@ -83,6 +86,7 @@ impl ResourceArgs {
         match self {
             ResourceArgs { topic: Some(topic), .. } => Resource::topic(topic),
             ResourceArgs { group: Some(group), .. } => Resource::group(group),
+            ResourceArgs { broker_logger: Some(id), .. } => Resource::broker_logger(*id),
             ResourceArgs { broker, .. } => Resource::broker(broker.and_then(|broker| broker.0)),
         }
     }
@@ -152,6 +156,7 @@ mod tests {
             "describe --broker 1 --all --doc",
             "describe --broker default log.retention.ms --json",
             "describe --group g",
+            "set --broker-logger 1 ringlog.shard=DEBUG",
             "set --topic t a=b c+=d e-=f --dry-run",
             "delete --broker default a b",
         ] {

@@ -19,6 +19,7 @@ const SENSITIVE: &str = "(sensitive)";
 /// Resource types of the Kafka protocol.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
 const GROUP: i8 = 32;
 
 /// Kafka's names of where a value comes from, by their codes.
@@ -56,6 +57,11 @@ impl Resource {
         Resource { kind: BROKER, name: id.map_or(String::new(), |id| id.to_string()) }
     }
 
+    /// Its levels of logging, which last until it ends.
+    pub fn broker_logger(id: i32) -> Resource {
+        Resource { kind: BROKER_LOGGER, name: id.to_string() }
+    }
+
     pub fn is_topic(&self) -> bool {
         self.kind == TOPIC
     }
@@ -64,6 +70,7 @@ impl Resource {
         match self.kind {
             TOPIC => "topic",
             BROKER => "broker",
+            BROKER_LOGGER => "broker_logger",
             _ => "group",
         }
     }
@@ -76,7 +83,7 @@ impl Resource {
     /// What a broker has can be asked of that broker only.
     async fn ask<R: Request>(&self, client: &Client, request: &R) -> Result<R::Response, String> {
         let id = match (self.kind, self.name.parse::<i32>()) {
-            (BROKER, Ok(id)) => id,
+            (BROKER | BROKER_LOGGER, Ok(id)) => id,
             _ => {
                 return client.call_any(request).await.map(|(_, response)| response).map_err(|error| error.to_string());
             }
@@ -98,6 +105,7 @@ impl std::fmt::Display for Resource {
         match (self.kind, self.name.as_str()) {
             (BROKER, "") => f.write_str("all brokers"),
             (BROKER, id) => write!(f, "broker {id}"),
+            (BROKER_LOGGER, id) => write!(f, "loggers of broker {id}"),
             (_, name) => write!(f, "{} '{name}'", self.kind_name()),
         }
     }
