@@ -11,6 +11,7 @@ use crate::api_versions::{ApiKey, served_apis};
 use crate::frame::LENGTH_BYTES;
 use crate::header::{put_response_header, response_header_bytes};
 
+mod errors;
 #[cfg(test)]
 mod tests;
 
