@@ -25,7 +25,8 @@ const OFFSET_MAX_TIMESTAMP: usize = 35;
 const OFFSET_PRODUCER_ID: usize = 43;
 const OFFSET_PRODUCER_EPOCH: usize = 51;
 const OFFSET_BASE_SEQUENCE: usize = 53;
-const OFFSET_RECORD_COUNT: usize = 57;
+/// Where a batch says how many records it has, as an INT32.
+pub const OFFSET_RECORD_COUNT: usize = 57;
 const _: () = assert!(OFFSET_RECORD_COUNT + 4 == HEADER_BYTES);
 
 /// Attribute of a batch that compaction has given a delete horizon (KIP-534).

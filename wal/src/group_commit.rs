@@ -23,6 +23,7 @@ use crate::appender::Writes;
 use crate::file::{FlushScope, IoError, Storage, StorageFile};
 use crate::journal::{EntryPlace, JournalPlace, RecordRoom, RecordWriter, Room, record_bytes};
 use crate::log::LogInner;
+use crate::metrics::CommitSize;
 use crate::shard::{FatalIo, ShardInner};
 use crate::sync::yield_now;
 
@@ -127,9 +128,11 @@ impl<S: Storage> ShardInner<S> {
         let Gathered { segments, record, write_backs } = self.gather(dirty);
         self.room.take();
         self.queue_write_backs(write_backs);
+        let size = commit_size(&segments, record.as_ref());
         let began = Instant::now();
         self.read_cache.limit.begin_commit();
-        let (segments, journaled, proof) = if self.may_block(&segments, record.as_ref(), began) {
+        let is_inline = self.may_block(&segments, record.as_ref(), began);
+        let (segments, journaled, proof) = if is_inline {
             let written = write_durably(segments, record).await?;
             let now = Instant::now();
             self.inline_commits.borrow_mut().note(now - began, now);
@@ -140,11 +143,16 @@ impl<S: Storage> ShardInner<S> {
             for share in &segments {
                 share.log.note_written(share);
             }
+            let all_written = Instant::now();
             let record_file = journaled.as_ref().map(|record| &*record.room.file);
             let proof = flush(self.storage.flush_scope(), &segments, record_file).await?;
+            self.metrics.write_time.observe(all_written - began);
+            self.metrics.sync_time.observe(all_written.elapsed());
             (segments, journaled, proof)
         };
-        self.read_cache.limit.end_commit(Instant::now());
+        let now = Instant::now();
+        self.metrics.committed(size, is_inline, now - began);
+        self.read_cache.limit.end_commit(now);
         for share in &segments {
             share.log.note_synced(share, &proof);
         }
@@ -246,6 +254,15 @@ impl<S: Storage> ShardInner<S> {
         }
         writer.finish(*id, room.sequence, room.settled_before);
         (Journaled { room, shares }, buffer)
+    }
+}
+
+/// What a commit is going to write.
+fn commit_size<S: Storage>(segments: &[CommitShare<S>], record: Option<&(Journaled<S>, S::WriteBuffer)>) -> CommitSize {
+    CommitSize {
+        logs: segments.len() + record.map_or(0, |(journaled, _)| journaled.shares.len()),
+        segment_bytes: segments.iter().map(|share| share.writes.end - share.writes.start).sum(),
+        journal_bytes: record.map_or(0, |(_, buffer)| buffer.as_ref().len() as u64),
     }
 }
 

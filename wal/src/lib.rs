@@ -18,6 +18,7 @@ mod jobs;
 pub mod journal;
 pub mod leader_epoch_cache;
 pub mod log;
+pub mod metrics;
 mod names;
 mod prewrite;
 pub mod producer_state;

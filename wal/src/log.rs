@@ -122,6 +122,8 @@ pub struct ReadBatches {
     /// The batches' bytes one behind the other, cut anywhere.
     pub pieces: Vec<Bytes>,
     pub bytes: usize,
+    /// Records of all batches, as their headers have it.
+    pub records: u64,
     /// Where to read on: after the last batch, or where the read began if there is none.
     pub next_offset: Offset,
     /// Compaction has dropped what lay before one of the batches, here or at the leader: they do not follow one another.
@@ -271,6 +273,12 @@ impl<S: Storage> Log<S> {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.inner.state.borrow().size_bytes()
+    }
+
+    /// Segments, the active one included.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.inner.state.borrow().segments.len()
     }
 
     #[must_use]

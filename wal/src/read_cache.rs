@@ -13,8 +13,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::file::{IoError, Storage, StorageFile};
+use crate::metrics::WalMetrics;
 use crate::read_limit::{IN_FLIGHT_MAX, ReadKind, ReadLimit};
 use crate::sync::Notify;
 
@@ -53,6 +56,7 @@ pub(crate) struct ReadCache<S: Storage> {
     /// At most [`ReadCache::ahead_max`], like all that is ahead.
     queued: RefCell<VecDeque<QueuedChunk<S>>>,
     ahead_readers: Rc<Cell<usize>>,
+    metrics: Arc<WalMetrics>,
 }
 
 /// Takes the mark of a read in flight away, whether it succeeded, failed or was dropped.
@@ -91,7 +95,7 @@ impl Drop for AheadReader {
 }
 
 impl<S: Storage> ReadCache<S> {
-    pub(crate) fn new(limit_bytes: usize) -> ReadCache<S> {
+    pub(crate) fn new(limit_bytes: usize, metrics: Arc<WalMetrics>) -> ReadCache<S> {
         ReadCache {
             chunks_max: (limit_bytes / CHUNK_BYTES).max(1),
             slots: RefCell::default(),
@@ -100,6 +104,7 @@ impl<S: Storage> ReadCache<S> {
             limit: ReadLimit::default(),
             queued: RefCell::default(),
             ahead_readers: Rc::default(),
+            metrics,
         }
     }
 
@@ -123,9 +128,23 @@ impl<S: Storage> ReadCache<S> {
     }
 
     async fn load(&self, key: ChunkKey, file: &Rc<S::File>, kind: ReadKind) -> Result<ReadBuffer<S>, IoError> {
+        let began = Instant::now();
         let buffer = file.read_at(key.chunk * CHUNK_BYTES as u64, CHUNK_BYTES).await?;
+        self.note_read(kind, buffer.len(), began);
         self.put(key, buffer.clone(), kind);
         Ok(buffer)
+    }
+
+    /// A read from disk that began then has ended.
+    pub(crate) fn note_read(&self, kind: ReadKind, bytes: usize, began: Instant) {
+        self.metrics.read_bytes.add(bytes as u64);
+        match kind {
+            ReadKind::Demanded => {
+                self.metrics.demanded_reads.increment();
+                self.metrics.read_time.observe(began.elapsed());
+            }
+            ReadKind::Ahead => self.metrics.ahead_reads.increment(),
+        }
     }
 
     /// Whether the chunk is in memory or on its way.
@@ -221,6 +240,8 @@ impl<S: Storage> ReadCache<S> {
             }
             Some(Slot::Loading) => None,
             Some(Slot::Ready { buffer, last_use, is_ahead }) => {
+                self.metrics.chunk_hits.increment();
+                self.metrics.chunk_ahead_hits.add((*is_ahead).into());
                 (*last_use, *is_ahead) = (self.next_use(), false);
                 Some(Some(buffer.clone()))
             }

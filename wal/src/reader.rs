@@ -11,11 +11,12 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use protocol::Offset;
-use protocol::record_batch::BatchHeader;
+use protocol::record_batch::{BatchHeader, OFFSET_RECORD_COUNT};
 
 use crate::compaction::CompactionError;
 use crate::file::{BLOCK_BYTES, IoError, IoOp, Storage, StorageFile, block_ceil};
@@ -28,6 +29,7 @@ use crate::recovery::Damage;
 use crate::segment::{NameKind, Segment, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
 use crate::sidecar::{self, Content, Kind};
+use crate::tail_cache::record_count;
 
 mod last_batch;
 
@@ -106,7 +108,10 @@ impl<'a, S: Storage> FrameCursor<'a, S> {
                     // It still grows: read what is there, and do not keep it.
                     let start = chunk * chunk_bytes;
                     let _turn = cache.limit.turn(ReadKind::Demanded).await;
-                    file.read_at(start, (block_ceil(limit) - start) as usize).await
+                    let began = Instant::now();
+                    let read = file.read_at(start, (block_ceil(limit) - start) as usize).await?;
+                    cache.note_read(ReadKind::Demanded, read.len(), began);
+                    Ok(read)
                 }
             });
             let mut grew = false;
@@ -201,6 +206,7 @@ struct Bounds {
 #[derive(Default)]
 struct Collected {
     bytes: Vec<u8>,
+    records: u64,
     /// See [`ReadBatches::has_gaps`].
     has_gaps: bool,
 }
@@ -209,6 +215,7 @@ impl Collected {
     fn push(&mut self, info: &FrameInfo, batch: &[u8]) {
         let base_offset = batch.first_chunk().map(|bytes| Offset(i64::from_be_bytes(*bytes)));
         self.has_gaps |= base_offset != Some(info.base_offset);
+        self.records += record_count(batch.get(OFFSET_RECORD_COUNT..).unwrap_or_default());
         self.bytes.extend_from_slice(batch);
     }
 }
@@ -270,7 +277,9 @@ impl<S: Storage> LogInner<S> {
         if from >= up_to.min(state.log_end) {
             return Some(ReadBatches { next_offset: from, ..ReadBatches::default() });
         }
-        self.shard.tail_cache.borrow().read(self.slot, from, up_to, max_bytes, at_least_one)
+        let found = self.shard.tail_cache.borrow().read(self.slot, from, up_to, max_bytes, at_least_one);
+        self.shard.metrics.tail_hits.add(found.is_some().into());
+        found
     }
 
     pub(crate) async fn read(
@@ -289,6 +298,7 @@ impl<S: Storage> LogInner<S> {
             // journal only.
             self.wait_written(Offset(from.0 + 1).min(up_to)).await?;
             let generation = self.state.borrow().generation;
+            self.shard.metrics.tail_misses.increment();
             let result = self.read_segments(from, up_to, max_bytes, at_least_one).await;
             let changed = self.state.borrow().generation != generation;
             match result {
@@ -349,10 +359,10 @@ impl<S: Storage> LogInner<S> {
             Err(error) => return Err(self.locate(error, segment, start).await),
         };
         self.read_ahead(&segment, start, cursor.position, &cursor.file);
-        let Collected { bytes: out, has_gaps } = out;
+        let Collected { bytes: out, records, has_gaps } = out;
         let bytes = out.len();
         let pieces = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
-        Ok(ReadBatches { pieces, bytes, next_offset, has_gaps })
+        Ok(ReadBatches { pieces, bytes, records, next_offset, has_gaps })
     }
 
     /// Frames before the wanted one are passed by what their headers say. If that led astray, this says which one it was.

@@ -126,6 +126,8 @@ impl<S: Storage> LogInner<S> {
                 report.bytes += segment.summary.get().size_bytes();
                 self.delete_segment(&mut structure, segment, keep_spare).await?;
             }
+            self.shard.metrics.deleted_segments.add(report.segments as u64);
+            self.shard.metrics.deleted_bytes.add(report.bytes);
             self.shard.storage.sync_dir(&self.dir).await.map_err(|error| self.change_error(error))?;
         }
         if structure.spare_written.is_some() && !keep_spare {

@@ -19,6 +19,7 @@ use crate::inline_commit::InlineCommits;
 use crate::jobs::JobQueue;
 use crate::journal::{Journal, JournalPlace};
 use crate::log::LogInner;
+use crate::metrics::WalMetrics;
 use crate::read_cache::ReadCache;
 use crate::segment::Segment;
 use crate::sync::Notify;
@@ -120,6 +121,7 @@ pub(crate) struct ShardInner<S: Storage> {
     pub(crate) background: JobQueue,
     pub(crate) inline_commits: RefCell<InlineCommits>,
     pub(crate) journal: Option<Journal<S>>,
+    pub(crate) metrics: Arc<WalMetrics>,
     pub(crate) write_backs: WriteBacks<S>,
     pub(crate) fatal: RefCell<Option<FatalIo>>,
     stopping: Cell<bool>,
@@ -146,13 +148,24 @@ impl<S: Storage> ShardWal<S> {
         config: ShardWalConfig,
         journal: Option<JournalPlace<S>>,
     ) -> ShardWal<S> {
+        ShardWal::counting(storage, root, config, journal, Arc::default())
+    }
+
+    /// As [`ShardWal::with_journal`]; what it does is counted in `metrics`.
+    pub fn counting(
+        storage: S,
+        root: PathBuf,
+        config: ShardWalConfig,
+        journal: Option<JournalPlace<S>>,
+        metrics: Arc<WalMetrics>,
+    ) -> ShardWal<S> {
         ShardWal {
             inner: Rc::new(ShardInner {
                 storage,
                 root,
                 config,
                 tail_cache: RefCell::new(TailCache::new(config.tail_cache_bytes)),
-                read_cache: ReadCache::new(config.read_cache_bytes),
+                read_cache: ReadCache::new(config.read_cache_bytes, metrics.clone()),
                 dirty: RefCell::default(),
                 room: GatherRoom::new(config.max_commit_bytes),
                 commit_wanted: Notify::default(),
@@ -160,6 +173,7 @@ impl<S: Storage> ShardWal<S> {
                 background: JobQueue::default(),
                 inline_commits: RefCell::new(InlineCommits::new(config.inline_commit_bytes as u64)),
                 journal: journal.map(Journal::new),
+                metrics,
                 write_backs: WriteBacks::default(),
                 fatal: RefCell::default(),
                 stopping: Cell::new(false),
@@ -177,6 +191,18 @@ impl<S: Storage> ShardWal<S> {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// Memory in use for the newest batches.
+    #[must_use]
+    pub fn tail_cache_bytes(&self) -> usize {
+        self.inner.tail_cache.borrow().used_bytes()
+    }
+
+    /// Bytes of the journal's files that hold what is not known to be in the segments, and the size of all of them together.
+    #[must_use]
+    pub fn journal_bytes(&self) -> (u64, u64) {
+        self.inner.journal.as_ref().map_or((0, 0), |journal| (journal.used_bytes(), journal.size_bytes()))
     }
 
     /// Group commit, and the work that logs need to go on. Ends with `Ok` after [`ShardWal::stop`], when everything that

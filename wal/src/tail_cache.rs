@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use protocol::Offset;
+use protocol::record_batch::OFFSET_RECORD_COUNT;
 
 use crate::log::ReadBatches;
 
@@ -32,6 +33,7 @@ struct CachedBatch {
     base_offset: Offset,
     last_offset: Offset,
     follows_gap: bool,
+    records: u64,
     /// Bytes of all batches of this log that were cached before this one.
     bytes_before: u64,
     batch: CachedBytes,
@@ -56,6 +58,14 @@ impl CachedBytes {
         CachedBytes { head: Bytes::new(), rest: Bytes::from(copy) }
     }
 
+    fn records(&self) -> u64 {
+        let (piece, at) = match OFFSET_RECORD_COUNT.checked_sub(self.head.len()) {
+            Some(at) => (&self.rest, at),
+            None => (&self.head, OFFSET_RECORD_COUNT),
+        };
+        record_count(piece.get(at..).unwrap_or_default())
+    }
+
     fn len(&self) -> usize {
         self.head.len() + self.rest.len()
     }
@@ -63,6 +73,12 @@ impl CachedBytes {
     fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         [&self.head, &self.rest].into_iter().filter(|piece| !piece.is_empty())
     }
+}
+
+/// The number at the beginning of `bytes`, if it is one of records.
+pub(crate) fn record_count(bytes: &[u8]) -> u64 {
+    let count = bytes.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+    u64::try_from(count).unwrap_or(0)
 }
 
 /// See the module's contract.
@@ -90,6 +106,10 @@ impl TailCache {
             logs: Vec::new(),
             free_slots: Vec::new(),
         }
+    }
+
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.used_bytes
     }
 
     pub(crate) fn register(&mut self) -> TailSlot {
@@ -126,9 +146,10 @@ impl TailCache {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let log = &mut self.logs[slot.0];
+        let records = batch.records();
         let bytes_before = log.back().map_or(0, |last| last.bytes_before + last.batch.len() as u64);
         debug_assert!(log.back().is_none_or(|last| last.last_offset.advance(1) == base_offset));
-        log.push_back(CachedBatch { sequence, base_offset, last_offset, follows_gap, bytes_before, batch });
+        log.push_back(CachedBatch { sequence, base_offset, last_offset, follows_gap, records, bytes_before, batch });
         self.order.push_back((slot, sequence));
         self.used_bytes += cost;
         self.count += 1;
@@ -197,6 +218,7 @@ impl TailCache {
             found.bytes += batch.batch.len();
             found.next_offset = batch.last_offset.advance(1);
             found.has_gaps |= batch.follows_gap;
+            found.records += batch.records;
             count += 1;
         }
         let selected = log.range(first..first + count).map(|batch| &batch.batch);

@@ -71,6 +71,8 @@ impl<S: Storage> ShardInner<S> {
                 return Ok(());
             }
             let written = write(shares).await?;
+            self.metrics.write_backs.add(written.len() as u64);
+            self.metrics.write_back_bytes.add(written.iter().map(|share| share.writes.end - share.writes.start).sum());
             for share in &written {
                 share.log.note_written(share);
             }

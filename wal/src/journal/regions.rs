@@ -90,6 +90,17 @@ impl<S: Storage> Journal<S> {
         }
     }
 
+    /// From the beginning of the oldest lap that may be held on.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let before = self.laps.borrow().len().saturating_sub(1) as u64;
+        if self.laps.borrow().is_empty() { 0 } else { before * self.config().region_bytes + self.position.get() }
+    }
+
+    /// Of the files made so far.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.regions.borrow().len() as u64 * self.config().region_bytes
+    }
+
     pub(crate) fn config(&self) -> &JournalConfig {
         &self.place.config
     }

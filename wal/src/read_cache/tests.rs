@@ -39,7 +39,7 @@ fn file_of(chunks: u8) -> Rc<SimFile> {
 }
 
 fn cache_of(chunks: usize) -> ReadCache<SimStorage> {
-    ReadCache::new(chunks * CHUNK_BYTES)
+    ReadCache::new(chunks * CHUNK_BYTES, Arc::default())
 }
 
 fn is_ready(cache: &ReadCache<SimStorage>, chunk: u64) -> bool {
