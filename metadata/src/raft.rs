@@ -24,7 +24,7 @@ mod writer;
 pub use database::LoadError;
 pub(crate) use database::{create_tables, put_snapshot};
 pub use log_store::LogStore;
-pub use node::{Handle, MemberStatus, Node, NodeStopped, ProposeError, QuorumStatus};
+pub use node::{Handle, MemberStatus, Node, NodeStopped, ProposeError, QuorumProgress, QuorumStatus};
 pub use peers::{Alone, Transport, TransportError};
 pub use state_machine::{Published, StateMachine};
 pub use writer::{WriterFailed, WriterThread};

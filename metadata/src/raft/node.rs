@@ -83,6 +83,23 @@ pub struct QuorumStatus {
     pub members: Vec<MemberStatus>,
 }
 
+/// How far one member is, for whoever watches it. Indexes are those of the metadata log's entries; `None` before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuorumProgress {
+    pub term: u64,
+    pub leads: bool,
+    pub leader: Option<BrokerId>,
+    pub last: Option<u64>,
+    /// `None` too where Raft did not say in time.
+    pub committed: Option<u64>,
+    pub applied: Option<u64>,
+    pub snapshot: Option<u64>,
+    pub voters: usize,
+    pub members: usize,
+    /// Since a majority was heard of, where this member leads.
+    pub quorum_silence: Duration,
+}
+
 /// One member, as the member that answers sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberStatus {
@@ -270,6 +287,28 @@ impl Handle {
             term: metrics.current_term,
             applied: entries(metrics.last_applied.map(|id| id.index)),
             members: members.collect(),
+        }
+    }
+
+    /// How far this member is. Raft itself is asked what is committed, and for no longer than `patience`.
+    pub async fn progress(&self, patience: Duration) -> QuorumProgress {
+        let committed = self.raft.with_raft_state(|state| state.committed.map(|id| id.index));
+        let committed = tokio::time::timeout(patience, committed).await.ok().and_then(Result::ok).flatten();
+        let metrics = self.metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let index = |id: Option<LogId>| id.map(|id| id.index);
+        let leads = metrics.current_leader == Some(self.id) && metrics.state.is_leader();
+        QuorumProgress {
+            term: metrics.current_term,
+            leads,
+            leader: metrics.current_leader.and_then(broker_id),
+            last: metrics.last_log_index,
+            committed,
+            applied: index(metrics.last_applied),
+            snapshot: index(metrics.snapshot),
+            voters: membership.voter_ids().count(),
+            members: membership.nodes().count(),
+            quorum_silence: Duration::from_millis(metrics.millis_since_quorum_ack.filter(|_| leads).unwrap_or(0)),
         }
     }
 
