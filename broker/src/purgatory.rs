@@ -75,6 +75,14 @@ impl Watchers {
         }
     }
 
+    /// Fetches among them that live.
+    pub fn waiting(&self) -> usize {
+        let mut live: Vec<_> = self.watches.iter().filter(|w| w.strong_count() > 0).map(Weak::as_ptr).collect();
+        live.sort_unstable();
+        live.dedup();
+        live.len()
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.watches.len()
@@ -119,6 +127,11 @@ impl OffsetWaiters {
             // A produce whose connection closed no longer listens.
             let _ = sender.send(());
         }
+    }
+
+    /// Those that wait, and those that gave up and are not pruned yet.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Resolves all waits, for who waits to look again.

@@ -16,7 +16,7 @@ mod signals;
 mod stop;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +36,7 @@ use crate::lease::Lease;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::logging::limit;
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Scraper, ShardMetrics};
 use crate::settings::Settings;
 use crate::shard::dedupe_memory::DedupeMemory;
 use crate::shard::run::{self, ShardEvent, ShardSpec};
@@ -131,8 +131,8 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let health = Health::new(lifecycle.clone());
     let lag = Arc::new(Lag::default());
-    let sources = scrape::Sources { shards: metrics.clone().into(), lag: lag.clone() };
-    let routes = health::routes(health.clone()).merge(scrape::routes(sources));
+    let scraper = Scraper::new(metrics.clone().into(), lag.clone(), config.series, disks(&config, &data_dir));
+    let routes = health::routes(health.clone()).merge(scrape::routes(scraper.clone()));
     let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
@@ -159,6 +159,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     };
     let mut core =
         MetadataCore::start(directory, opened, published, settings.clone(), announced, internal.into_claimed()).await?;
+    scraper.core_started(core.observed());
     let epoch = tokio::select! {
         arrived = core.arrive() => arrived?,
         signal = stop.recv() => {
@@ -243,6 +244,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let reconfigure = publishing.reconfigure.clone();
     publishing.begin();
     core.shards_started(inboxes.clone());
+    scraper.shards_started(inboxes.clone(), lease.clone());
     let (lag_config, lag_configs) = watch::channel(config.group_lag);
     core.collect_lag(lag_configs, lag);
     let serving = async {
@@ -274,6 +276,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         manager: manager.clone(),
     };
     live.limit_connections();
+    scraper.clients_may_come(limits.clone());
     tokio::spawn(live.run(hangup));
     let acceptor = kafka.listen(|claimed| Acceptor::spawn(claimed, limits, inboxes.clone()))?;
     health.serves(health::Serving { observer: core.observer(), lease });
@@ -318,4 +321,9 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     core.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Directories whose space is told.
+fn disks(config: &ServeConfig, data_dir: &Path) -> Vec<(&'static str, PathBuf)> {
+    vec![("data", data_dir.to_owned()), ("journal", config.journal_dir.clone())]
 }

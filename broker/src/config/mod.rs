@@ -45,6 +45,7 @@ pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting
 pub use value::size_bytes;
 
 use crate::group_lag::LagConfig;
+use crate::metrics::SeriesLimits;
 
 /// Everything `ringlog serve` is told, checked as far as that goes without touching disk or network.
 #[derive(Clone, Debug)]
@@ -70,6 +71,7 @@ pub struct ServeConfig {
     pub cpus: Vec<usize>,
     pub memory: MemoryLimits,
     pub group_lag: LagConfig,
+    pub series: SeriesLimits,
     /// Kafka's broker settings, with those that our flags stand for (`node.id`, `listeners`, …) as they are described.
     pub static_config: StaticConfig,
     pub logging: LogConfig,

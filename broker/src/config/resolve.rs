@@ -19,6 +19,7 @@ use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
 use super::{Flags, LogConfig, LogFormat, ServeConfig, Value};
 use crate::group_lag::LagConfig;
+use crate::metrics::SeriesLimits;
 
 /// A bound against typing errors: an event loop costs a thread and rings.
 const SHARDS_MAX: u64 = 1024;
@@ -66,6 +67,8 @@ impl Resolver<'_> {
             self.value(Key::QuorumVotersMax, |text| value::word(text, &["1", "3", "5"], &[1, 3, 5]));
         let group_lag_interval_ms = self.number(Key::GroupLagIntervalMs, 100..=3_600_000);
         let group_lag_series_max = self.number(Key::GroupLagSeriesMax, 0..=100_000);
+        let topics_max = self.number(Key::TopicSeriesMax, 0..=100_000);
+        let partitions_max = self.number(Key::PartitionSeriesMax, 0..=100_000);
         if let (Some(memory), Some(static_config)) = (&memory, &static_config) {
             self.check_request_fits(memory, static_config);
         }
@@ -89,6 +92,7 @@ impl Resolver<'_> {
                 interval: Duration::from_millis(group_lag_interval_ms? as u64),
                 series_max: group_lag_series_max?,
             },
+            series: SeriesLimits { topics_max: topics_max?, partitions_max: partitions_max? },
             static_config,
             logging: logging?,
             ignored_variables: Vec::new(),

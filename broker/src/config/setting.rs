@@ -29,6 +29,8 @@ pub enum Key {
     ShardJournalBytesMax,
     GroupLagIntervalMs,
     GroupLagSeriesMax,
+    TopicSeriesMax,
+    PartitionSeriesMax,
     LogLevel,
     LogFormat,
 }
@@ -376,6 +378,27 @@ pub const SETTINGS: &[Setting] = &[
         summary: "Partitions of groups, and groups, whose lag has a series in the metrics",
         detail: "Groups whose partitions do not fit keep their sum and maximum as long as those fit; what is left out is \
                  counted. 0 turns group lag off.",
+    },
+    Setting {
+        key: Key::TopicSeriesMax,
+        section: Section::Metrics,
+        name: "topic-series-max",
+        value_name: "N",
+        unit: "topics per broker",
+        default: DefaultValue::Text("1000"),
+        summary: "Topics whose traffic has series of its own in the metrics",
+        detail: "A topic keeps its series as long as the broker has a replica of it; free places go to topics in the order of \
+                 their names. All others are counted together.",
+    },
+    Setting {
+        key: Key::PartitionSeriesMax,
+        section: Section::Metrics,
+        name: "partition-series-max",
+        value_name: "N",
+        unit: "replicas per broker",
+        default: DefaultValue::Text("1000"),
+        summary: "Replicas whose offsets, size and followers have series in the metrics",
+        detail: "In the order of topics' names and partitions. What is left out is counted.",
     },
     Setting {
         key: Key::LogLevel,

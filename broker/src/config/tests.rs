@@ -54,6 +54,8 @@ fn shown(config: &ServeConfig, key: Key) -> String {
         Key::ShardJournalBytesMax => memory.shard_journal_bytes_max.to_string(),
         Key::GroupLagIntervalMs => config.group_lag.interval.as_millis().to_string(),
         Key::GroupLagSeriesMax => config.group_lag.series_max.to_string(),
+        Key::TopicSeriesMax => config.series.topics_max.to_string(),
+        Key::PartitionSeriesMax => config.series.partitions_max.to_string(),
         Key::LogLevel => config.logging.filter.clone(),
         Key::LogFormat => format!("{:?}", config.logging.format).to_lowercase(),
     }
@@ -81,7 +83,7 @@ fn samples(key: Key) -> [&'static str; 4] {
         Key::ShardReadAheadBytesMax => ["33554432", "0", "1", "2"],
         Key::ShardJournalBytesMax => ["16777216", "0", "4194304", "4294967296"],
         Key::GroupLagIntervalMs => ["10000", "100", "101", "3600000"],
-        Key::GroupLagSeriesMax => ["1000", "0", "1", "100000"],
+        Key::GroupLagSeriesMax | Key::TopicSeriesMax | Key::PartitionSeriesMax => ["1000", "0", "1", "100000"],
         Key::LogLevel => ["info", "trace", "debug", "warn"],
         // Only two words exist: each place is told from the weaker ones by the pairs below.
         Key::LogFormat => ["text", "json", "text", "json"],

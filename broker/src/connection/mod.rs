@@ -30,12 +30,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, LocalBoxFuture, select};
 use glommio::timer::Timer;
+use protocol::ApiKey;
 
 pub use lanes::{LaneTurn, Lanes};
 pub use permit::{ConnectionLimits, ConnectionPermit};
 use response::Response;
 
 use crate::logging::limit;
+use crate::metrics::shard::Closed;
 use crate::shard::Shard;
 use crate::shard::budget::{ByteBudget, Held};
 use crate::shard::event::LocalEvent;
@@ -56,6 +58,14 @@ pub struct Slot {
     pub response: LocalBoxFuture<'static, Response>,
     /// Given back when the response is there.
     pub request: TakenIn,
+    pub arrival: Option<Arrival>,
+}
+
+/// When a request had arrived, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub api: ApiKey,
+    pub at: Instant,
 }
 
 /// Why a connection ended, for the log.
@@ -79,6 +89,22 @@ pub enum CloseReason {
     Socket(#[from] std::io::Error),
     #[error("the broker is shutting down")]
     Shutdown,
+}
+
+impl CloseReason {
+    fn counted(&self) -> Closed {
+        match self {
+            CloseReason::ClosedByClient => Closed::ByClient,
+            CloseReason::ClosedMidRequest { .. } => Closed::MidRequest,
+            CloseReason::Frame(_) => Closed::MalformedFrame,
+            CloseReason::Request(_) => Closed::BadRequest,
+            CloseReason::Idle(_) => Closed::Idle,
+            CloseReason::StalledRequest(_) => Closed::StalledRequest,
+            CloseReason::StalledResponse(_) => Closed::StalledResponse,
+            CloseReason::Socket(_) => Closed::Socket,
+            CloseReason::Shutdown => Closed::Shutdown,
+        }
+    }
 }
 
 /// What the reader, the writer and the request handlers of one connection share.
@@ -123,11 +149,18 @@ impl Connection {
         })
     }
 
-    /// Queues an answer behind those of earlier requests. `request_bytes` is what the request still keeps in memory.
-    fn push(&self, mut request: TakenIn, request_bytes: usize, response: LocalBoxFuture<'static, Response>) {
+    /// Queues an answer behind those of earlier requests. `request_bytes` is what the request still keeps in memory; `arrival`
+    /// is when it came, if it is one.
+    fn push(
+        &self,
+        mut request: TakenIn,
+        request_bytes: usize,
+        arrival: Option<Arrival>,
+        response: LocalBoxFuture<'static, Response>,
+    ) {
         request.resize(request_bytes + SLOT_BYTES);
         self.in_flight.set(self.in_flight.get() + 1);
-        self.slots.borrow_mut().push_back(Slot { response, request });
+        self.slots.borrow_mut().push_back(Slot { response, request, arrival });
         self.slot_added.notify();
     }
 
@@ -200,6 +233,7 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit
         Err(error) => CloseReason::Socket(error),
     };
     drop(permit);
+    shard.metrics().closed(reason.counted());
     match reason {
         CloseReason::ClosedByClient | CloseReason::Shutdown => tracing::debug!(%peer, %reason, "connection closed"),
         CloseReason::Idle(_) | CloseReason::Socket(_) => {
@@ -208,7 +242,6 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit
             }
         }
         _ => {
-            shard.metrics().connection_refused();
             if limit::CONNECTION_CLOSED.admit() {
                 tracing::warn!(%peer, %reason, "connection closed");
             }

@@ -4,9 +4,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use instruments::Counter;
+
 /// The limits, shared by the acceptor and the connections. Touched when a connection comes or goes, never in between.
 pub struct ConnectionLimits {
     open: Mutex<Open>,
+    /// Counted by the acceptor alone.
+    pub accepted: Counter,
+    pub refused_too_many: Counter,
+    pub refused_from_address: Counter,
 }
 
 struct Open {
@@ -34,7 +40,17 @@ pub struct ConnectionPermit {
 impl ConnectionLimits {
     pub fn new(total_max: usize, per_ip_max: usize) -> Arc<ConnectionLimits> {
         let open = Open { total_max, per_ip_max, total: 0, per_ip: HashMap::new() };
-        Arc::new(ConnectionLimits { open: Mutex::new(open) })
+        Arc::new(ConnectionLimits {
+            open: Mutex::new(open),
+            accepted: Counter::new(),
+            refused_too_many: Counter::new(),
+            refused_from_address: Counter::new(),
+        })
+    }
+
+    /// Connections that may be open at once.
+    pub fn total_max(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total_max
     }
 
     /// For connections that come from now on; those that are open stay.
@@ -45,11 +61,14 @@ impl ConnectionLimits {
 
     /// Counts a connection from `ip` in, if it may come.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
+        self.accepted.increment();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= open.total_max {
+            self.refused_too_many.increment();
             return Err(ConnectionRefused::TooMany { limit: open.total_max });
         }
         if open.per_ip.get(&ip).copied().unwrap_or(0) >= open.per_ip_max {
+            self.refused_from_address.increment();
             return Err(ConnectionRefused::TooManyFromAddress { ip, limit: open.per_ip_max });
         }
         open.total += 1;
@@ -89,6 +108,8 @@ mod tests {
         assert_eq!(limits.admit(a).err(), Some(ConnectionRefused::TooManyFromAddress { ip: a, limit: 2 }));
         let _third = limits.admit(b).ok().unwrap();
         assert_eq!(limits.admit(b).err(), Some(ConnectionRefused::TooMany { limit: 3 }));
+        let counted = [&limits.accepted, &limits.refused_too_many, &limits.refused_from_address];
+        assert_eq!(counted.map(Counter::get), [5, 1, 1]);
         drop(first);
         assert_eq!(limits.open(), 2);
         assert!(limits.admit(a).is_ok());

@@ -13,8 +13,8 @@ use protocol::request;
 
 use super::response::Response;
 use super::socket::ReadHalf;
-use super::{CloseReason, Connection};
-use crate::handlers;
+use super::{Arrival, CloseReason, Connection};
+use crate::handlers::{self, Started};
 use crate::shard::budget::Held;
 
 /// Stands for "no limit": a timer cannot be set further ahead than the clock goes.
@@ -50,6 +50,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
         loop {
             match frames.next_frame() {
                 Ok(Some(frame)) => {
+                    let at = Instant::now();
                     // Paid for before it is decoded, which may take several times its bytes.
                     let request = request::inspect(frame);
                     let bytes = request.as_ref().map_or(0, handlers::decoded_bytes);
@@ -62,10 +63,12 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
                     };
                     arriving = None;
                     match handlers::dispatch(connection, request) {
-                        Ok(started) => connection.push(taken_in, started.request_bytes, started.response),
+                        Ok(Started { api, response, request_bytes }) => {
+                            connection.push(taken_in, request_bytes, Some(Arrival { api, at }), response);
+                        }
                         Err(reason) => {
                             // Earlier answers are sent first.
-                            connection.push(taken_in, 0, close(&reason));
+                            connection.push(taken_in, 0, None, close(&reason));
                             return CloseReason::Request(reason);
                         }
                     }

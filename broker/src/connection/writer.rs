@@ -5,7 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -14,7 +14,7 @@ use glommio::timer::Timer;
 use super::gathered::Gathered;
 use super::response::{Response, ResponseBytes};
 use super::socket::WriteHalf;
-use super::{CloseReason, Connection, Slot};
+use super::{Arrival, CloseReason, Connection, Slot};
 
 /// A client that takes no byte for this long is cut off: it holds memory that others could use.
 const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
@@ -24,8 +24,9 @@ const STALLED_AND_WAITED_FOR_MAX: Duration = Duration::from_secs(5);
 /// Sends until the reader has ended and everything is answered.
 pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), CloseReason> {
     socket.set_timeout(STALLED_RESPONSE_MAX)?;
-    let mut sending = Sending { connection, socket, gathered: Gathered::default(), releases: Vec::new() };
-    while let Some(Slot { mut response, request }) = connection.next_slot().await {
+    let mut sending =
+        Sending { connection, socket, gathered: Gathered::default(), releases: Vec::new(), answers: Vec::new() };
+    while let Some(Slot { mut response, request, arrival }) = connection.next_slot().await {
         let response = match (&mut response).now_or_never() {
             Some(response) => response,
             None => {
@@ -36,12 +37,15 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
         };
         drop(request);
         match response {
-            Response::Silent => {}
+            Response::Silent => sending.answers.extend(arrival),
             Response::Close { reason } => {
                 sending.flush().await?;
                 return Err(CloseReason::Request(reason));
             }
-            Response::Send(bytes) => sending.add(bytes).await?,
+            Response::Send(bytes) => {
+                sending.answers.extend(arrival);
+                sending.add(bytes).await?;
+            }
         }
         connection.answered();
         if !connection.has_queued_slot() {
@@ -57,6 +61,8 @@ struct Sending<'a> {
     gathered: Gathered,
     /// Released when everything has been sent.
     releases: Vec<ResponseBytes>,
+    /// Requests whose answers are under way.
+    answers: Vec<Arrival>,
 }
 
 impl Sending<'_> {
@@ -74,6 +80,10 @@ impl Sending<'_> {
     async fn flush(&mut self) -> Result<(), CloseReason> {
         self.send().await?;
         self.releases.clear();
+        if !self.answers.is_empty() {
+            let (now, metrics) = (Instant::now(), self.connection.shard.metrics());
+            self.answers.drain(..).for_each(|Arrival { api, at }| metrics.answered(api, now - at));
+        }
         Ok(())
     }
 

@@ -123,8 +123,8 @@ impl SessionCache {
         SessionCache { slots_max, shard, shards, sessions: HashMap::new() }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// Sessions that live.
+    pub fn len(&self) -> usize {
         self.sessions.len()
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::future::join_all;
+use instruments::Exposition;
 use kafka_protocol::protocol::StrBytes;
 use metadata::image::MetadataImage;
 use metadata::record::NodeBinding;
@@ -26,6 +27,7 @@ use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Links};
 use crate::internal::listener::Shards;
 use crate::metadata_core::inspect::{self, LED_ENDS_MAX, LedEnds};
+use crate::metrics::Metric;
 use crate::shard::message::ShardMessage;
 use series::Snapshot;
 
@@ -67,25 +69,20 @@ pub struct LagConfig {
 }
 
 /// What was laid out last, for whoever scrapes.
+#[derive(Default)]
 pub struct Lag {
-    text: Mutex<Arc<str>>,
-}
-
-impl Default for Lag {
-    /// All families, without series.
-    fn default() -> Lag {
-        Lag { text: Mutex::new(Snapshot::default().render(0).into()) }
-    }
+    snapshot: Mutex<Arc<Snapshot>>,
 }
 
 impl Lag {
-    /// In the Prometheus text format.
-    pub fn text(&self) -> Arc<str> {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Adds it to a text.
+    pub fn put(&self, out: &mut Exposition<Metric>) {
+        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        snapshot.put(out);
     }
 
-    fn set(&self, text: String) {
-        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+    fn set(&self, snapshot: Snapshot) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 }
 
@@ -125,7 +122,7 @@ impl Collector {
             // Elsewhere: this thread takes part in the quorum meanwhile.
             let laid_out = tokio::task::spawn_blocking(move || {
                 let end = |offset: &CommittedOffset| ends.get(&place(&image, offset)?).copied();
-                lag.set(series::lay_out(&committed, end, series_max).render(collections));
+                lag.set(series::lay_out(&committed, end, series_max, collections));
             });
             laid_out.await.expect("a panic ends the process");
         }

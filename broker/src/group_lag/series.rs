@@ -3,9 +3,10 @@
 //! Groups come in the order of their names. One whose partitions are more than there is room for has no series of them, since
 //! some of a group's partitions would pass for all; its sum and maximum remain as long as there is room for those.
 
-use std::fmt::Write;
+use instruments::Exposition;
 
 use super::{CommittedOffset, CommittedOffsets};
+use crate::metrics::Metric;
 
 /// The lag of one partition, in records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,18 +34,22 @@ pub(super) struct Snapshot {
     omitted_groups: usize,
     /// Partitions, of all groups, whose leader did not say how far they are.
     unknown_partitions: usize,
+    /// How often one was made.
+    collections: u64,
 }
 
 /// `end` is the high watermark of an offset's partition, if it is known. At most `series_max` partitions have a series, and as
-/// many groups.
+/// many groups. `collections` is how often this was done.
 pub(super) fn lay_out(
     committed: &CommittedOffsets,
     end: impl Fn(&CommittedOffset) -> Option<i64>,
     series_max: usize,
+    collections: u64,
 ) -> Snapshot {
     let mut snapshot = Snapshot {
         omitted_partitions: committed.omitted_partitions,
         omitted_groups: committed.omitted_groups,
+        collections,
         ..Snapshot::default()
     };
     let mut groups: Vec<_> = committed.groups.iter().collect();
@@ -84,73 +89,26 @@ pub(super) fn lay_out(
 }
 
 impl Snapshot {
-    /// In the Prometheus text format; `collections` is how often this was made.
-    pub(super) fn render(&self, collections: u64) -> String {
-        let mut out = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, series: &mut dyn Iterator<Item = (String, u64)>| {
-            // Writing to a string does not fail.
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in series {
-                let _ = writeln!(out, "{name}{labels} {value}");
-            }
-        };
-        family(
-            "ringlog_group_lag_records",
-            "gauge",
-            "Records of a partition behind what a group has committed, of groups that this broker coordinates.",
-            &mut self.partitions.iter().map(|one| {
-                let OfPartition { group, topic, partition, lag } = one;
-                let (group, topic) = (escaped(group), escaped(topic));
-                (format!("{{group=\"{group}\",topic=\"{topic}\",partition=\"{partition}\"}}"), *lag)
-            }),
-        );
-        family(
-            "ringlog_group_total_lag_records",
-            "gauge",
-            "Lag of a group, summed over its partitions.",
-            &mut self.groups.iter().map(|one| (format!("{{group=\"{}\"}}", escaped(&one.group)), one.sum)),
-        );
-        family(
-            "ringlog_group_max_lag_records",
-            "gauge",
-            "Lag of a group in the partition in which it is greatest.",
-            &mut self.groups.iter().map(|one| (format!("{{group=\"{}\"}}", escaped(&one.group)), one.max)),
-        );
-        let mut single = |name, kind, help, value: u64| {
-            family(name, kind, help, &mut std::iter::once((String::new(), value)));
-        };
-        single(
-            "ringlog_group_lag_unknown_partitions",
-            "gauge",
-            "Partitions of groups whose lag is not known, since their leader was not reached.",
-            self.unknown_partitions as u64,
-        );
-        single(
-            "ringlog_group_lag_omitted_partitions",
-            "gauge",
-            "Partitions of groups without a series of their own, beyond --group-lag-series-max.",
-            self.omitted_partitions as u64,
-        );
-        single(
-            "ringlog_group_lag_omitted_groups",
-            "gauge",
-            "Groups without any series, beyond --group-lag-series-max.",
-            self.omitted_groups as u64,
-        );
-        single("ringlog_group_lag_collections_total", "counter", "How often group lag was collected.", collections);
-        out
+    pub(super) fn put(&self, out: &mut Exposition<Metric>) {
+        for OfPartition { group, topic, partition, lag } in &self.partitions {
+            out.sample(Metric::GroupLag, &[group, topic, &partition.to_string()], *lag);
+        }
+        for OfGroup { group, sum, max } in &self.groups {
+            out.sample(Metric::GroupLagSum, &[group], *sum);
+            out.sample(Metric::GroupLagMax, &[group], *max);
+        }
+        out.sample(Metric::GroupLagUnknown, &[], self.unknown_partitions);
+        out.sample(Metric::GroupLagOmittedPartitions, &[], self.omitted_partitions);
+        out.sample(Metric::GroupLagOmittedGroups, &[], self.omitted_groups);
+        out.sample(Metric::GroupLagCollections, &[], self.collections);
     }
-}
-
-/// A label's value: any text may be the name of a group.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::GroupOffsets;
     use super::*;
+    use instruments::Format;
     use protocol::TopicId;
 
     fn group(name: &str, offsets: &[(&str, i32, i64)]) -> GroupOffsets {
@@ -173,8 +131,10 @@ mod tests {
     }
 
     fn series(snapshot: &Snapshot) -> Vec<String> {
-        let text = snapshot.render(3);
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.replace("ringlog_group_", "")).collect()
+        let mut out = Exposition::new(Format::Prometheus);
+        snapshot.put(&mut out);
+        let text = out.text();
+        text.lines().filter_map(|line| line.strip_prefix("ringlog_group_")).map(str::to_owned).collect()
     }
 
     #[test]
@@ -182,7 +142,7 @@ mod tests {
         let groups =
             vec![group("b", &[("t", 0, 10), ("t", 1, 12)]), group("a", &[("t", 0, 3), ("t", 1, 9), ("away", 0, 1)])];
         assert_eq!(
-            series(&lay_out(&committed(groups), end, 100)),
+            series(&lay_out(&committed(groups), end, 100, 3)),
             [
                 "lag_records{group=\"a\",topic=\"t\",partition=\"0\"} 7",
                 "lag_records{group=\"a\",topic=\"t\",partition=\"1\"} 1",
@@ -204,7 +164,7 @@ mod tests {
     fn a_group_that_has_no_room_keeps_its_sum_and_one_beyond_that_is_counted() {
         let groups =
             vec![group("a", &[("t", 0, 0)]), group("b", &[("t", 0, 0), ("t", 1, 0)]), group("c", &[("t", 0, 5)])];
-        let laid_out = lay_out(&committed(groups), end, 2);
+        let laid_out = lay_out(&committed(groups), end, 2, 3);
         assert_eq!(
             series(&laid_out),
             [
@@ -222,22 +182,7 @@ mod tests {
             ]
         );
         let omitted = CommittedOffsets { groups: Vec::new(), omitted_groups: 4, omitted_partitions: 9 };
-        let laid_out = lay_out(&omitted, end, 2);
+        let laid_out = lay_out(&omitted, end, 2, 3);
         assert_eq!((laid_out.omitted_groups, laid_out.omitted_partitions), (4, 9));
-    }
-
-    #[test]
-    fn every_family_is_there_without_series_too() {
-        let text = Snapshot::default().render(0);
-        for family in ["lag_records", "total_lag_records", "max_lag_records"] {
-            assert!(text.contains(&format!("# TYPE ringlog_group_{family} gauge\n")), "{family}");
-        }
-        assert!(text.ends_with("ringlog_group_lag_collections_total 0\n"));
-    }
-
-    #[test]
-    fn names_cannot_break_out_of_their_label() {
-        let laid_out = lay_out(&committed(vec![group("a\"} 1\n\\", &[("t", 0, 0)])]), end, 2);
-        assert!(laid_out.render(1).contains("total_lag_records{group=\"a\\\"} 1\\n\\\\\"} 10\n"));
     }
 }

@@ -139,6 +139,11 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// Of the whole, and of partitions.
+    pub fn errors(&self) -> impl Iterator<Item = ResponseError> + '_ {
+        self.error.into_iter().chain(self.partitions.iter().filter_map(|(_, outcome)| outcome.error))
+    }
+
     fn failed(error: ResponseError) -> Fetched {
         Fetched {
             error: Some(error),

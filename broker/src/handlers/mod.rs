@@ -51,6 +51,7 @@ use crate::connection::response::{Response, ResponseBytes};
 use crate::connection::{Connection, LaneTurn};
 use crate::groups::GroupRequest;
 use crate::logging::limit;
+use crate::metrics::ShardMetrics;
 use crate::shard::budget::Held;
 
 /// A request's header and where it came from, for handlers that need either.
@@ -75,6 +76,7 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// A request under way.
 pub struct Started {
+    pub api: ApiKey,
     pub response: LocalBoxFuture<'static, Response>,
     /// What the request keeps in memory until it is answered: its frame, if that is still needed, and what it became when it
     /// was decoded. A produce whose batches are all in this shard's logs needs its frame no more, and should not count
@@ -104,14 +106,17 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
         Ok(request) => request,
         Err(RequestError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
             let body = protocol::api_versions::unsupported_api_versions_response().into();
-            let response = encode(&body, 0, correlation_id).boxed_ready();
-            return Ok(Started { response, request_bytes: 0 });
+            let metrics = connection.shard.metrics();
+            metrics.request(ApiKey::ApiVersions);
+            let response = encode(metrics, &body, 0, correlation_id).boxed_ready();
+            return Ok(Started { api: ApiKey::ApiVersions, response, request_bytes: 0 });
         }
         Err(error) => return Err(describe(&error)),
     };
     let context = Context { connection: connection.clone(), header: request.header };
     let decoded_bytes = bytes_beside_frame(measured);
-    connection.shard.metrics().request(context.header.api);
+    let api = context.header.api;
+    connection.shard.metrics().request(api);
     match request.body {
         RequestBody::Produce(body) => {
             let internal_topics_allowed = context.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
@@ -130,7 +135,7 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
                 }
             }
             .boxed_local();
-            Ok(Started { response, request_bytes: decoded_bytes + if keeps_frame { frame_bytes } else { 0 } })
+            Ok(Started { api, response, request_bytes: decoded_bytes + if keeps_frame { frame_bytes } else { 0 } })
         }
         RequestBody::Fetch(body) => {
             let turn = connection.lanes.fetch.join();
@@ -138,12 +143,14 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
             let response = run_in(queue, async move {
                 turn.come().await;
                 let fetched = fetch::handle(&context, body).await;
+                let metrics = context.shard().metrics();
+                fetched.errors().for_each(|error| metrics.error(ApiKey::Fetch, error.code()));
                 match fetch::encode(fetched, &context.header, context.connection.throttle_time_ms()) {
                     Ok((chunks, held)) => Response::Send(ResponseBytes { chunks, held, turn: Some(turn) }),
                     Err(error) => context.encode_failed(&error),
                 }
             });
-            Ok(Started { response, request_bytes: decoded_bytes + frame_bytes })
+            Ok(Started { api, response, request_bytes: decoded_bytes + frame_bytes })
         }
         body => {
             let answer_bytes = answer_size::estimate(&body, measured, &connection.shard.image());
@@ -157,7 +164,7 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
                     None => Response::Close { reason: "the request was abandoned at shutdown".into() },
                 }
             });
-            Ok(Started { response, request_bytes: decoded_bytes + frame_bytes })
+            Ok(Started { api, response, request_bytes: decoded_bytes + frame_bytes })
         }
     }
 }
@@ -232,6 +239,7 @@ impl Context {
     /// The answer's bytes, with their share of the shard's budget if they are many. `turn`: a client that does not read its
     /// answers is worked for no more once one of them is large.
     fn encode(&self, body: &ResponseBody, room: Option<Held>, turn: Option<LaneTurn>) -> Response {
+        count_errors(self.shard().metrics(), body);
         let bytes = match body.encode(self.header.version, self.header.correlation_id) {
             Ok(bytes) => bytes.freeze(),
             Err(error) => return encode_failed(&error),
@@ -249,7 +257,13 @@ impl Context {
     }
 }
 
-fn encode(body: &ResponseBody, version: i16, correlation_id: i32) -> Response {
+/// Of all answers but Fetch's, which counts its own.
+fn count_errors(metrics: &ShardMetrics, body: &ResponseBody) {
+    body.for_each_error(|code| metrics.error(body.api(), code));
+}
+
+fn encode(metrics: &ShardMetrics, body: &ResponseBody, version: i16, correlation_id: i32) -> Response {
+    count_errors(metrics, body);
     match body.encode(version, correlation_id) {
         Ok(bytes) => Response::Send(ResponseBytes::plain(bytes.freeze())),
         Err(error) => encode_failed(&error),

@@ -1,30 +1,23 @@
-//! `/metrics`, in the Prometheus text format.
+//! `/metrics`, in the Prometheus text format or in OpenMetrics, as the client wants it.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use instruments::Format;
 
-use crate::group_lag::Lag;
-use crate::metrics::{self, ShardMetrics};
-
-/// What a scrape reads.
-#[derive(Clone)]
-pub struct Sources {
-    pub shards: Arc<[Arc<ShardMetrics>]>,
-    pub lag: Arc<Lag>,
-}
+use crate::metrics::Scraper;
 
 /// The pages of this module.
-pub fn routes(sources: Sources) -> Router {
-    Router::new().route("/metrics", get(metrics_text)).with_state(sources)
+pub fn routes(scraper: Arc<Scraper>) -> Router {
+    Router::new().route("/metrics", get(metrics_text)).with_state(scraper)
 }
 
-async fn metrics_text(State(sources): State<Sources>) -> Response {
-    let mut text = metrics::render(&sources.shards);
-    text.push_str(&sources.lag.text());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+async fn metrics_text(State(scraper): State<Arc<Scraper>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    ([(header::CONTENT_TYPE, format.content_type())], scraper.scrape(format).await).into_response()
 }

@@ -22,7 +22,7 @@ pub mod router;
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -43,6 +43,8 @@ use crate::group_lag::{Collector, Lag, LagConfig};
 use crate::internal::links::{Caller, Links};
 use crate::internal::listener::{self, Answering, Shards};
 use crate::lease::Lease;
+use crate::metrics::changes::Changes;
+use crate::metrics::cluster::CoreFacts;
 use crate::settings::Settings;
 use crate::shard::message::{ShardCommand, ShardMessage};
 use controller::{Controller, Done};
@@ -59,6 +61,8 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that wait for the controller's decision. Further ones are told to try again.
 const JOBS_MAX: usize = 1024;
+/// How long whoever watches waits for Raft to say what is committed.
+const WATCH_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a stop waits for others to lead what this broker leads: longer than they take to find a controller if theirs has
 /// just gone, and not so long that the last ones of a cluster that is stopped wait for each other.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
@@ -163,6 +167,8 @@ pub struct MetadataCore {
     wish: watch::Sender<Wish>,
     arrived: watch::Sender<bool>,
     shards: Shards,
+    changes: Arc<Changes>,
+    applied: Arc<OnceLock<watch::Receiver<u64>>>,
     failed: (mpsc::UnboundedSender<CoreError>, mpsc::UnboundedReceiver<CoreError>),
 }
 
@@ -265,12 +271,20 @@ impl MetadataCore {
             wish,
             arrived,
             shards,
+            changes: Arc::default(),
+            applied: Arc::default(),
             failed,
         })
     }
 
     fn raft(&self) -> &Handle {
         self.node.handle()
+    }
+
+    /// For whoever watches.
+    pub fn observed(&self) -> Observed {
+        let (raft, changes, applied) = (self.raft().clone(), self.changes.clone(), self.applied.clone());
+        Observed { me: self.settings.broker, raft, changes, applied }
     }
 
     /// Makes this process a broker of the cluster, fenced, and catches up with what the cluster knew then: its broker epoch.
@@ -302,8 +316,16 @@ impl MetadataCore {
     ) -> Publishing {
         let published = self.published.take().expect("published once");
         let (reconfigure, reconfigured) = mpsc::unbounded_channel();
-        let publisher = Publisher::new(published, self.first_image.clone(), shards, reconfigured);
+        let publisher = Publisher::new(
+            published,
+            self.first_image.clone(),
+            shards,
+            reconfigured,
+            (self.settings.broker, self.changes.clone()),
+        );
         let (image, applied) = (publisher.image().clone(), publisher.applied());
+        // Once in the life of a process.
+        let _ = self.applied.set(applied.clone());
         let reporting = Reporting {
             raft: self.raft().clone(),
             router: self.router.clone(),
@@ -457,6 +479,28 @@ impl Observer {
             Err(_) => Err(RequestFailed::NotController(format!(
                 "this broker lacks metadata that the controller has, and has not got it within {patience:?}"
             ))),
+        }
+    }
+}
+
+/// A way to see how the metadata core gets along.
+#[derive(Clone)]
+pub struct Observed {
+    me: BrokerId,
+    raft: Handle,
+    changes: Arc<Changes>,
+    applied: Arc<OnceLock<watch::Receiver<u64>>>,
+}
+
+impl Observed {
+    pub async fn facts(&self) -> CoreFacts {
+        let progress = self.raft.progress(WATCH_PATIENCE).await;
+        CoreFacts {
+            me: self.me,
+            image: self.raft.image(),
+            progress,
+            applied: self.applied.get().map(|applied| *applied.borrow()),
+            changes: self.changes.clone(),
         }
     }
 }

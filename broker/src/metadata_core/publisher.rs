@@ -8,8 +8,10 @@ use futures_util::future::join_all;
 use metadata::delta::MetadataDelta;
 use metadata::image::MetadataImage;
 use metadata::raft::Published;
+use protocol::BrokerId;
 use tokio::sync::{mpsc, watch};
 
+use crate::metrics::changes::Changes;
 use crate::shard::message::ShardCommand;
 
 /// See the module's documentation.
@@ -19,6 +21,8 @@ pub struct Publisher {
     shards: Vec<Sender<ShardCommand>>,
     applied: watch::Sender<u64>,
     reconfigured: mpsc::UnboundedReceiver<()>,
+    /// Whose changes are counted, and where.
+    noting: (BrokerId, Arc<Changes>),
 }
 
 impl Publisher {
@@ -28,9 +32,10 @@ impl Publisher {
         image: MetadataImage,
         shards: Vec<Sender<ShardCommand>>,
         reconfigured: mpsc::UnboundedReceiver<()>,
+        noting: (BrokerId, Arc<Changes>),
     ) -> Publisher {
         let applied = watch::Sender::new(0);
-        let mut publisher = Publisher { published, image, shards, applied, reconfigured };
+        let mut publisher = Publisher { published, image, shards, applied, reconfigured, noting };
         while let Ok(Published { image, .. }) = publisher.published.try_recv() {
             publisher.image = image;
         }
@@ -54,6 +59,8 @@ impl Publisher {
             tokio::select! {
                 published = self.published.recv() => {
                     let Some(Published { image, deltas }) = published else { return };
+                    let (me, changes) = &self.noting;
+                    changes.note(*me, &self.image, &deltas);
                     self.image = image;
                     if !deltas.is_empty() {
                         self.publish(deltas.into()).await;

@@ -191,6 +191,7 @@ impl Partition {
         match appended {
             Ok((appended, log_append_time_ms)) => {
                 self.streams.appended();
+                self.traffic.produced(header.size_bytes, header.record_count);
                 Ok(AppendAck {
                     base_offset: appended.base_offset,
                     end: appended.last_offset.advance(1),

@@ -32,6 +32,7 @@ use role::{LogEnds, Role, RoleChange};
 pub use validate::{Refused, walk_budget};
 
 use crate::lease::Lease;
+use crate::metrics::topics::TopicTraffic;
 use crate::purgatory::{OffsetWaiters, Watchers};
 use crate::replicator::Streams;
 use crate::shard::event::LocalEvent;
@@ -71,6 +72,8 @@ pub struct Partition {
     pub key: PartitionKey,
     pub topic: Rc<str>,
     pub log: PartitionLog,
+    /// What producers and consumers bring and take, of all partitions of the topic that this shard has.
+    pub traffic: Rc<TopicTraffic>,
     role: RefCell<Role>,
     lease: Arc<Lease>,
     config: RefCell<Rc<TopicConfig>>,
@@ -108,12 +111,15 @@ pub struct Opening<'a> {
     pub lag_time_max_ms: u64,
     /// The broker's.
     pub lease: Arc<Lease>,
+    /// The topic's.
+    pub traffic: Rc<TopicTraffic>,
 }
 
 impl Partition {
     /// A replica whose log was opened, in the role that the metadata gives it.
     pub fn new(log: PartitionLog, opening: Opening<'_>) -> Rc<Partition> {
-        let Opening { key, topic, config, broker, assignment, high_watermark, lag_time_max_ms, lease } = opening;
+        let Opening { key, topic, config, broker, assignment, high_watermark, lag_time_max_ms, lease, traffic } =
+            opening;
         // What recovery found is committed where there is no other replica to ask; else followers tell.
         let alone = assignment.replicas.iter().all(|replica| *replica == broker);
         let (log_start, durable_end) = (log.log_start_offset(), log.ackable_end_offset());
@@ -125,6 +131,7 @@ impl Partition {
             key,
             topic,
             log,
+            traffic,
             config: RefCell::new(config),
             watchers: RefCell::default(),
             durable: RefCell::default(),
@@ -312,6 +319,11 @@ impl Partition {
 
     pub fn watchers(&self) -> &RefCell<Watchers> {
         &self.watchers
+    }
+
+    /// Produces that wait.
+    pub fn waiting_produces(&self) -> usize {
+        self.durable.borrow().len() + self.committed.borrow().len()
     }
 
     /// Registers a wait until an append is as durable as `acks` asks; `None` when it already is. A wait is cancelled when

@@ -77,6 +77,7 @@ fn with_leased_partition<F: Future<Output = ()>>(
             high_watermark: None,
             lag_time_max_ms: 30_000,
             lease: lease.clone(),
+            traffic: Rc::default(),
         };
         let partition = Partition::new(opened.unwrap().0, opening);
         test(partition, lease).await;

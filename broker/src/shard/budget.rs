@@ -60,8 +60,7 @@ impl ByteBudget {
         })
     }
 
-    #[cfg(test)]
-    fn used_bytes(&self) -> usize {
+    pub fn used_bytes(&self) -> usize {
         self.used_bytes.get()
     }
 

@@ -8,6 +8,7 @@ use super::Shard;
 use super::message::ShardMessage;
 use crate::connection;
 use crate::handlers::{fetch, produce};
+use crate::metrics::snapshot;
 use crate::replicator::inbound;
 
 /// Messages handled before other tasks of the shard get a turn.
@@ -41,6 +42,12 @@ impl Shard {
                     self.queues.spawn_control(async move {
                         // Whoever asked may have given up.
                         let _ = answer.send(shard.groups.committed_offsets(max).await);
+                    });
+                }
+                ShardMessage::Metrics { answer } => {
+                    let shard = self.clone();
+                    self.queues.spawn_control(async move {
+                        let _ = answer.send(snapshot::collect(&shard).await);
                     });
                 }
                 ShardMessage::Drain => {

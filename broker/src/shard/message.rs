@@ -13,6 +13,7 @@ use crate::group_lag::CommittedOffsets;
 use crate::group_shard::GroupForward;
 use crate::handlers::fetch::{FetchForward, FetchedPartition};
 use crate::handlers::produce::{ProduceForward, ProducedPartition};
+use crate::metrics::snapshot::ShardSnapshot;
 use crate::partition_op::{PartitionOp, PartitionOpResult};
 
 /// A message in a shard's inbox. Whatever came from one sender is handled in the order sent, up to the point where it
@@ -32,6 +33,8 @@ pub enum ShardMessage {
     Group(Box<GroupForward>),
     /// Say what the groups that are coordinated here have committed, of so many partitions at most.
     CommittedOffsets { max: usize, answer: oneshot::Sender<CommittedOffsets> },
+    /// Say how the shard is, for metrics.
+    Metrics { answer: oneshot::Sender<ShardSnapshot> },
     /// Answer what is under way, close the connections, and say so ([`super::run::ShardEvent::Drained`]).
     Drain,
     /// Close the logs and end. Comes when every shard has drained, since each may need the others for its answers.

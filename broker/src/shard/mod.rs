@@ -11,6 +11,7 @@ pub mod event;
 mod inbox;
 pub mod message;
 pub mod placement;
+mod pulse;
 pub mod queues;
 mod reconcile;
 pub mod run;
@@ -35,7 +36,7 @@ use metadata::config::BrokerConfig;
 use metadata::controller::ImpairedReplica;
 use metadata::image::MetadataImage;
 use metadata::record::BrokerState;
-use protocol::{BrokerId, Offset};
+use protocol::{BrokerId, Offset, TopicId};
 
 use crate::fetch_session::SessionCache;
 use crate::group_shard::GroupShard;
@@ -45,6 +46,7 @@ use crate::lease::Lease;
 use crate::lifecycle::ShardProgress;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
+use crate::metrics::topics::{ShardTopics, Totals};
 use crate::partition::{Partition, PartitionKey};
 use crate::partition_op::{self, PartitionOp, PartitionOpResult};
 use crate::purgatory::Watchers;
@@ -101,6 +103,7 @@ pub struct Shard {
     response_budget: Rc<ByteBudget>,
     metrics: Arc<ShardMetrics>,
     progress: Arc<ShardProgress>,
+    topics: RefCell<ShardTopics>,
     producer_ids: ProducerIds,
     random: Cell<u64>,
     stopping: Cell<bool>,
@@ -135,6 +138,21 @@ impl Shard {
 
     pub fn metrics(&self) -> &ShardMetrics {
         &self.metrics
+    }
+
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// What was counted of each topic.
+    pub fn told_topics(&self) -> Vec<(TopicId, Totals)> {
+        let image = self.image.borrow();
+        self.topics.borrow_mut().told(|topic| image.topic_by_id(topic).is_some())
+    }
+
+    /// Replicas whose log could not be opened.
+    pub fn logs_offline(&self) -> usize {
+        self.offline.borrow().len()
     }
 
     pub fn queues(&self) -> &TaskQueues {

@@ -67,6 +67,16 @@ impl TaskQueues {
         spawn_detached(future, self.background);
     }
 
+    /// Into one of these.
+    pub fn spawn_into(&self, queue: TaskQueueHandle, future: impl Future<Output = ()> + 'static) {
+        spawn_detached(future, queue);
+    }
+
+    /// In the order of [`crate::metrics::shard::QUEUES`].
+    pub fn all(&self) -> [TaskQueueHandle; 4] {
+        [self.produce, self.fetch, self.control, self.background]
+    }
+
     pub fn fetch(&self) -> TaskQueueHandle {
         self.fetch
     }

@@ -235,6 +235,7 @@ impl Shard {
                     high_watermark: noted,
                     lag_time_max_ms: self.lag_time_max_ms(),
                     lease: self.lease.clone(),
+                    traffic: self.topics.borrow_mut().of(key.topic_id),
                 };
                 let partition = Partition::new(log, opening);
                 self.partitions.borrow_mut().insert(key, partition.clone());

@@ -27,6 +27,7 @@ use super::budget::{ByteBudget, SMALL_BEYOND_SHARE};
 use super::dedupe_memory::DedupeMemory;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
+use super::pulse;
 use super::queues::TaskQueues;
 use super::reconcile::OPEN_CONCURRENCY;
 use crate::connection::reader::READ_SCRATCH_BYTES;
@@ -132,7 +133,7 @@ async fn run(spec: ShardSpec) {
 
 async fn serve(spec: ShardSpec) -> Result<(), String> {
     let queues = TaskQueues::create();
-    queues.spawn_control(turn(spec.progress.clone()));
+    queues.spawn_control(pulse::beat(HEARTBEAT, queues, spec.metrics.clone(), spec.progress.clone()));
     let memory = *spec.settings.memory();
     let storage = storage::open(&spec.data_dir).await.map_err(|e| e.to_string())?;
     if spec.index == 0 {
@@ -150,7 +151,13 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         _ => None,
     };
     let has_journal = journal.is_some();
-    let wal = ShardWal::with_journal(storage, spec.data_dir.clone(), spec.settings.wal_config(), journal);
+    let wal = ShardWal::counting(
+        storage,
+        spec.data_dir.clone(),
+        spec.settings.wal_config(),
+        journal,
+        spec.metrics.wal.clone(),
+    );
     let shards = spec.inboxes.len();
     let config = spec.image.broker_config(spec.broker, &spec.settings.static_config());
     let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0).div_ceil(shards);
@@ -181,6 +188,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         response_budget: ByteBudget::new(but_for_small(memory.shard_response_bytes_max)),
         metrics: spec.metrics,
         progress: spec.progress,
+        topics: RefCell::default(),
         configs_changed: LocalEvent::default(),
         dedupe_memory: spec.dedupe_memory,
         producer_ids: Default::default(),
@@ -220,6 +228,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let recovery = Instant::now();
     let offline = shard.open_all_partitions().await;
     let partitions = shard.partitions.borrow().len();
+    shard.metrics.recovery_time.set_time(recovery.elapsed());
     tracing::info!(shard = shard.index, partitions, offline, took = ?recovery.elapsed(), "shard recovered");
     {
         let shard = shard.clone();
@@ -294,14 +303,6 @@ fn but_for_small(limit: u64) -> usize {
     limit - limit / (SMALL_BEYOND_SHARE + 1)
 }
 
-/// Turns the executor regularly, and says so.
-async fn turn(progress: Arc<ShardProgress>) {
-    loop {
-        progress.turned();
-        Timer::new(HEARTBEAT).await;
-    }
-}
-
 impl Shard {
     /// Removes what a crash left of partitions that are no longer assigned to this broker and would be this shard's.
     fn remove_unassigned(&self, data_dir: &Path) -> io::Result<usize> {
@@ -356,7 +357,7 @@ impl Shard {
     /// Counts a connection until the result is dropped.
     pub fn count_connection(self: &Rc<Self>) -> ConnectionCount {
         self.connections.set(self.connections.get() + 1);
-        self.metrics.connections(self.connections.get());
+        self.metrics.connections_open.set_size(self.connections.get());
         self.progress.connections(self.connections.get());
         ConnectionCount { shard: self.clone() }
     }
@@ -435,7 +436,7 @@ impl Drop for ConnectionCount {
     fn drop(&mut self) {
         let open = self.shard.connections.get() - 1;
         self.shard.connections.set(open);
-        self.shard.metrics.connections(open);
+        self.shard.metrics.connections_open.set_size(open);
         self.shard.progress.connections(open);
         self.shard.connection_closed.notify();
     }

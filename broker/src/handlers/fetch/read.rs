@@ -29,7 +29,7 @@ pub async fn read_here(shard: &Rc<Shard>, forward: FetchForward) -> Vec<FetchedP
         fetched.push(FetchedPartition { slot: read.slot, outcome });
     }
     if forward.mode == ReadMode::Read {
-        shard.metrics().fetched(total);
+        shard.metrics().fetched_bytes.add(total as u64);
     }
     fetched
 }
@@ -102,6 +102,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
     };
     match batches {
         Ok(batches) => {
+            partition.traffic.fetched(batches.bytes, batches.records);
             outcome.bytes = batches.bytes;
             outcome.records = batches.pieces;
             outcome

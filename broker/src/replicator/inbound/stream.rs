@@ -226,6 +226,9 @@ impl InStream {
     }
 
     fn append(&self, partition: &Rc<Partition>, run: Run) {
+        if let Some(session) = self.session.upgrade() {
+            session.shard.metrics().replicated_in_bytes.add(run.batches.len() as u64);
+        }
         if !self.draining.get() && self.throttle_wait(partition).is_some() {
             self.drain(partition, None);
         }

@@ -275,6 +275,7 @@ impl Owner for Link {
             let Some(turn) = self.turns.borrow_mut().begin() else { return false };
             let stream = self.streams.borrow().get(&turn.stream).cloned();
             let (bytes, again) = stream.map_or((0, None), |stream| stream.take_turn(out));
+            self.shard.metrics().replicated_out_bytes.add(bytes as u64);
             self.turns.borrow_mut().ended(turn, bytes, again);
         }
         true
