@@ -325,5 +325,10 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
 
 /// Directories whose space is told.
 fn disks(config: &ServeConfig, data_dir: &Path) -> Vec<(&'static str, PathBuf)> {
-    vec![("data", data_dir.to_owned()), ("journal", config.journal_dir.clone())]
+    let mut dirs = vec![("data", data_dir.to_owned())];
+    // One below the data directory is on its file system, as a rule.
+    if !config.journal_dir.starts_with(&config.data_dir) {
+        dirs.push(("journal", config.journal_dir.clone()));
+    }
+    dirs
 }

@@ -127,7 +127,7 @@ families! {
     CompactionDirty Gauge "ringlog_compaction_max_dirty_ratio" ["shard"]
         "Share of the dirtiest log that compaction has not been over and may be, 0 to 1, when it was last looked at.";
     Uncleanable Gauge "ringlog_uncleanable_partitions" ["shard"] "Partitions that compaction has failed for and leaves alone.";
-    DiskFree Gauge "ringlog_disk_free_bytes" ["dir"] "Space that is left on the file system of the directory: data or journal.";
+    DiskFree Gauge "ringlog_disk_free_bytes" ["dir"] "Space that is left on the file system of the directory: data, or journal if that is elsewhere.";
     DiskTotal Gauge "ringlog_disk_total_bytes" ["dir"] "Size of that file system.";
 
     ShardBusy Counter "ringlog_shard_busy_seconds_total" ["shard"] "Time in which the shard's thread worked; its rate is the utilisation, 0 to 1.";
