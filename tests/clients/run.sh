@@ -3,7 +3,7 @@
 #
 #   tests/clients/run.sh [--against ringlog|kafka] [--install-only] [pytest arguments ...]
 #
-# What the tests need (Python clients, Kafka's jars, kcat, a franz-go program) is fetched at pinned versions from the
+# What the tests need (Python clients, Kafka's jars, kcat, promtool, a franz-go program) is fetched at pinned versions from the
 # ordinary package registries into .cache/clients, once: a later run finds it there. Needs python3, a JDK 17, mvn, go;
 # installs kcat and python3-venv by apt-get when they are missing and it runs as root.
 # See tests/README.md for the environment variables.
@@ -117,6 +117,24 @@ install_go() { # install_go PROGRAM: one of ours, by the name of its folder
   digest "${sources[@]}" >"$cache/bin/$name.stamp"
 }
 
+# Prometheus' own tool alone, out of the Debian package: the server is not installed, and nothing is started.
+install_promtool() {
+  [ -x "$cache/bin/promtool" ] && return
+  if command -v promtool >/dev/null 2>&1; then ln -sf "$(command -v promtool)" "$cache/bin/promtool"; return; fi
+  need apt-get "promtool (part of Prometheus)"
+  say "fetching promtool"
+  local unpacked
+  unpacked=$(mktemp -d)
+  mkdir -p "$cache/bin"
+  (
+    cd "$unpacked"
+    apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq >&2; apt-get download -qq prometheus >/dev/null; }
+    dpkg-deb -x prometheus_*.deb .
+    cp usr/bin/promtool "$cache/bin/promtool"
+  )
+  rm -rf "$unpacked"
+}
+
 mkdir -p "$cache"
 (
   flock 9 # two runs at once must not install over each other
@@ -126,6 +144,7 @@ mkdir -p "$cache"
   install_go franz
   install_go groupload
   install_go keyedload
+  install_promtool
   command -v kcat >/dev/null 2>&1 || apt_install kcat
   # For tests that cut links; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi

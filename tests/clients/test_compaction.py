@@ -1,13 +1,11 @@
 """cleanup.policy=compact: of the records with one key the last one stays, at its offset, across clients and restarts."""
 
 import json
-import re
 import subprocess
-import urllib.request
 
 import pytest
 
-from harness import paths
+from harness import metrics, paths
 from harness.admins import ConfluentAdmin
 from harness.clients import CLIENTS, CONFLUENT
 from harness.compacted import CONFIGS, KEYS, SEGMENT_BYTES, SETTINGS, VALUE, check, read_all, rounds, stored_records
@@ -153,27 +151,25 @@ def test_a_topic_that_becomes_compacted(compacting):
 def test_a_changed_config_has_it_looked_at_once(own_broker):
     """Whatever log.cleaner.backoff.ms is; and a metric says how dirty the dirtiest log is."""
     broker = own_broker({"log.cleaner.backoff.ms": "3600000"}, shards=1)
-    (http,) = re.findall(r"http listener bound addr=(\S+)", broker.log_text())
 
-    def dirty_percent() -> int:
-        with urllib.request.urlopen(f"http://{http}/metrics", timeout=30) as answer:
-            return int(re.search(r'^ringlog_max_dirty_percent{shard="0"} (\d+)$', answer.read().decode(), re.MULTILINE)[1])
+    def dirty_ratio() -> float:
+        return metrics.scrape(broker).value("ringlog_compaction_max_dirty_ratio", shard="0")
 
     admin = ConfluentAdmin(broker.bootstrap)
     create_topic(broker.bootstrap, "woken", 1, {**CONFIGS, "min.cleanable.dirty.ratio": "1.0"})
     sent = rounds(60)
     produce(broker, "woken", sent)
-    assert dirty_percent() == 0, "not looked at yet"
+    assert dirty_ratio() == 0, "not looked at yet"
     admin.alter_configs("woken", {"min.cleanable.dirty.ratio": "0.99"})
     wait_compacted(broker, "woken", len(sent) // 3)
-    wait_until(lambda: dirty_percent() == 0, "the log to be clean by the metric", PATIENCE_S)
+    wait_until(lambda: dirty_ratio() == 0, "the log to be clean by the metric", PATIENCE_S)
 
     admin.alter_configs("woken", {"min.cleanable.dirty.ratio": "1.0"})
     more = rounds(60, first=60)
     produce(broker, "woken", more)
     admin.alter_configs("woken", {"retention.ms": "-1"})
     # What was clean before is a tenth of it at the most.
-    wait_until(lambda: dirty_percent() >= 90, "the log to be dirty by the metric", PATIENCE_S)
+    wait_until(lambda: dirty_ratio() >= 0.9, "the log to be dirty by the metric", PATIENCE_S)
     assert stored_records(broker, "woken") > len(more), "it is not as dirty as it would have to be"
 
 

@@ -10,6 +10,7 @@ KAFKA_LIBS = CACHE / "kafka-libs"
 FRANZ = CACHE / "bin" / "franz"
 GROUPLOAD = CACHE / "bin" / "groupload"
 KEYEDLOAD = CACHE / "bin" / "keyedload"
+PROMTOOL = CACHE / "bin" / "promtool"
 
 AGAINST = os.environ.get("RINGLOG_TEST_AGAINST", "ringlog")
 
