@@ -22,7 +22,9 @@ use protocol::{BrokerId, PartitionId, TopicId};
 
 use crate::group_lag::CommittedOffsets;
 use crate::groups::routing::partition_for_group;
-use crate::groups::{Assignor, GroupConfig, GroupReply, GroupRequest, GroupSettings, MigrationPolicy, RequestContext};
+use crate::groups::{
+    Assignor, GroupConfig, GroupReply, GroupRequest, GroupSettings, GroupSizes, MigrationPolicy, RequestContext,
+};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::partition::{Partition, Term};
 use crate::shard::Shard;
@@ -174,6 +176,13 @@ impl GroupShard {
         for coordinator in coordinators {
             coordinator.add_committed_offsets(&mut all, &mut room).await;
         }
+        all
+    }
+
+    /// Groups that are coordinated here, and their members.
+    pub fn sizes(&self) -> GroupSizes {
+        let mut all = GroupSizes::default();
+        self.coordinators.borrow().values().for_each(|coordinator| all.add(coordinator.sizes()));
         all
     }
 

@@ -224,6 +224,24 @@ def test_series_are_bounded_and_what_has_none_is_summed(own_broker):
     assert shown()[1] == {"a": 5, "t0": 10, "t2": 30, "(others)": 155}
 
 
+def test_groups_and_their_members_are_counted(own_broker):
+    broker = own_broker()
+    create_topic(broker.bootstrap, "t")
+    CONFLUENT.produce(broker.bootstrap, "t", records(10))
+    members = [CONFLUENT.member(broker.bootstrap, "t", "g") for _ in range(2)]
+    try:
+        wait_until(lambda: sum(member.count() for member in members) >= 10, "the group to read", PATIENCE_S)
+        page = metrics.scrape(broker)
+        assert (page.sum("ringlog_groups"), page.sum("ringlog_groups", protocol="classic")) == (1, 1)
+        wait_until(lambda: metrics.scrape(broker).sum("ringlog_group_members") == 2, "both members to be there", PATIENCE_S)
+        for member in members:
+            member.close()
+        assert metrics.scrape(broker).sum("ringlog_group_members") == 0
+    finally:
+        for member in members:
+            member.end()
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_replication_and_elections_as_they_are(own_cluster):

@@ -23,8 +23,8 @@ use crate::clock::now_ms;
 use crate::group_lag::CommittedOffsets;
 use crate::groups::routing::partition_for_group;
 use crate::groups::{
-    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, GroupSettings, RequestContext,
-    RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
+    Environment, GroupConfig, GroupCoordinator, GroupEffect, GroupReply, GroupRequest, GroupSettings, GroupSizes,
+    RequestContext, RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
 };
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::logging::limit;
@@ -205,6 +205,10 @@ impl Coordinator {
                 before_turn = OFFSETS_PER_TURN;
             }
         }
+    }
+
+    pub(super) fn sizes(&self) -> GroupSizes {
+        self.state.borrow().sizes()
     }
 
     pub(super) fn partition(&self) -> &Rc<Partition> {

@@ -45,6 +45,24 @@ pub struct GroupCounts {
     pub stores_in_flight: usize,
 }
 
+/// How many groups there are, and members of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupSizes {
+    /// Of the classic protocol, and those that only commit offsets.
+    pub classic: usize,
+    /// Of the consumer protocol (KIP-848).
+    pub consumer: usize,
+    pub members: usize,
+}
+
+impl GroupSizes {
+    pub fn add(&mut self, other: GroupSizes) {
+        self.classic += other.classic;
+        self.consumer += other.consumer;
+        self.members += other.members;
+    }
+}
+
 /// Groups and committed offsets of one `__consumer_offsets` partition. See the [module](super) for the contract.
 #[derive(Debug)]
 pub struct GroupCoordinator {
@@ -285,6 +303,16 @@ impl GroupCoordinator {
     /// a member whose JoinGroup was waiting still counts as having joined.
     pub fn disconnected(&mut self, token: RequestToken) {
         self.shell.forget(token);
+    }
+
+    pub fn sizes(&self) -> GroupSizes {
+        let classic_members: usize = self.groups.values().map(|group| group.member_count()).sum();
+        let consumer_members: usize = self.consumers.values().map(|group| group.members().len()).sum();
+        GroupSizes {
+            classic: self.groups.len(),
+            consumer: self.consumers.len(),
+            members: classic_members + consumer_members,
+        }
     }
 
     #[cfg(test)]

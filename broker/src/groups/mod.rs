@@ -70,7 +70,7 @@ pub use api::{
 };
 pub use assignor::Assignor;
 pub use config::{GroupConfig, GroupSettings, MigrationPolicy};
-pub use coordinator::GroupCoordinator;
+pub use coordinator::{GroupCoordinator, GroupSizes};
 pub use load::Loaded;
 
 /// The partitions that a classic member of protocol type `consumer` was assigned, by the bytes that its group's leader sent

@@ -69,7 +69,7 @@ const PARTS: &[Part] = &[
                  and more in which a task, or the machine, let nothing else of the shard run.",
     },
     Part {
-        first: Metric::GroupLag,
+        first: Metric::Groups,
         title: "Consumer groups",
         before: "Of the groups that this broker coordinates, of either protocol, and of those that only commit offsets. Lag is the \
                  number of offsets between what is committed and the high watermark; in a compacted log there may be fewer \

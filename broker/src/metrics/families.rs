@@ -144,6 +144,8 @@ families! {
     FetchSessions Gauge "ringlog_fetch_sessions" ["shard"] "Fetch sessions.";
     ProducerIds Gauge "ringlog_producer_ids" ["shard"] "Idempotent producers whose state is kept, counted for each of their partitions.";
 
+    Groups Gauge "ringlog_groups" ["shard", "protocol"] "Groups coordinated here: classic, with those that only commit offsets, or consumer (KIP-848).";
+    GroupMembers Gauge "ringlog_group_members" ["shard"] "Members of these groups.";
     GroupLag Gauge "ringlog_group_lag_records" ["group", "topic", "partition"]
         "Records of a partition behind what a group has committed, of groups that this broker coordinates.";
     GroupLagSum Gauge "ringlog_group_total_lag_records" ["group"] "Lag of a group, summed over its partitions.";

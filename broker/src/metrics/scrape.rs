@@ -24,7 +24,7 @@ use crate::metadata_core::Observed;
 use crate::shard::message::ShardMessage;
 
 /// How long a shard may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1_000 });
 
 /// Bounds on series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,4 +154,51 @@ async fn ask(inboxes: &[Sender<ShardMessage>]) -> Vec<Option<ShardSnapshot>> {
         })
         .collect();
     join_all(asked).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(page: &str, line: &str) {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_is_shown_as_it_was_and_counted() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let shards: Vec<_> = (0..2).map(|_| Arc::<ShardMetrics>::default()).collect();
+            shards[1].produced(1000);
+            let limits = SeriesLimits { topics_max: 10, partitions_max: 10 };
+            let scraper = Scraper::new(shards.clone().into(), Arc::default(), limits, Vec::new());
+            has(&scraper.scrape(Format::Prometheus).await, "ringlog_produced_bytes_total{shard=\"1\"} 1000");
+
+            let (senders, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| async_channel::unbounded()).unzip();
+            scraper.shards_started(senders, Arc::default());
+            let answering = |shard: usize, logs_offline: usize| {
+                let inbox = inboxes[shard].clone();
+                tokio::spawn(async move {
+                    if let Ok(ShardMessage::Metrics { answer }) = inbox.recv().await {
+                        let _ = answer.send(ShardSnapshot { logs_offline, ..ShardSnapshot::default() });
+                    }
+                })
+            };
+            let answers = [answering(0, 3), answering(1, 4)];
+            let page = scraper.scrape(Format::Prometheus).await;
+            has(&page, "ringlog_scrape_late_shards 0");
+            has(&page, "ringlog_logs_offline{shard=\"1\"} 4");
+            for answer in answers {
+                answer.await.unwrap();
+            }
+
+            shards[1].produced(500);
+            let _answer = answering(0, 5);
+            let page = scraper.scrape(Format::Prometheus).await;
+            has(&page, "ringlog_scrape_late_shards 1");
+            has(&page, "ringlog_logs_offline{shard=\"0\"} 5");
+            has(&page, "ringlog_logs_offline{shard=\"1\"} 4");
+            has(&page, "ringlog_produced_bytes_total{shard=\"1\"} 1500");
+        });
+    }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use protocol::{BrokerId, Offset};
 
 use super::topics::Totals;
+use crate::groups::GroupSizes;
 use crate::partition::{Partition, PartitionKey};
 use crate::shard::Shard;
 use crate::shard::budget::ByteBudget;
@@ -28,6 +29,7 @@ pub struct ShardSnapshot {
     pub waiting_produces: usize,
     pub fetch_sessions: usize,
     pub producer_ids: usize,
+    pub groups: GroupSizes,
     pub tail_cache_bytes: usize,
     pub journal_used_bytes: u64,
     pub journal_size_bytes: u64,
@@ -73,6 +75,7 @@ pub async fn collect(shard: &Rc<Shard>) -> ShardSnapshot {
         budgets: [shard.request_budget(), shard.arriving_budget(), shard.response_budget()].map(|one| budget(one)),
         waiting_fetches: shard.parked_fetches().waiting(),
         fetch_sessions: shard.fetch_sessions().len(),
+        groups: shard.groups().sizes(),
         tail_cache_bytes: shard.wal().tail_cache_bytes(),
         journal_used_bytes,
         journal_size_bytes,

@@ -178,6 +178,9 @@ fn put_snapshot(out: &mut Text, shard: &str, snapshot: &ShardSnapshot, inbox: us
     ] {
         out.sample(family, &[shard], n);
     }
+    out.sample(Metric::Groups, &[shard, "classic"], snapshot.groups.classic);
+    out.sample(Metric::Groups, &[shard, "consumer"], snapshot.groups.consumer);
+    out.sample(Metric::GroupMembers, &[shard], snapshot.groups.members);
     out.sample(Metric::LogBytes, &[shard], snapshot.log_bytes);
     out.sample(Metric::WalJournalUsed, &[shard], snapshot.journal_used_bytes);
     out.sample(Metric::WalJournalSize, &[shard], snapshot.journal_size_bytes);
