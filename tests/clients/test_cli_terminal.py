@@ -1,5 +1,6 @@
 """What `ringlog` does where somebody sits at a terminal, and does not do in pipes; completion in a real shell; manual pages."""
 
+import os
 import re
 import shutil
 import socket
@@ -147,37 +148,48 @@ def test_a_wrong_port_is_named_for_what_it_is(own_broker):
     assert done.returncode == 1 and "is the broker running? --internal-addr or" in done.stderr
 
 
-def test_completion_works_in_bash(tmp_path):
-    """Of commands, of flags and of values, in a bash that has loaded the script."""
-    script = tmp_path / "ringlog.bash"
+def test_completion_works_in_bash(broker, topic, tmp_path):
+    """Of commands, flags, values, and names that the cluster knows, in a bash that has loaded the script."""
+    script, name = tmp_path / "ringlog.bash", topic()
     script.write_text(ringlog("completion", "bash").stdout)
     subprocess.run(["bash", "-n", str(script)], check=True)
 
-    def completed(*words: str) -> list[str]:
+    def completed(*words: str, bootstrap=broker.bootstrap) -> list[str]:
         program = f"""
             source {script}
-            COMP_WORDS=({" ".join(f'"{word}"' for word in words)})
+            complete -p ringlog | grep -q _clap_complete_ringlog || exit 9
+            COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
             COMP_CWORD={len(words) - 1}
-            complete -p ringlog > /dev/null || exit 9
-            _ringlog ringlog "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
+            COMP_TYPE=9
+            _clap_complete_ringlog ringlog "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
+        env = environment({"PATH": f"{paths.ringlog_binary().parent}:{os.environ['PATH']}"})
+        env["RINGLOG_BOOTSTRAP_SERVER"] = bootstrap
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, env=env)
         assert done.returncode == 0 and not done.stderr, done.stderr
         return done.stdout.split()
 
     assert completed("ringlog", "to") == ["topic"]
     assert set(completed("ringlog", "topic", "")) >= {"list", "create", "describe", "delete", "read", "write"}
-    assert completed("ringlog", "topic", "create", "--repl") == ["--replication-factor", "--replica-assignment"]
+    assert set(completed("ringlog", "topic", "create", "--repl")) == {"--replication-factor", "--replica-assignment"}
     assert "hex" in completed("ringlog", "topic", "read", "--format", "")
     assert set(completed("ringlog", "completion", "")) >= {"bash", "zsh", "fish"}
+    assert completed("ringlog", "topic", "read", name[:-1]) == [name]
+    assert completed("ringlog", "config", "describe", "--topic", name[:-1]) == [name]
+    assert completed("ringlog", "config", "set", "--topic", name, "retention.m") == ["retention.ms="]
+    assert "log.retention.ms=" in completed("ringlog", "config", "set", "--broker", "1", "log.ret")
+    nobody = unused_address()
+    assert completed("ringlog", "topic", "read", name[:-1], bootstrap=nobody) == []
+    line = ("ringlog", "topic", "--bootstrap-server", broker.bootstrap, "read", name[:-1])
+    assert completed(*line, bootstrap=nobody) == [name]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_is_a_script_of_the_shell(shell, tmp_path):
     script = tmp_path / "script"
     script.write_text(ringlog("completion", shell).stdout)
-    assert "elect-leader" in script.read_text()
+    assert "RINGLOG_COMPLETE" in script.read_text()
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
     done = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True)

@@ -1,5 +1,5 @@
 //! `ringlog completion` and `ringlog man`: made of the command line's own definition when they are asked for, so that they
-//! are never older than the program.
+//! are never older than the program. The script of a shell calls the program, which knows the rest ([`super::completing`]).
 
 use std::fs;
 use std::io;
@@ -8,8 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use super::args::Cli;
+use super::completing::COMPLETE_VARIABLE;
 use super::{failed, print};
 
 #[derive(Debug, Args)]
@@ -31,10 +33,17 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn completion(args: &CompletionArgs) -> ExitCode {
+    let shells = Shells::builtins();
+    let name = args.shell.to_string();
+    let shell = shells.completer(&name).expect("every shell that the command line names is one of them");
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ringlog", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    ExitCode::SUCCESS
+    match shell.write_registration(COMPLETE_VARIABLE, "ringlog", "ringlog", "ringlog", &mut script) {
+        Ok(()) => {
+            print(&String::from_utf8_lossy(&script));
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&format!("cannot write the script: {error}")),
+    }
 }
 
 pub(super) fn man(args: &ManArgs) -> ExitCode {
@@ -78,6 +87,13 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_shell_has_a_script() {
+        for shell in <Shell as clap::ValueEnum>::value_variants() {
+            assert!(Shells::builtins().completer(&shell.to_string()).is_some(), "{shell}");
+        }
+    }
 
     #[test]
     fn every_subcommand_has_a_page_and_every_page_says_what_it_is_about() {

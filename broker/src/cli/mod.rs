@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod cluster;
+mod completing;
 mod config_command;
 mod documents;
 mod group;
@@ -24,7 +25,8 @@ mod wal;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 
 use crate::config::{self, ConfigErrors, Machine, ServeConfig};
 use crate::logging;
@@ -45,6 +47,8 @@ const EXIT_USAGE: u8 = 2;
 /// Reads the process's command line and environment; see the module's documentation.
 #[must_use]
 pub fn run() -> Command {
+    // Ends the process if a shell wants to know.
+    CompleteEnv::with_factory(Cli::command).var(completing::COMPLETE_VARIABLE).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Also help and version, which go to standard output. A closed pipe there is nobody's loss.

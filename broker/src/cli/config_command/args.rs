@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::resource::Resource;
+use crate::cli::completing;
 use crate::cli::kafka::KafkaArgs;
 
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub(in crate::cli) enum ConfigCommand {
         #[command(flatten)]
         of: ResourceArgs,
         /// Only these.
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", add = completing::configs())]
         names: Vec<String>,
         /// Also those that have their default.
         #[arg(long)]
@@ -39,7 +40,7 @@ pub(in crate::cli) enum ConfigCommand {
         #[command(flatten)]
         of: ResourceArgs,
         /// KEY=VALUE; KEY+=VALUE adds to a list, KEY-=VALUE takes out of it.
-        #[arg(value_name = "KEY=VALUE", required = true)]
+        #[arg(value_name = "KEY=VALUE", required = true, add = completing::config_settings())]
         changes: Vec<Change>,
         /// Only ask whether it could be done.
         #[arg(long)]
@@ -52,7 +53,7 @@ pub(in crate::cli) enum ConfigCommand {
     Delete {
         #[command(flatten)]
         of: ResourceArgs,
-        #[arg(value_name = "NAME", required = true)]
+        #[arg(value_name = "NAME", required = true, add = completing::configs())]
         names: Vec<String>,
         /// Only ask whether it could be done.
         #[arg(long)]
@@ -68,7 +69,7 @@ pub(in crate::cli) enum ConfigCommand {
 #[group(required = true, multiple = false)]
 pub(in crate::cli) struct ResourceArgs {
     /// Of this topic.
-    #[arg(long)]
+    #[arg(long, add = completing::topics())]
     pub(in crate::cli) topic: Option<String>,
     /// Of the broker with this id, or `default` for what all brokers have that have nothing of their own.
     #[arg(long, value_name = "ID|default")]
@@ -77,7 +78,7 @@ pub(in crate::cli) struct ResourceArgs {
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i32).range(0..))]
     pub(in crate::cli) broker_logger: Option<i32>,
     /// Of this consumer group.
-    #[arg(long)]
+    #[arg(long, add = completing::groups())]
     pub(in crate::cli) group: Option<String>,
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::moment;
 use super::scope::TopicScope;
+use crate::cli::completing;
 use crate::cli::kafka::KafkaArgs;
 
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ pub(in crate::cli) enum GroupCommand {
     ResetOffsets(Box<ResetArgs>),
     /// Delete groups without members, and the offsets that they have committed.
     Delete {
-        #[arg(required = true, value_name = "GROUP")]
+        #[arg(required = true, value_name = "GROUP", add = completing::groups())]
         groups: Vec<String>,
         /// One JSON object.
         #[arg(long)]
@@ -44,9 +45,10 @@ pub(in crate::cli) enum GroupCommand {
     },
     /// Delete the offsets that a group has committed for topics which it is not subscribed to now.
     DeleteOffsets {
+        #[arg(add = completing::groups())]
         group: String,
         /// A topic, or some of its partitions; repeatable.
-        #[arg(long, value_name = "TOPIC[:PARTITION,…]", required = true)]
+        #[arg(long, value_name = "TOPIC[:PARTITION,…]", required = true, add = completing::topics())]
         topic: Vec<TopicScope>,
         /// One JSON object.
         #[arg(long)]
@@ -64,7 +66,12 @@ pub(in crate::cli) enum GroupType {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DescribeArgs {
-    #[arg(value_name = "GROUP", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "GROUP",
+        required_unless_present = "all",
+        conflicts_with = "all",
+        add = completing::groups()
+    )]
     pub(in crate::cli) groups: Vec<String>,
     /// All groups.
     #[arg(long)]
@@ -86,11 +93,13 @@ pub(in crate::cli) struct DescribeArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResetArgs {
     /// It may be new: it comes to be by what is set.
+    #[arg(add = completing::groups())]
     pub(in crate::cli) group: String,
     /// A topic, or some of its partitions; repeatable.
     #[arg(
         long,
         value_name = "TOPIC[:PARTITION,…]",
+        add = completing::topics(),
         required_unless_present_any = ["all_topics", "from_file"],
         conflicts_with_all = ["all_topics", "from_file"]
     )]

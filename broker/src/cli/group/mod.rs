@@ -32,6 +32,11 @@ pub(super) fn run(args: &GroupArgs) -> ExitCode {
     ask_kafka(&args.kafka, async |client| carry_out(client, &args.command).await)
 }
 
+/// Of all groups, as far as brokers answer.
+pub(super) async fn names(client: &Client) -> Vec<String> {
+    list::all(client).await.map_or_else(|_| Vec::new(), |(groups, _)| groups.into_keys().collect())
+}
+
 async fn carry_out(client: &Client, command: &GroupCommand) -> Result<Told, String> {
     match command {
         GroupCommand::List { state, r#type, json } => list::run(client, state, *r#type, *json).await,

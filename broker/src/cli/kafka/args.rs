@@ -5,6 +5,7 @@ use clap::Args;
 use crate::config::HostPort;
 
 pub(in crate::cli) const BOOTSTRAP_VARIABLE: &str = "RINGLOG_BOOTSTRAP_SERVER";
+pub(in crate::cli) const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct KafkaArgs {
@@ -12,7 +13,7 @@ pub(in crate::cli) struct KafkaArgs {
     #[arg(
         long,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9092",
+        default_value = DEFAULT_BOOTSTRAP,
         env = BOOTSTRAP_VARIABLE,
         value_delimiter = ',',
         global = true

@@ -27,7 +27,7 @@ mod topic_names;
 mod writing;
 mod wrong_port;
 
-pub(super) use args::KafkaArgs;
+pub(super) use args::{BOOTSTRAP_VARIABLE, DEFAULT_BOOTSTRAP, KafkaArgs};
 pub(super) use client::{Client, Node, passes};
 pub(super) use coordinator::{Answered, PerGroup};
 pub(super) use error::{ClientError, code_name, refused};

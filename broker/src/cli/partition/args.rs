@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::completing;
 use crate::cli::internal_port::BrokerArgs;
 use crate::cli::kafka::KafkaArgs;
 
@@ -18,6 +19,7 @@ pub(in crate::cli) enum PartitionCommand {
     /// Print partitions with their leaders and replicas: in sync, or eligible as leaders though they are not.
     List {
         /// Of this topic only.
+        #[arg(add = completing::topics())]
         topic: Option<String>,
         #[command(flatten)]
         broker: BrokerArgs,
@@ -27,6 +29,7 @@ pub(in crate::cli) enum PartitionCommand {
     },
     /// Print what a partition's leader knows of its log and of each replica: in sync or not, and how far behind.
     Show {
+        #[arg(add = completing::topics())]
         topic: String,
         /// Its number.
         #[arg(value_parser = clap::value_parser!(i32).range(0..))]
@@ -48,7 +51,7 @@ pub(in crate::cli) enum PartitionCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ElectArgs {
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", add = completing::topics())]
     pub(in crate::cli) topic: Option<String>,
     /// Its number; without it, all partitions of the topic.
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
@@ -68,7 +71,7 @@ pub(in crate::cli) struct ElectArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReassignArgs {
-    #[arg(required_unless_present_any = ["list", "cancel"], requires = "partition")]
+    #[arg(required_unless_present_any = ["list", "cancel"], requires = "partition", add = completing::topics())]
     pub(in crate::cli) topic: Option<String>,
     /// Its number.
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::from::From;
+use crate::cli::completing;
 use crate::cli::kafka::KafkaArgs;
 
 #[derive(Debug, Args)]
@@ -32,7 +33,7 @@ pub(in crate::cli) enum TopicCommand {
     Describe(DescribeArgs),
     /// Delete topics, with all that is in them.
     Delete {
-        #[arg(required = true, value_name = "TOPIC")]
+        #[arg(required = true, value_name = "TOPIC", add = completing::topics())]
         topics: Vec<String>,
         /// Do not ask before.
         #[arg(long, short)]
@@ -46,6 +47,7 @@ pub(in crate::cli) enum TopicCommand {
     },
     /// Give a topic more partitions. Records with keys that come then may go to other partitions than before.
     AddPartitions {
+        #[arg(add = completing::topics())]
         topic: String,
         /// How many it is to have then.
         #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
@@ -87,7 +89,7 @@ pub(in crate::cli) struct CreateArgs {
     )]
     pub(in crate::cli) replica_assignment: Vec<Replicas>,
     /// A config of the topic, as in retention.ms=3600000; repeatable.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", add = completing::config_settings())]
     pub(in crate::cli) config: Vec<KeyValue>,
     /// A topic of this name is no error, and is left as it is.
     #[arg(long)]
@@ -103,7 +105,7 @@ pub(in crate::cli) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DescribeArgs {
     /// All topics if none is named.
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = completing::topics())]
     pub(in crate::cli) topics: Vec<String>,
     /// Only partitions of which a replica is not in sync.
     #[arg(long)]
@@ -127,6 +129,7 @@ impl DescribeArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReadArgs {
+    #[arg(add = completing::topics())]
     pub(in crate::cli) topic: String,
     /// Only this partition; repeatable.
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
@@ -160,6 +163,7 @@ pub(in crate::cli) enum Format {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WriteArgs {
+    #[arg(add = completing::topics())]
     pub(in crate::cli) topic: String,
     /// All to this partition.
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
