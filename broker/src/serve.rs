@@ -46,7 +46,7 @@ use crate::systemd::{self, Manager, watchdog};
 use crate::terminal;
 use live_config::LiveConfig;
 use ports::Ports;
-use recovery::{log_replay, pinning, recovered};
+use recovery::{log_replay, recovered};
 use signals::StopSignals;
 use stop::Stopping;
 
@@ -196,7 +196,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let known_high_watermarks = Arc::new(known_high_watermarks);
     let (notes, noted) = mpsc::unbounded_channel();
     let mut threads = Vec::with_capacity(config.shards);
-    let cpus = pinning(&config);
+    let cpus = config.shard_cpus();
     for (index, ((_, inbox), (_, commands))) in channels.into_iter().zip(commands).enumerate() {
         let spec = ShardSpec {
             index,

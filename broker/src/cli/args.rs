@@ -53,6 +53,12 @@ pub(super) enum Subcommands {
     /// Takes the settings of `serve`, from all the same places, so that what is checked is what would be run. Exits
     /// with status 1 if any check fails.
     Check(CheckArgs),
+    /// Show what of the machine's settings should be otherwise for the broker, and set it.
+    ///
+    /// Changes I/O schedulers, huge pages, swappiness, frequency governors, backlogs, socket buffers and which cores take
+    /// network cards' interrupts, where `ringlog check` warns of them. Takes the settings of `serve`, since disks and shards
+    /// are told by them. Says of each change how to undo it. Exits with status 1 if a change could not be made.
+    Tune(TuneArgs),
     /// Print what completes this program's command lines in a shell.
     Completion(CompletionArgs),
     /// Write the manual pages.
@@ -101,7 +107,40 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
+    pub(super) system: SystemArgs,
+    #[command(flatten)]
     pub(super) settings: SettingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TuneArgs {
+    /// Only show what would be changed (what happens without --apply too).
+    #[arg(long, conflicts_with = "apply")]
+    pub(super) dry_run: bool,
+    /// Make the changes; takes root.
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// Have the next boots make them too, by files in /etc: sysctl.d, tmpfiles.d and udev/rules.d.
+    #[arg(long)]
+    pub(super) persist: bool,
+    /// Write a shell script there that takes back what was changed; there must be no such file.
+    #[arg(long, value_name = "FILE", requires = "apply", value_hint = ValueHint::FilePath)]
+    pub(super) undo: Option<PathBuf>,
+    /// One JSON object instead of lines for people.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) system: SystemArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs,
+}
+
+/// Where the machine's settings are.
+#[derive(Debug, Args)]
+pub(super) struct SystemArgs {
+    /// Look for /sys and /proc below this directory.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub(super) system_root: PathBuf,
 }
 
 /// A flag per row of [`SETTINGS`], and `--config` and `--set`. Values are taken as text: they are read where those of

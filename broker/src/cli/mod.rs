@@ -17,9 +17,11 @@ mod limits;
 mod partition;
 mod progress;
 mod size;
+mod system;
 mod table;
 mod told;
 mod topic;
+mod tune;
 mod wal;
 
 use std::io::{IsTerminal, Write};
@@ -66,7 +68,11 @@ pub fn run() -> Command {
         Some(Subcommands::Cluster(cluster_args)) => Command::Done(cluster::run(&cluster_args)),
         Some(Subcommands::Partition(partition_args)) => Command::Done(partition::run(&partition_args)),
         Some(Subcommands::Group(group_args)) => Command::Done(group::run(&group_args)),
-        Some(Subcommands::Check(check_args)) => Command::Done(check::run(check_args.settings.flags, check_args.json)),
+        Some(Subcommands::Check(check_args)) => {
+            let root = &check_args.system.system_root;
+            Command::Done(check::run(check_args.settings.flags, check_args.json, root))
+        }
+        Some(Subcommands::Tune(tune_args)) => Command::Done(tune::run(tune_args)),
         Some(Subcommands::Completion(completion)) => Command::Done(documents::completion(&completion)),
         Some(Subcommands::Man(man)) => Command::Done(documents::man(&man)),
         Some(Subcommands::Wal(WalCommand::Dump(dump))) => Command::Done(wal::dump(&dump)),

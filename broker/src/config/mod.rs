@@ -106,6 +106,15 @@ impl ServeConfig {
     }
 }
 
+impl ServeConfig {
+    /// The CPU of each shard, if there is one for each and one left for the metadata core. On one or two CPUs threads share
+    /// them, and the scheduler knows better than we do.
+    #[must_use]
+    pub fn shard_cpus(&self) -> Option<Vec<usize>> {
+        (self.cpus.len() > 2 && self.shards < self.cpus.len()).then(|| self.cpus[1..=self.shards].to_vec())
+    }
+}
+
 /// How the process logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {

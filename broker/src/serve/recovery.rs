@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use wal::journal::ReplayReport;
 
 use super::ServeError;
-use crate::config::ServeConfig;
 use crate::shard::run::ShardEvent;
 
 /// What shards found in their logs.
@@ -58,10 +57,4 @@ pub fn log_replay(report: &ReplayReport, started: Instant) {
              missing; the journal's files were kept under these names and are not read again"
         );
     }
-}
-
-/// The CPU of each shard, if there is one for each and one left for the metadata core. On one or two CPUs threads share
-/// them, and the scheduler knows better than we do.
-pub fn pinning(config: &ServeConfig) -> Option<Vec<usize>> {
-    (config.cpus.len() > 2 && config.shards < config.cpus.len()).then(|| config.cpus[1..=config.shards].to_vec())
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::cli::system::System;
+
 /// Everything that `ringlog check` looks at.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -12,6 +14,10 @@ pub(crate) struct Facts {
     pub(crate) memlock: Limit,
     /// File descriptors.
     pub(crate) nofile: Limit,
+    /// Processes and threads of the user.
+    pub(crate) nproc: Limit,
+    /// Bytes of a core dump.
+    pub(crate) core: Limit,
     pub(crate) cores: usize,
     /// The machine's memory or the control group's limit, whichever is less, in bytes; `None` if unknown.
     pub(crate) memory_bytes: Option<u64>,
@@ -19,6 +25,7 @@ pub(crate) struct Facts {
     pub(crate) directory: Directory,
     /// For the shards' journals; `None` if there are to be none.
     pub(crate) journal: Option<Directory>,
+    pub(crate) system: System,
 }
 
 /// Outcome of setting up a ring.
@@ -76,6 +83,16 @@ pub(crate) enum DirectoryState {
     Usable(Volume),
 }
 
+impl Directory {
+    /// The major and minor number of what it is on, if it can be used.
+    pub(crate) fn device(&self) -> Option<(u32, u32)> {
+        match &self.state {
+            DirectoryState::Usable(volume) => Some(volume.device),
+            _ => None,
+        }
+    }
+}
+
 /// The file system that a directory is on.
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
@@ -100,6 +117,8 @@ pub(crate) struct Mount {
     pub(crate) source: String,
     /// Of the file system as a whole.
     pub(crate) options: Vec<String>,
+    /// Of this mount: `noatime` and the like.
+    pub(crate) mounted: Vec<String>,
 }
 
 /// Outcome of writing past the page cache.

@@ -10,24 +10,30 @@ mod probe;
 mod report;
 mod verdict;
 
+pub(super) use verdict::system;
+
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::Resource;
 
+use crate::cli::system::Pinned;
 use crate::config::{self, Flags, Machine};
 use facts::Facts;
 use verdict::{Line, Verdict, Wanted};
 
-/// Runs all checks for the configuration that `flags` and environment give, and prints the outcome.
-pub(super) fn run(flags: Flags, json: bool) -> ExitCode {
+/// Runs all checks for the configuration that `flags` and environment give, and prints the outcome. `/sys` and `/proc`
+/// are looked for below `root`.
+pub(super) fn run(flags: Flags, json: bool, root: &Path) -> ExitCode {
     let machine = Machine::detect();
     let config = match config::load(flags, std::env::vars_os(), machine.clone()) {
         Ok(config) => config,
         Err(errors) => return super::refuse(&errors),
     };
     let journal_dir = (config.memory.shard_journal_bytes_max > 0).then_some(&*config.journal_dir);
-    let facts: Facts = probe::facts(&config.data_dir, journal_dir, &machine);
-    let lines = verdict::judge(&facts, Wanted { shards: config.shards, memory: config.memory });
+    let facts: Facts = probe::facts(root, &config.data_dir, journal_dir, &machine);
+    let pinned = Pinned::new(&config.cpus, config.shard_cpus());
+    let lines = verdict::judge(&facts, &Wanted { shards: config.shards, memory: config.memory, pinned });
     let shown = if json { report::json(&lines).map(|text| text + "\n") } else { Ok(report::text(&lines)) };
     match shown {
         Ok(text) => super::print(&text),
@@ -37,6 +43,11 @@ pub(super) fn run(flags: Flags, json: bool) -> ExitCode {
         }
     }
     if report::overall(&lines) == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The devices that data and journal directory are on, if they can be used.
+pub(super) fn devices(data_dir: &Path, journal_dir: Option<&Path>) -> Vec<(u32, u32)> {
+    probe::devices(data_dir, journal_dir)
 }
 
 /// Why no shard can start on this machine, one line each with what to do; empty if nothing stands in the way.

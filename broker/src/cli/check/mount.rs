@@ -6,19 +6,18 @@ use super::facts::Mount;
 pub(super) fn find(mountinfo: &str, major: u32, minor: u32) -> Option<Mount> {
     let device = format!("{major}:{minor}");
     let line = mountinfo.lines().rfind(|line| line.split(' ').nth(2) == Some(device.as_str()))?;
-    let (_, after) = line.split_once(" - ")?;
+    let (before, after) = line.split_once(" - ")?;
     let mut fields = after.split(' ');
     Some(Mount {
         fs_type: fields.next()?.to_owned(),
         source: unescape(fields.next()?),
-        options: fields
-            .next()
-            .unwrap_or("")
-            .split(',')
-            .filter(|option| !option.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        options: options(fields.next()),
+        mounted: options(before.split(' ').nth(5)),
     })
+}
+
+fn options(field: Option<&str>) -> Vec<String> {
+    field.unwrap_or("").split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect()
 }
 
 /// Space, tab, newline and backslash are written as `\040` and so on.
@@ -43,6 +42,7 @@ mod tests {
         let mount = find(MOUNTINFO, 259, 2).unwrap();
         assert_eq!((mount.fs_type.as_str(), mount.source.as_str()), ("ext4", "/dev/nvme0n1p2"));
         assert_eq!(mount.options, ["rw", "errors=remount-ro"]);
+        assert_eq!(mount.mounted, ["rw", "relatime"]);
         assert_eq!(find(MOUNTINFO, 0, 40).unwrap().source, "server:/a b");
         assert_eq!(find(MOUNTINFO, 0, 41), None);
         assert_eq!(find(MOUNTINFO, 0, 2), None);

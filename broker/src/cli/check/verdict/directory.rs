@@ -41,7 +41,7 @@ const JOURNAL: Names = Names {
 pub(super) fn judge(directory: &Directory) -> Vec<Line> {
     let (line, volume) = usable(&DATA, directory);
     let Some(volume) = volume else { return vec![line] };
-    vec![line, file_system(&DATA, volume), direct_io(&DATA, volume), flush(volume), disk(volume)]
+    vec![line, file_system(&DATA, volume), atime(volume), direct_io(&DATA, volume), flush(volume), disk(volume)]
 }
 
 /// The lines about the journal directory; where it is on the data directory's file system, all is said.
@@ -156,6 +156,20 @@ fn direct_io(names: &Names, volume: &Volume) -> Line {
                 return Line::fail(check, found, "the log aligns to 4096 bytes: use a disk with smaller blocks");
             }
             Line::ok(check, found)
+        }
+    }
+}
+
+/// Without either of the two options each read of a segment writes to its inode.
+fn atime(volume: &Volume) -> Line {
+    let check = "atime";
+    let Some(mount) = &volume.mount else { return Line::ok(check, "cannot be told") };
+    match mount.mounted.iter().find(|option| matches!(option.as_str(), "noatime" | "relatime")) {
+        Some(option) => Line::ok(check, option.clone()),
+        None => {
+            let advice = "every read of a segment notes its time on disk: mount with noatime (`mount -o remount,noatime`, \
+                          and in /etc/fstab)";
+            Line::warn(check, "mounted with strictatime", advice)
         }
     }
 }

@@ -2,11 +2,13 @@
 
 mod directory;
 mod io_uring;
+pub(in crate::cli) mod system;
 #[cfg(test)]
 mod tests;
 
 use super::facts::{Facts, Limit};
 use crate::cli::size::size;
+use crate::cli::system::Pinned;
 use crate::config::MemoryLimits;
 
 /// How a check ended; the order is that of gravity.
@@ -46,10 +48,12 @@ impl Line {
 }
 
 /// What the broker is asked to be, as far as the machine must bear it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) shards: usize,
     pub(crate) memory: MemoryLimits,
+    /// The cores of the shards; `None` if they are not pinned.
+    pub(crate) pinned: Option<Pinned>,
 }
 
 /// glommio makes no executor below this.
@@ -60,18 +64,24 @@ const MEMLOCK_BYTES_PER_SHARD: u64 = 30 << 20;
 const NOFILE_MIN: u64 = 1024;
 /// Files of the partitions, on top of the connections: some thousand partitions' active segments and indexes.
 const NOFILE_FOR_PARTITIONS: u64 = 16_384;
+/// A shard's own, its executor's for calls that block, and io_uring's workers.
+const THREADS_PER_SHARD: u64 = 16;
+/// Those of the metadata core, and of whatever else the user runs.
+const THREADS_BESIDE: u64 = 256;
 /// The oldest kernel with all the operations that glommio insists on.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// The oldest kernel that is recommended: io_uring's locked memory and worker threads were reworked up to it.
 const KERNEL_ADVISED: (u32, u32) = (5, 15);
 
 /// All checks, in the order they are shown.
-pub(crate) fn judge(facts: &Facts, wanted: Wanted) -> Vec<Line> {
+pub(crate) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Line> {
     let mut lines = vec![
         kernel(&facts.kernel_release),
         io_uring(facts),
         memlock(facts.memlock, wanted.shards),
         nofile(facts.nofile, wanted.memory.connections_max),
+        nproc(facts.nproc, wanted.shards),
+        core(facts.core),
         cores(facts.cores, wanted.shards),
         memory(facts.memory_bytes, wanted),
     ];
@@ -80,6 +90,7 @@ pub(crate) fn judge(facts: &Facts, wanted: Wanted) -> Vec<Line> {
     lines.extend(
         facts.journal.iter().flat_map(|journal| directory::judge_journal(journal, &facts.directory, journal_bytes)),
     );
+    lines.extend(system::judge(&facts.system, wanted));
     lines
 }
 
@@ -151,6 +162,33 @@ fn nofile(limit: Limit, connections_max: usize) -> Line {
     Line::ok("nofile", found)
 }
 
+fn nproc(limit: Limit, shards: usize) -> Line {
+    let found = match limit.hard {
+        None => "threads are not limited".to_owned(),
+        Some(hard) => format!("up to {hard} threads of the user"),
+    };
+    let wanted = THREADS_PER_SHARD.saturating_mul(shards as u64).saturating_add(THREADS_BESIDE);
+    if !limit.allows(wanted) {
+        let found = format!("{found}; {shards} shards and what is beside them may want {wanted}");
+        let advice = format!(
+            "a thread that cannot be made ends the broker: `ulimit -Hu {wanted}` as root, or \
+                              LimitNPROC={wanted} in the systemd unit"
+        );
+        return Line::warn("nproc", found, advice);
+    }
+    Line::ok("nproc", found)
+}
+
+/// Nothing is wrong with either; who looks for the cause of a crash wants to know.
+fn core(limit: Limit) -> Line {
+    let found = match limit.hard {
+        None => "of any size, where the kernel is told to write them; records may be in them".to_owned(),
+        Some(0) => "none are written: a crash leaves the log only".to_owned(),
+        Some(hard) => format!("up to {}, where the kernel is told to write them; records may be in them", size(hard)),
+    };
+    Line::ok("core-dumps", found)
+}
+
 fn cores(cores: usize, shards: usize) -> Line {
     let found = format!("{shards} shards on {cores} cores");
     if shards > cores {
@@ -160,7 +198,7 @@ fn cores(cores: usize, shards: usize) -> Line {
     Line::ok("cores", found)
 }
 
-fn memory(limit_bytes: Option<u64>, wanted: Wanted) -> Line {
+fn memory(limit_bytes: Option<u64>, wanted: &Wanted) -> Line {
     let most = wanted.memory.total_bytes_max(wanted.shards);
     let Some(limit) = limit_bytes else {
         let found = format!("the limits allow {}; how much memory there is cannot be told", size(most));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::cli::check::facts::{DirectIo, Directory, DirectoryState, IoUring, Mount, ToldBy, Volume};
+use crate::cli::system::System;
 
 const UNLIMITED: Limit = Limit { soft: None, hard: None };
 
@@ -17,6 +18,7 @@ fn mount(fs_type: &str, options: &str) -> Mount {
         fs_type: fs_type.to_owned(),
         source: "/dev/vda1".to_owned(),
         options: options.split(',').map(str::to_owned).collect(),
+        mounted: vec!["rw".to_owned(), "relatime".to_owned()],
     }
 }
 
@@ -39,6 +41,8 @@ fn good() -> Facts {
         io_uring: IoUring::Works { missing: Vec::new() },
         memlock: UNLIMITED,
         nofile: UNLIMITED,
+        nproc: UNLIMITED,
+        core: UNLIMITED,
         cores: 4,
         memory_bytes: Some(64 << 30),
         directory: Directory {
@@ -47,6 +51,7 @@ fn good() -> Facts {
             state: DirectoryState::Usable(volume()),
         },
         journal: None,
+        system: System::default(),
     }
 }
 
@@ -57,7 +62,7 @@ fn with_journal(volume: Volume) -> Facts {
     Facts { journal: Some(Directory { path: path.clone(), probed: path, state }), ..good() }
 }
 
-fn wanted() -> Wanted {
+pub(super) fn wanted() -> Wanted {
     let memory = MemoryLimits {
         connections_max: 10_000,
         connection_requests_max: 128,
@@ -68,7 +73,7 @@ fn wanted() -> Wanted {
         shard_read_ahead_bytes_max: 32 << 20,
         shard_journal_bytes_max: 64 << 20,
     };
-    Wanted { shards: 3, memory }
+    Wanted { shards: 3, memory, pinned: None }
 }
 
 fn with_volume(change: impl FnOnce(&mut Volume)) -> Facts {
@@ -85,7 +90,7 @@ fn with_state(state: DirectoryState) -> Facts {
 /// Lets `facts` be judged: only `check` has something to say, with this verdict, finding and advice (parts of them).
 #[track_caller]
 fn check(facts: Facts, check: &str, verdict: Verdict, found: &str, advice: &str) {
-    let lines = judge(&facts, wanted());
+    let lines = judge(&facts, &wanted());
     let line = lines.iter().find(|line| line.check == check).unwrap_or_else(|| panic!("no {check} in {lines:#?}"));
     assert_eq!(line.verdict, verdict, "{line:#?}");
     assert!(line.found.contains(found) && line.advice.contains(advice), "{found:?} or {advice:?} not in {line:#?}");
@@ -94,7 +99,7 @@ fn check(facts: Facts, check: &str, verdict: Verdict, found: &str, advice: &str)
 
 #[test]
 fn a_good_machine_is_all_right_in_every_line() {
-    let lines = judge(&good(), wanted());
+    let lines = judge(&good(), &wanted());
     assert!(lines.iter().all(|line| line.verdict == Verdict::Ok && line.advice.is_empty()), "{lines:#?}");
     let checks: Vec<_> = lines.iter().map(|line| line.check).collect();
     let expected = [
@@ -102,13 +107,25 @@ fn a_good_machine_is_all_right_in_every_line() {
         "io_uring",
         "memlock",
         "nofile",
+        "nproc",
+        "core-dumps",
         "cores",
         "memory",
         "data-dir",
         "file-system",
+        "atime",
         "direct-io",
         "group-commit",
         "disk",
+        "interrupts",
+        "huge-pages",
+        "swap",
+        "governor",
+        "clock",
+        "numa",
+        "backlog",
+        "socket-buffers",
+        "time-sync",
     ];
     assert_eq!(checks, expected);
 }
@@ -180,6 +197,24 @@ fn limits() {
 }
 
 #[test]
+fn threads_and_core_dumps() {
+    check(Facts { nproc: limit(303), ..good() }, "nproc", Verdict::Warn, "may want 304", "LimitNPROC=304");
+    check(Facts { nproc: limit(304), ..good() }, "nproc", Verdict::Ok, "up to 304 threads", "");
+    check(Facts { core: limit(0), ..good() }, "core-dumps", Verdict::Ok, "none are written", "");
+    check(Facts { core: limit(1 << 20), ..good() }, "core-dumps", Verdict::Ok, "up to 1 MiB", "");
+}
+
+#[test]
+fn reading_is_not_to_write() {
+    let mounted = |options: &[&str]| {
+        let mounted = options.iter().map(|&option| option.to_owned()).collect();
+        with_volume(|volume| volume.mount = Some(Mount { mounted, ..mount("ext4", "rw") }))
+    };
+    check(mounted(&["rw", "noatime"]), "atime", Verdict::Ok, "noatime", "");
+    check(mounted(&["rw", "nosuid"]), "atime", Verdict::Warn, "strictatime", "remount,noatime");
+}
+
+#[test]
 fn cores_and_memory() {
     check(Facts { cores: 2, ..good() }, "cores", Verdict::Warn, "3 shards on 2 cores", "--shards 2");
     check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.2 GiB of the 2 GiB", "lower");
@@ -195,7 +230,9 @@ fn directories_that_cannot_be_used_say_so_and_no_more() {
         (DirectoryState::Unreadable { error }, "accessible"),
     ] {
         let facts = with_state(state);
-        assert_eq!(judge(&facts, wanted()).last().map(|line| line.check), Some("data-dir"));
+        let lines = judge(&facts, &wanted());
+        let after = lines.iter().skip_while(|line| line.check != "data-dir").nth(1);
+        assert_eq!(after.map(|line| line.check), Some("interrupts"));
         check(facts, "data-dir", Verdict::Fail, "/data", advice);
     }
     let mut facts = good();
@@ -281,7 +318,7 @@ fn disks() {
 #[test]
 fn a_journal_is_judged_by_itself_where_it_is_on_another_file_system() {
     let checks = |facts: &Facts| -> Vec<&str> {
-        let lines = judge(facts, wanted());
+        let lines = judge(facts, &wanted());
         lines.iter().map(|line| line.check).filter(|check| check.starts_with("journal")).collect()
     };
     assert_eq!(checks(&good()), [""; 0]);
