@@ -1,16 +1,23 @@
 //! `cargo xtask`: the project's chores, each one command.
 //!
-//! - `cargo xtask test [--against ringlog|kafka] [--only rust|clients]`: installs what the tests need and runs all of
-//!   them: unit, property and crash tests, tests of the real binary, and real Kafka clients against it.
+//! - `cargo xtask test [--against ringlog|kafka] [--only rust|clients|packages]`: installs what the tests need and runs
+//!   all of them: unit, property and crash tests, tests of the real binary, real Kafka clients against it, and the packages
+//!   in a Debian of their own.
+//! - `cargo xtask package deb|tarball|all`: what is given to users, below target/package; see [`package`].
 //! - `cargo xtask bench-quick`: a comparison with real Kafka of a few minutes, which fails below the stated floors.
 //! - `cargo xtask ci`: what continuous integration runs: formatting, lints with warnings denied, all tests, and the quick
 //!   comparison.
+
+mod package;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test [--against ringlog|kafka] [--only rust|clients]
+use package::PackageOptions;
+
+const USAGE: &str = "usage: cargo xtask test [--against ringlog|kafka] [--only rust|clients|packages]
+       cargo xtask package deb|tarball|all [--profile PROFILE] [--revision NUMBER]
        cargo xtask bench-quick
        cargo xtask ci";
 
@@ -19,6 +26,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.split_first() {
         Some((&"test", rest)) => TestOptions::parse(rest).and_then(|options| test(&options)),
+        Some((&"package", rest)) => PackageOptions::parse(rest, USAGE).and_then(|options| package::package(&options)),
         Some((&"bench-quick", [])) => bench_quick(),
         Some((&"ci", [])) => ci(),
         _ => Err(USAGE.to_owned()),
@@ -36,18 +44,20 @@ fn main() -> ExitCode {
 struct TestOptions {
     rust: bool,
     clients: bool,
+    packages: bool,
     against: String,
 }
 
 impl TestOptions {
     fn parse(args: &[&str]) -> Result<TestOptions, String> {
-        let mut options = TestOptions { rust: true, clients: true, against: "ringlog".to_owned() };
+        let mut options = TestOptions { rust: true, clients: true, packages: true, against: "ringlog".to_owned() };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
             match (*flag, args.next()) {
                 ("--against", Some(&peer @ ("ringlog" | "kafka"))) => options.against = peer.to_owned(),
-                ("--only", Some(&"rust")) => options.clients = false,
-                ("--only", Some(&"clients")) => options.rust = false,
+                ("--only", Some(&"rust")) => (options.clients, options.packages) = (false, false),
+                ("--only", Some(&"clients")) => (options.rust, options.packages) = (false, false),
+                ("--only", Some(&"packages")) => (options.rust, options.clients) = (false, false),
                 _ => return Err(USAGE.to_owned()),
             }
         }
@@ -81,6 +91,12 @@ fn test(options: &TestOptions) -> Result<(), String> {
         let mut clients = Command::new(root().join("tests/clients/run.sh"));
         clients.args(["--against", &options.against]);
         run(clients)?;
+    }
+    // They are Ringlog's own, whatever the clients are run against.
+    if options.packages && options.against == "ringlog" {
+        package::package(&PackageOptions::parse(&["all"], USAGE)?)?;
+        package::package(&PackageOptions::parse(&["deb", "--revision", "2"], USAGE)?)?;
+        run(Command::new(root().join("tests/packages/run.sh")))?;
     }
     Ok(())
 }
