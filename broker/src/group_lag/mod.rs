@@ -104,7 +104,7 @@ impl Collector {
         loop {
             let LagConfig { interval, series_max } = *self.config.borrow_and_update();
             if series_max == 0 {
-                self.lag.set(Snapshot::default().render(collections));
+                self.lag.set(series::nothing(collections));
                 match self.config.changed().await {
                     Ok(()) => continue,
                     Err(_) => return,

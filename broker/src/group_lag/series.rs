@@ -38,6 +38,11 @@ pub(super) struct Snapshot {
     collections: u64,
 }
 
+/// Nothing, since nothing is wanted.
+pub(super) fn nothing(collections: u64) -> Snapshot {
+    Snapshot { collections, ..Snapshot::default() }
+}
+
 /// `end` is the high watermark of an offset's partition, if it is known. At most `series_max` partitions have a series, and as
 /// many groups. `collections` is how often this was done.
 pub(super) fn lay_out(
