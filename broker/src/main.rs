@@ -18,6 +18,7 @@ mod internal;
 mod journal_dir;
 mod lease;
 mod lifecycle;
+mod live;
 mod logging;
 mod metadata_core;
 mod metrics;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 use futures_util::future::{Either, join_all, select};
 use glommio::timer::Timer;
@@ -14,6 +15,7 @@ use metadata::controller::LogEnd;
 use protocol::record_batch::{BatchHeader, TimestampType, batches};
 use protocol::records;
 use protocol::{LeaderEpoch, Offset};
+use wal::reader::ReadError;
 
 use crate::logging::limit;
 use crate::partition::{Partition, PartitionKey, PartitionView};
@@ -49,6 +51,9 @@ pub enum PartitionOpKind {
     SizeBytes,
     /// How the log ends, for an election; of followers.
     LogEnd,
+    /// For the console: whole batches from the one with `offset` on, or from the log start if that is later, as far as they
+    /// are committed and fit into `bytes_max`.
+    ReadBatches { offset: Offset, bytes_max: usize },
 }
 
 impl PartitionOpKind {
@@ -79,6 +84,18 @@ pub enum PartitionOpOutput {
         bytes: u64,
     },
     LogEnd(LogEnd),
+    Batches(CommittedBatches),
+}
+
+/// What [`PartitionOpKind::ReadBatches`] has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedBatches {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    /// One behind the other; empty at the high watermark, or if not even the first one fits.
+    pub batches: Bytes,
+    /// Where to read on.
+    pub next_offset: Offset,
 }
 
 pub type PartitionOpResult = Result<PartitionOpOutput, ResponseError>;
@@ -158,6 +175,10 @@ pub async fn run(shard: &Rc<Shard>, op: PartitionOp) -> PartitionOpResult {
         PartitionOpKind::LogEnd => {
             let epoch = partition.log.latest_epoch().unwrap_or(LeaderEpoch::UNKNOWN);
             Ok(PartitionOpOutput::LogEnd(LogEnd { epoch, end: partition.log.log_end_offset() }))
+        }
+        PartitionOpKind::ReadBatches { offset, bytes_max } => {
+            partition.check_leader(LeaderEpoch::UNKNOWN)?;
+            read_batches(&partition, offset, bytes_max).await
         }
     }
 }
@@ -251,9 +272,26 @@ fn record_in(partition: &Partition, batch: &[u8], timestamp: i64) -> Result<Opti
     found.map_err(|e| read_failed(partition, &e))
 }
 
+async fn read_batches(partition: &Partition, offset: Offset, bytes_max: usize) -> PartitionOpResult {
+    let log = &partition.log;
+    let (log_start, high_watermark) = (log.log_start_offset(), partition.high_watermark());
+    let from = offset.max(log_start);
+    let (batches, next_offset) = if from < high_watermark {
+        match log.read(from, high_watermark, bytes_max, false).await {
+            Ok(read) => (read.contiguous(), read.next_offset),
+            // Retention may have moved the start while the disk was read.
+            Err(ReadError::OutOfRange { .. }) => return Err(ResponseError::OffsetOutOfRange),
+            Err(error) => return Err(read_failed(partition, &error)),
+        }
+    } else {
+        (Bytes::new(), from)
+    };
+    Ok(PartitionOpOutput::Batches(CommittedBatches { log_start, high_watermark, batches, next_offset }))
+}
+
 fn read_failed(partition: &Partition, error: &dyn std::fmt::Display) -> ResponseError {
     if limit::REQUEST_FAILED.admit() {
-        tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "offset look-up failed");
+        tracing::error!(topic = %partition.topic, partition = %partition.key.partition, %error, "a read of records failed");
     }
     ResponseError::KafkaStorageError
 }

@@ -29,11 +29,13 @@ use crate::config::ServeConfig;
 use crate::connection::ConnectionLimits;
 use crate::group_lag::Lag;
 use crate::high_watermarks;
+use crate::http::console::{self, Console};
 use crate::http::health::{self, Health};
 use crate::http::{self, scrape};
 use crate::journal_dir::{JournalDir, JournalDirError};
 use crate::lease::Lease;
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::live::Live;
 use crate::logging::limit;
 use crate::metadata_core::{Announced, MetadataClient, MetadataCore};
 use crate::metrics::{Scraper, ShardMetrics};
@@ -132,7 +134,11 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let health = Health::new(lifecycle.clone());
     let lag = Arc::new(Lag::default());
     let scraper = Scraper::new(metrics.clone().into(), lag.clone(), config.series, disks(&config, &data_dir));
-    let routes = health::routes(health.clone()).merge(scrape::routes(scraper.clone()));
+    let live = Arc::new(Live::default());
+    tokio::spawn(live.clone().sample_for_ever(Arc::<[_]>::from(metrics.clone())));
+    let console = Console::new(config.console, &config.http, config.static_config.clone());
+    let routes =
+        health::routes(health.clone()).merge(scrape::routes(scraper.clone())).merge(console::routes(console.clone()));
     let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
     tracing::info!(addr = %http_addr, "http listener bound");
 
@@ -158,7 +164,8 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         shards: u32::try_from(config.shards).expect("bounded by the configuration"),
     };
     let mut core =
-        MetadataCore::start(directory, opened, published, settings.clone(), announced, internal.into_claimed()).await?;
+        MetadataCore::start(directory, opened, published, settings.clone(), announced, internal.into_claimed(), live)
+            .await?;
     scraper.core_started(core.observed());
     let epoch = tokio::select! {
         arrived = core.arrive() => arrived?,
@@ -168,6 +175,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
             return Ok(());
         }
     };
+    console.joined(core.peers());
     lifecycle.enter(Phase::ReplayingJournal);
     let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();

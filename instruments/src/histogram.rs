@@ -122,7 +122,8 @@ impl Reading {
         (0..self.counts.len() - 1).map(|at| (self.first << at) as f64 / self.bounds_divisor)
     }
 
-    pub(crate) fn counts(&self) -> &[u64] {
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 

@@ -10,7 +10,7 @@ mod cluster;
 mod completing;
 mod config_command;
 mod documents;
-mod group;
+pub mod group;
 mod internal_port;
 mod kafka;
 mod limits;

@@ -27,6 +27,15 @@ impl Host {
     pub fn is_wildcard(&self) -> bool {
         matches!(self, Host::Ip(ip) if ip.is_unspecified())
     }
+
+    /// Whether only this machine reaches it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Host::Ip(ip) => ip.is_loopback(),
+            Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        }
+    }
 }
 
 impl fmt::Display for Host {

@@ -37,7 +37,7 @@ use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
 pub use error::{ConfigError, ConfigErrors};
-pub use host_port::{Endpoint, HostPort};
+pub use host_port::{Endpoint, Host, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
 pub use nearest::nearest;
@@ -61,6 +61,8 @@ pub struct ServeConfig {
     pub internal: Endpoint,
     /// The listener for operators.
     pub http: Endpoint,
+    /// What the console shows at the HTTP address.
+    pub console: ConsoleMode,
     /// Internal addresses of members of the cluster; empty where none is to be joined.
     pub join: Vec<HostPort>,
     /// Odd.
@@ -112,6 +114,28 @@ impl ServeConfig {
     #[must_use]
     pub fn shard_cpus(&self) -> Option<Vec<usize>> {
         (self.cpus.len() > 2 && self.shards < self.cpus.len()).then(|| self.cpus[1..=self.shards].to_vec())
+    }
+}
+
+/// What the console shows to whoever reaches the HTTP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleMode {
+    /// There is none.
+    Off,
+    /// Everything but records.
+    Metadata,
+    Records,
+}
+
+impl ConsoleMode {
+    /// As it is written.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ConsoleMode::Off => "off",
+            ConsoleMode::Metadata => "metadata",
+            ConsoleMode::Records => "records",
+        }
     }
 }
 

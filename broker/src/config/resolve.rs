@@ -17,7 +17,7 @@ use super::machine::Machine;
 use super::origin::{Layers, Origin};
 use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
-use super::{Flags, LogConfig, LogFormat, ServeConfig, Value};
+use super::{ConsoleMode, Flags, LogConfig, LogFormat, ServeConfig, Value};
 use crate::group_lag::LagConfig;
 use crate::metrics::SeriesLimits;
 
@@ -72,6 +72,7 @@ impl Resolver<'_> {
         if let (Some(memory), Some(static_config)) = (&memory, &static_config) {
             self.check_request_fits(memory, static_config);
         }
+        let console = self.console(endpoints.as_ref().map(|[_, _, http]| http));
         let [kafka, internal, http] = endpoints?;
         let node_id = BrokerId(i32::try_from(node_id?).expect("bounded by i32::MAX above"));
         let data_dir = data_dir?;
@@ -83,6 +84,7 @@ impl Resolver<'_> {
             kafka,
             internal,
             http,
+            console: console?,
             join: join?,
             quorum_voters_max: quorum_voters_max?,
             shards: shards?,
@@ -141,6 +143,18 @@ impl Resolver<'_> {
             Some(_) => self.value(Key::JournalDir, value::path),
             None => data_dir.map(|data_dir| data_dir.join("journal")),
         }
+    }
+
+    /// Whoever reaches an address that others reach too is not shown records unless that is wanted.
+    fn console(&mut self, http: Option<&Endpoint>) -> Option<ConsoleMode> {
+        if self.layers.given(Key::Console).is_none() {
+            return http.map(|http| match http.listen.host.is_loopback() {
+                true => ConsoleMode::Records,
+                false => ConsoleMode::Metadata,
+            });
+        }
+        let modes = [ConsoleMode::Off, ConsoleMode::Metadata, ConsoleMode::Records];
+        self.value(Key::Console, |text| value::word(text, &["off", "metadata", "records"], &modes))
     }
 
     fn memory(&mut self) -> Option<MemoryLimits> {

@@ -18,6 +18,7 @@ pub enum Key {
     QuorumVotersMax,
     HttpAddr,
     AdvertisedHttpAddr,
+    Console,
     Shards,
     ConnectionsMax,
     ConnectionRequestsMax,
@@ -269,6 +270,18 @@ pub const SETTINGS: &[Setting] = &[
         ),
         summary: "The address of the HTTP endpoint as others reach it",
         detail: "Port 0 stands for the port that --http-addr was bound to.",
+    },
+    Setting {
+        key: Key::Console,
+        section: Section::Addresses,
+        name: "console",
+        value_name: "WHAT",
+        unit: "",
+        default: DefaultValue::Derived("records where --http-addr is a loopback address, else metadata"),
+        summary: "What the console at the HTTP address shows: off, metadata or records",
+        detail: "Nobody has to log in there: records shows the records of all topics to whoever reaches the address, \
+                 metadata all but those. It is read-only. Names of this machine that browsers may use besides its \
+                 addresses are those of --http-addr and --advertised-http-addr.",
     },
     Setting {
         key: Key::ConnectionsMax,

@@ -41,6 +41,7 @@ fn shown(config: &ServeConfig, key: Key) -> String {
         Key::AdvertisedInternalAddr => config.internal.advertised.to_string(),
         Key::HttpAddr => config.http.listen.to_string(),
         Key::AdvertisedHttpAddr => config.http.advertised.to_string(),
+        Key::Console => config.console.word().to_owned(),
         Key::Join => config.join.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         Key::QuorumVotersMax => config.quorum_voters_max.to_string(),
         Key::Shards => config.shards.to_string(),
@@ -74,6 +75,7 @@ fn samples(key: Key) -> [&'static str; 4] {
         Key::AdvertisedKafkaAddr => ["127.0.0.1:9092", "flag:1", "env:2", "file:3"],
         Key::InternalAddr | Key::AdvertisedInternalAddr => ["127.0.0.1:9093", "flag:1", "env:2", "file:3"],
         Key::HttpAddr | Key::AdvertisedHttpAddr => ["127.0.0.1:9094", "flag:1", "env:2", "[::3]:3"],
+        Key::Console => ["records", "off", "metadata", "records"],
         Key::ConnectionsMax => ["10000", "1", "2", "3"],
         Key::ConnectionRequestsMax => ["128", "1", "2", "3"],
         Key::ConnectionRequestBytesMax => ["16777216", "65536", "65537", "65538"],
@@ -112,6 +114,19 @@ fn every_setting_goes_flag_over_variable_over_file_over_default() {
             assert_eq!(shown(&config, key), expected, "{}: {flags:?} {variables:?} {file:?}", setting.name);
         }
     }
+}
+
+#[test]
+fn the_console_shows_records_by_itself_only_where_this_machine_alone_reaches_it() {
+    let of = |addr: &str| from_flags(&[(Key::HttpAddr, addr)]).unwrap().console;
+    for addr in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+        assert_eq!(of(addr), ConsoleMode::Records, "{addr}");
+    }
+    for addr in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "broker:1", "localhost.example:1"] {
+        assert_eq!(of(addr), ConsoleMode::Metadata, "{addr}");
+    }
+    let wanted = [(Key::HttpAddr, "0.0.0.0:1"), (Key::Console, "records")];
+    assert_eq!(from_flags(&wanted).unwrap().console, ConsoleMode::Records);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What operators and machines ask over HTTP, on the metadata core's runtime.
 //!
-//! - [`health`]: `/health/live`, `/health/ready`, `/health/safe-to-restart`; [`scrape`]: `/metrics`.
+//! - [`health`]: `/health/live`, `/health/ready`, `/health/safe-to-restart`; [`scrape`]: `/metrics`;
+//!   [`console`]: `/`, `/api/v1`.
 //!
 //! Each module brings its own routes with the state that they read; `serve.rs` puts them together. Nothing here may keep the
 //! runtime busy for long: the metadata quorum runs on it.
 
+pub mod console;
 pub mod health;
 pub mod scrape;
 

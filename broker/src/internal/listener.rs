@@ -18,6 +18,7 @@ use super::frame::{self, Frames};
 use super::handshake::{self, Hello, Me, Purpose, Refused, Welcome};
 use super::links::{self, Links};
 use crate::acceptor::Claimed;
+use crate::live::Live;
 use crate::logging::limit;
 use crate::metadata_core::inspect;
 use crate::metadata_core::router::Router;
@@ -45,6 +46,8 @@ pub struct Answering {
     pub links: Links,
     /// What replication connections are handed to; set when the shards have started.
     pub shards: Shards,
+    /// What passes through this broker.
+    pub live: Arc<Live>,
     /// Told when a node's connection ended, as it does when its process dies.
     pub gone: mpsc::UnboundedSender<NodeBinding>,
 }
@@ -162,7 +165,7 @@ impl Answering {
                         }
                         Purpose::Inspect => {
                             let image = this.raft.image();
-                            inspect::answer(&question.message, &image, &this.links, &this.shards).await
+                            inspect::answer(&question.message, &image, &this.links, &this.shards, &this.live).await
                         }
                     };
                     match frame::encode(question.id, &message) {

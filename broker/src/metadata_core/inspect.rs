@@ -12,8 +12,10 @@ use protocol::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::views::{self, BatchesRead, LedPartition, LedViews, LiveOf, OffsetAt, ReadBatches};
 use crate::internal::links::{Callee, Links};
 use crate::internal::listener::Shards;
+use crate::live::{Live, LiveView};
 use crate::partition::{PartitionKey, PartitionView};
 use crate::partition_op::{self, PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, TIMESTAMP_LATEST};
 use crate::shard::message::ShardMessage;
@@ -50,6 +52,12 @@ inspections!(
     LedSizes(LedSizes) => Vec<SizeLine>,
     /// In the order of the question; `None` of a partition that the broker does not lead, or cannot speak for now.
     LedEnds(LedEnds) => Vec<Option<i64>>,
+    /// In the order of the question; `None` of a partition that the broker does not lead, or whose log is not to be had now.
+    LedViews(LedViews) => Vec<Option<LedPartition>>,
+    ReadBatches(ReadBatches) => Result<BatchesRead, NoView>,
+    /// `None` if all records are older.
+    OffsetAt(OffsetAt) => Result<Option<i64>, NoView>,
+    LiveOf(LiveOf) => LiveView,
 );
 
 /// Partitions by the metadata: of one topic, or of all.
@@ -120,7 +128,7 @@ pub enum NoView {
 }
 
 /// Answers a question; why it cannot be read otherwise.
-pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards) -> Vec<u8> {
+pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards, live: &Live) -> Vec<u8> {
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
         Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
         Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
@@ -134,6 +142,13 @@ pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards
             Err(format!("{} partitions are asked for, and {LED_ENDS_MAX} may be", question.partitions.len()))
         }
         Ok(Inspection::LedEnds(question)) => Ok(encoded(&led_ends(&question, shards).await)),
+        Ok(Inspection::LedViews(question)) => match views::too_many(&question, image) {
+            Some(why) => Err(why),
+            None => Ok(encoded(&views::led_views(&question, shards).await)),
+        },
+        Ok(Inspection::ReadBatches(question)) => Ok(encoded(&views::read_batches(&question, shards).await)),
+        Ok(Inspection::OffsetAt(question)) => Ok(encoded(&views::offset_at(&question, shards).await)),
+        Ok(Inspection::LiveOf(question)) => Ok(encoded(&views::live_of(&question, live))),
         // Also a question that only later versions know: whoever asks it does without the answer.
         Err(error) => Err(format!("the question cannot be read: {error}")),
     };
@@ -142,6 +157,18 @@ pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards
 
 fn encoded(answer: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(answer).expect("answers hold nothing that postcard cannot write")
+}
+
+/// Has this broker answer a question of its own.
+pub async fn ask_here<I: Inspect>(
+    question: I,
+    image: &MetadataImage,
+    links: &Links,
+    shards: &Shards,
+    live: &Live,
+) -> Result<I::Answer, String> {
+    let question: Inspection = question.into();
+    decode::<I>(&answer(&encoded(&question), image, links, shards, live).await)
 }
 
 /// Asks a broker, once; the error says which.
@@ -199,7 +226,7 @@ pub async fn log_ends(question: &LogEndsOf, shards: &Shards) -> Vec<Option<LogEn
 }
 
 /// What the shards of this broker answer about these partitions; errors while there are none yet.
-async fn ask_owners(
+pub(super) async fn ask_owners(
     keys: impl Iterator<Item = PartitionKey>,
     kind: PartitionOpKind,
     shards: &Shards,
@@ -266,7 +293,7 @@ mod tests {
 
     async fn answered(message: &[u8]) -> Result<Vec<u8>, String> {
         let links = Links::new(Caller { cluster_id: None, node: None }, || 0);
-        let answer = answer(message, &MetadataImage::default(), &links, &Shards::default()).await;
+        let answer = answer(message, &MetadataImage::default(), &links, &Shards::default(), &Live::default()).await;
         postcard::from_bytes(&answer).expect("an answer says whether it is one")
     }
 

@@ -1,7 +1,7 @@
 //! The metadata core: the one thread that takes part in the metadata quorum, and what shards ask of it.
 //!
 //! - [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
-//! - [`inspect`]: what this broker alone is asked; [`elections`]: what the controller asks before somebody is elected.
+//! - [`inspect`], [`views`]: what this broker alone is asked; [`elections`]: what the controller asks before somebody is elected.
 //! - [`publisher`]: images and deltas to every shard, in order; [`presence`]: this broker's registration and heartbeats.
 //!
 //! A change runs like this: a shard's request goes to the controller, which decides (pure, [`metadata::controller`]) and has
@@ -19,6 +19,7 @@ mod publisher;
 pub mod refusal;
 pub mod request;
 pub mod router;
+pub mod views;
 
 use std::io;
 use std::net::TcpStream;
@@ -40,9 +41,11 @@ use uuid::Uuid;
 
 use crate::acceptor::Claimed;
 use crate::group_lag::{Collector, Lag, LagConfig};
+use crate::http::console::Peers;
 use crate::internal::links::{Caller, Links};
 use crate::internal::listener::{self, Answering, Shards};
 use crate::lease::Lease;
+use crate::live::Live;
 use crate::metrics::changes::Changes;
 use crate::metrics::cluster::CoreFacts;
 use crate::settings::Settings;
@@ -169,6 +172,7 @@ pub struct MetadataCore {
     shards: Shards,
     changes: Arc<Changes>,
     applied: Arc<OnceLock<watch::Receiver<u64>>>,
+    live: Arc<Live>,
     failed: (mpsc::UnboundedSender<CoreError>, mpsc::UnboundedReceiver<CoreError>),
 }
 
@@ -181,6 +185,7 @@ impl MetadataCore {
         settings: Arc<Settings>,
         announced: Announced,
         claimed: Claimed,
+        live: Arc<Live>,
     ) -> Result<MetadataCore, CoreError> {
         let identity = directory.identity().clone();
         let cluster_id = identity.cluster_id.0;
@@ -208,6 +213,7 @@ impl MetadataCore {
             router: router.clone(),
             links: links.clone(),
             shards: shards.clone(),
+            live: live.clone(),
             gone,
         };
         listener::serve(claimed, answering).map_err(CoreError::Listen)?;
@@ -273,6 +279,7 @@ impl MetadataCore {
             shards,
             changes: Arc::default(),
             applied: Arc::default(),
+            live,
             failed,
         })
     }
@@ -366,6 +373,19 @@ impl MetadataCore {
             lag,
         };
         tokio::spawn(collector.run());
+    }
+
+    /// For the console: a way to ask every broker.
+    pub fn peers(&self) -> Peers {
+        Peers {
+            me: self.settings.broker,
+            images: self.images(),
+            raft: self.raft().clone(),
+            router: self.router.clone(),
+            links: self.links.clone(),
+            shards: self.shards.clone(),
+            live: self.live.clone(),
+        }
     }
 
     /// Has the controller know what this broker's process, with its epoch, has found of its replicas.

@@ -226,7 +226,7 @@ pub(super) fn to_json(groups: &[Shown], ends: &LogEnds) -> String {
     format!("{}\n", json!({ "groups": groups }))
 }
 
-fn group_json(shown: &Shown, ends: &LogEnds) -> Value {
+pub(super) fn group_json(shown: &Shown, ends: &LogEnds) -> Value {
     let Group { coordinator, description } = &shown.group;
     let members = description.members.iter().map(|member| {
         json!({

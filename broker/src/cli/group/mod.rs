@@ -5,6 +5,7 @@
 //!
 //! - [`described`], [`committed`]: what coordinators say of groups and their offsets, for all commands.
 //! - [`list`], [`describe`] with [`lines`], [`reset`] with [`plan`], [`delete`]: the commands.
+//! - [`look`]: what the console shows.
 //! - [`args`], [`scope`], [`moment`]: what the command line may say.
 
 pub(super) mod args;
@@ -14,6 +15,7 @@ mod describe;
 mod described;
 mod lines;
 mod list;
+pub(crate) mod look;
 mod moment;
 mod plan;
 mod reset;
