@@ -3,11 +3,12 @@
 //! - [`health`]: `/health/live`, `/health/ready`, `/health/safe-to-restart`; [`scrape`]: `/metrics`;
 //!   [`console`]: `/`, `/api/v1`.
 //!
-//! Each module brings its own routes with the state that they read; `serve.rs` puts them together. Nothing here may keep the
-//! runtime busy for long: the metadata quorum runs on it.
+//! Each module brings its own routes with the state that they read; `serve.rs` puts them together. Connections are bounded
+//! ([`listener`]). Nothing here may keep the runtime busy for long: the metadata quorum runs on it.
 
 pub mod console;
 pub mod health;
+mod listener;
 pub mod scrape;
 
 use std::io;
@@ -24,7 +25,7 @@ pub fn serve(claimed: Claimed, routes: Router) -> io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
+        if let Err(error) = axum::serve(listener::Bounded::new(listener), routes).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });
