@@ -146,6 +146,8 @@ mkdir -p "$cache"
   install_go keyedload
   install_promtool
   command -v kcat >/dev/null 2>&1 || apt_install kcat
+  # For the console's tests in a browser; without it, or without root, they are skipped.
+  if [ "$(id -u)" = 0 ] && ! command -v chromium >/dev/null 2>&1; then apt_install chromium || true; fi
   # For tests that cut links; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi
 ) 9>"$cache/.lock"

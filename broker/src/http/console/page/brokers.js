@@ -6,7 +6,7 @@ views.brokers = () => {
     async load(signal) { [shards] = await Promise.all([ask(["shards"], {}, signal), shared.cluster(signal, 0)]); },
     draw() {
       const cluster = shared.last;
-      if (!cluster || !shards) return h("div", {});
+      if (!cluster || !shards) return loading();
       const of = new Map(shards.brokers.map((broker) => [broker.broker, broker]));
       const sum = (id, field) => of.get(id)?.shards.reduce((total, shard) => total + shard[field], 0);
       const mixed = new Set(shards.brokers.map((broker) => broker.version)).size > 1;

@@ -9,7 +9,7 @@ views.groups = () => {
     title: "Groups", section: "groups", every: 5000,
     async load(signal) { [list] = await Promise.all([ask(["groups"], { ...groupList, limit: GROUPS_LIMIT }, signal), shared.cluster(signal, 10000)]); },
     draw() {
-      if (!list) return h("div", {});
+      if (!list) return loading();
       const search = (event) => { Object.assign(groupList, { offset: 0, search: event.target.value }); reload(); };
       const none = groupList.search ? empty("No group matches", "Ids are searched in whatever case.") : empty("There are no groups yet", "They appear when consumers with a group.id subscribe or commit offsets.");
       return h("div", {}, head(null, "Groups", h("input", { type: "search", placeholder: "Search groups", "aria-label": "Search groups", value: groupList.search, oninput: search })),
@@ -33,7 +33,7 @@ views.group = (id) => {
     title: id, section: "groups", every: 3000,
     async load(signal) { [group] = await Promise.all([ask(["groups"], { id }, signal), shared.cluster(signal, 10000)]); },
     draw() {
-      if (!group) return h("div", {});
+      if (!group) return loading();
       const lag = group.offsets.reduce((sum, o) => sum + Math.max(0, o.lag ?? 0), 0);
       const unknown = group.offsets.filter((o) => o.lag == null).length;
       const assignment = (topics) => Object.entries(topics ?? {}).map(([topic, partitions]) => h("div", {}, link(["topics", topic], topic), ": ", partitions.join(", ")));

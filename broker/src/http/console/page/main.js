@@ -27,7 +27,7 @@ function open() {
   Plot.all = [];
   view = route();
   document.title = `${view.title} · Ringlog`;
-  document.getElementById("view").replaceChildren();
+  document.getElementById("view").replaceChildren(loading());
   navigation();
   if (!document.body.classList.contains("stale")) banner(null);
   scrollTo(0, 0);
@@ -61,7 +61,7 @@ function redraw() {
   if (problem && problem.status === 404) {
     return void root.replaceChildren(h("section", { class: "panel" }, empty(sentence(problem.message), sentence(problem.whatToDo))));
   }
-  banner(problem && `${sentence(problem.message)} ${sentence(problem.whatToDo)}`, "note", root);
+  if (!document.body.classList.contains("stale")) banner(problem && `${sentence(problem.message)} ${sentence(problem.whatToDo)}`, "note");
   const fresh = h("div", { id: "view" }, view.draw());
   morphChildren(root, fresh);
   for (const select of root.querySelectorAll("select")) {
@@ -70,6 +70,7 @@ function redraw() {
   }
   navigation();
 }
+const loading = () => h("div", {}, head(null, view.title || "…"), h("p", { class: "muted" }, view.problem || document.body.classList.contains("stale") ? "Nothing is known yet." : "Loading…"));
 function navigation() {
   const cluster = shared.last;
   const counts = { brokers: cluster?.brokers.length, topics: cluster?.totals.topics };

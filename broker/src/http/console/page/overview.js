@@ -6,7 +6,7 @@ views.overview = () => {
     load: (signal) => Promise.all([shared.cluster(signal, 3000), flow.ask(signal)]),
     draw() {
       const cluster = shared.last;
-      if (!cluster) return h("div", {});
+      if (!cluster) return loading();
       plots.show(null);
       return h("div", {}, head(null, "Overview", health(cluster)),
         h("div", { class: "stack" }, tiles(cluster), attention(cluster), h("div", { class: "plots" }, plots.nodes), brokerLines(cluster)));

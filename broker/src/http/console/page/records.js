@@ -36,14 +36,14 @@ function recordBrowser(name) {
 
   function form() {
     const set = (field, value) => { chosen[field] = value; redraw(); };
-    const choice = (field, options) => h("select", { onchange: (e) => set(field, e.target.value) }, Object.entries(options).map(([value, text]) => h("option", { value, selected: chosen[field] === value }, text)));
+    const choice = (field, options) => h("select", { name: field, onchange: (e) => set(field, e.target.value) }, Object.entries(options).map(([value, text]) => h("option", { value, selected: chosen[field] === value }, text)));
     const submit = (event) => { event.preventDefault(); begin(); };
     return h("form", { class: "form", onsubmit: submit },
-      h("label", {}, `Partition (of ${int(topic.partitions)})`, h("input", { type: "number", min: 0, max: topic.partitions - 1, required: true, value: chosen.partition, oninput: (e) => { chosen.partition = Number(e.target.value); } })),
+      h("label", {}, `Partition (of ${int(topic.partitions)})`, h("input", { name: "partition", type: "number", min: 0, max: topic.partitions - 1, required: true, value: chosen.partition, oninput: (e) => { chosen.partition = Number(e.target.value); } })),
       h("label", {}, "Where", choice("way", WAYS)),
-      chosen.way === "offset" && h("label", { "data-key": "offset" }, "Offset", h("input", { type: "number", min: 0, value: chosen.offset, oninput: (e) => { chosen.offset = e.target.value; } })),
-      chosen.way === "timestamp" && h("label", { "data-key": "time" }, "Local time", h("input", { type: "datetime-local", step: 1, value: chosen.time, oninput: (e) => { chosen.time = e.target.value; } })),
-      h("label", {}, "How many", h("select", { onchange: (e) => set("limit", Number(e.target.value)) }, [10, 50, 100, 500].map((n) => h("option", { value: n, selected: chosen.limit === n }, n)))),
+      chosen.way === "offset" && h("label", { "data-key": "offset" }, "Offset", h("input", { name: "offset", type: "number", min: 0, value: chosen.offset, oninput: (e) => { chosen.offset = e.target.value; } })),
+      chosen.way === "timestamp" && h("label", { "data-key": "time" }, "Local time", h("input", { name: "time", type: "datetime-local", step: 1, value: chosen.time, oninput: (e) => { chosen.time = e.target.value; } })),
+      h("label", {}, "How many", h("select", { name: "limit", onchange: (e) => set("limit", Number(e.target.value)) }, [10, 50, 100, 500].map((n) => h("option", { value: n, selected: chosen.limit === n }, n)))),
       h("label", {}, "Show values as", choice("shape", SHAPES)),
       h("button", { class: "primary", type: "submit", disabled: reading }, reading ? "Reading…" : "Read"));
   }
@@ -67,7 +67,7 @@ function recordBrowser(name) {
   return {
     async begin(of) { topic = of; if (!begun && canRead()) { begun = true; await begin(); } },
     draw() {
-      if (!topic) return h("div", {});
+      if (!topic) return null;
       if (!canRead()) return h("section", { class: "panel" }, empty("This broker does not show records", "Start it with --console records to show records to whoever reaches its HTTP address."));
       return h("section", { class: "panel", "aria-label": "Records" }, form(), found());
     },

@@ -9,7 +9,7 @@ views.topics = () => {
       [list] = await Promise.all([ask(["topics"], { ...topicList, problems: topicList.problems || "", limit: TOPICS_LIMIT }, signal), shared.cluster(signal, 10000)]);
     },
     draw() {
-      if (!list) return h("div", {});
+      if (!list) return loading();
       const change = (to) => { Object.assign(topicList, { offset: 0 }, to); reload(); };
       const none = topicList.problems ? empty("No topic has problems", "All partitions are led, and all replicas are in sync.") : topicList.search ? empty("No topic matches", "Names are searched in whatever case.") : empty("There are no topics yet", "Produce to one, or make one with any Kafka tool; it appears here by itself.");
       const trouble = (t) => (t.offline ? tag("bad", `${t.offline} offline`) : t.under_min_isr ? tag("bad", `${t.under_min_isr} below min ISR`) : t.under_replicated ? tag("warn", `${t.under_replicated} under-replicated`) : tag("ok", "in sync"));
@@ -39,7 +39,7 @@ views.topic = (name, tab) => {
       await browser?.begin(topic);
     },
     draw() {
-      if (!topic) return h("div", {});
+      if (!topic) return loading();
       const tabs = [["", "Partitions"], ["records", "Records"], ["configs", "Configs"]].map(([id, text]) =>
         link(["topics", name, ...(id ? [id] : [])], text, { "aria-current": (tab ?? "") === id && "page" }));
       const body = tab === "configs" ? topicConfigs(topic) : tab === "records" ? browser.draw() : topicPartitions(topic, (to) => { offset = to; reload(); });
