@@ -152,9 +152,12 @@ def test_what_others_wrote_is_text_and_nothing_else(cluster, chromium):
         for route in ("#/groups", f"#/groups/{EVIL_GROUP}", "#/groups/.."):
             go(page, route)
             page.locator("table tbody tr").first.wait_for()
+    with chromium.page(cluster[2].place.http, may_fail=True) as page:
+        go(page, "#/")
         for route in ("#/topics/%3Cimg%20src=x%20onerror=window.hacked=1%3E", "#/%E0%A4%A", "#/constructor", "#/topic/x"):
             page.evaluate("hash => { location.hash = hash; }", route)
             until(page, "document.getElementById('view').childElementCount > 0")
+        page.get_by_text("There is no topic").or_(page.locator("h1")).first.wait_for()
 
 
 def test_a_script_that_got_in_would_not_run_nor_reach_anybody(cluster, chromium):
