@@ -20,7 +20,7 @@ pub const SAMPLES_MAX: usize = 600;
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A shard's counters since it started. What nobody counts is `None`, and the console leaves it out.
+/// A shard's counters since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Client connections that are open now.
@@ -30,13 +30,14 @@ pub struct Totals {
     pub fetch_requests: u64,
     pub produced_bytes: u64,
     pub produced_batches: u64,
-    pub produced_records: Option<u64>,
+    pub produced_records: u64,
     pub fetched_bytes: u64,
+    pub fetched_records: u64,
     /// Microseconds for which the shard's thread had something to do.
-    pub busy_us: Option<u64>,
+    pub busy_us: u64,
     /// How long Produce and Fetch requests took until their answers left.
-    pub produce_times: Option<Times>,
-    pub fetch_times: Option<Times>,
+    pub produce_times: Times,
+    pub fetch_times: Times,
 }
 
 /// How many took up to 16, 32, 64, ... microseconds, and longer than all of these.
@@ -49,7 +50,7 @@ pub const TIMES: usize = 21;
 /// The first bound of [`Times`], in microseconds.
 const TIMES_FIRST_US: u64 = 16;
 
-/// Quantiles of the requests that were answered in the second, in microseconds; `None` if none were, or nobody counts.
+/// Quantiles of the requests that were answered in the second, in microseconds; `None` if none were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     pub produce_p50_us: Option<u32>,
@@ -78,17 +79,20 @@ fn of_shard(shard: &ShardMetrics) -> Totals {
         fetch_requests: shard.request_count(ApiKey::Fetch),
         produced_bytes: shard.produced_bytes.get(),
         produced_batches: shard.produced_batches.get(),
-        produced_records: None,
+        produced_records: shard.records.produced.get(),
         fetched_bytes: shard.fetched_bytes.get(),
-        busy_us: Some(shard.pulse.busy_time.get() / 1000),
+        fetched_records: shard.records.fetched.get(),
+        busy_us: shard.pulse.busy_time.get() / 1000,
         produce_times: times(shard.latency(ApiKey::Produce)),
         fetch_times: times(shard.latency(ApiKey::Fetch)),
     }
 }
 
 /// Both count in the same bounds.
-fn times(durations: &Durations) -> Option<Times> {
-    durations.read().counts().try_into().ok()
+fn times(durations: &Durations) -> Times {
+    let mut times = [0; TIMES];
+    times.copy_from_slice(durations.read().counts());
+    times
 }
 
 /// One second of the whole broker. All but connections and latencies are per second.
@@ -102,8 +106,9 @@ pub struct Sample {
     pub fetch_requests: u64,
     pub produced_bytes: u64,
     pub produced_batches: u64,
-    pub produced_records: Option<u64>,
+    pub produced_records: u64,
     pub fetched_bytes: u64,
+    pub fetched_records: u64,
     pub latency: Latency,
 }
 
@@ -118,7 +123,7 @@ pub struct ShardLine {
     pub fetched_bytes: u64,
     pub fetched_bytes_total: u64,
     /// Share of the second for which the thread had something to do, in percent.
-    pub busy_percent: Option<u32>,
+    pub busy_percent: u32,
 }
 
 /// What a broker tells of itself.
@@ -192,25 +197,20 @@ impl Ring {
         let rate_of = |of: fn(&Totals) -> u64| -> u64 {
             totals.iter().zip(&before).map(|(now, before)| rate(of(now), of(before))).sum()
         };
-        let records =
-            totals.iter().zip(&before).map(|(now, before)| Some(rate(now.produced_records?, before.produced_records?)));
-        let times = |of: fn(&Totals) -> Option<Times>| -> Option<Times> {
+        let times = |of: fn(&Totals) -> &Times| -> Times {
             let mut all = [0; TIMES];
             for (now, before) in totals.iter().zip(&before) {
-                let (now, before) = (of(now)?, of(before)?);
-                all.iter_mut()
-                    .zip(now.iter().zip(before))
-                    .for_each(|(all, (now, before))| *all += now.saturating_sub(before));
+                let counts = of(now).iter().zip(of(before));
+                all.iter_mut().zip(counts).for_each(|(all, (now, before))| *all += now.saturating_sub(*before));
             }
-            Some(all)
+            all
         };
-        let (produce, fetch) = (times(|totals| totals.produce_times), times(|totals| totals.fetch_times));
-        let quantile = |times: Option<Times>, share| times.and_then(|times| quantile_us(&times, share));
+        let (produce, fetch) = (times(|totals| &totals.produce_times), times(|totals| &totals.fetch_times));
         let latency = Latency {
-            produce_p50_us: quantile(produce, 0.5),
-            produce_p99_us: quantile(produce, 0.99),
-            fetch_p50_us: quantile(fetch, 0.5),
-            fetch_p99_us: quantile(fetch, 0.99),
+            produce_p50_us: quantile_us(&produce, 0.5),
+            produce_p99_us: quantile_us(&produce, 0.99),
+            fetch_p50_us: quantile_us(&fetch, 0.5),
+            fetch_p99_us: quantile_us(&fetch, 0.99),
         };
         let sample = Sample {
             // Plots go from left to right, also when the clock was put back.
@@ -221,8 +221,9 @@ impl Ring {
             fetch_requests: rate_of(|totals| totals.fetch_requests),
             produced_bytes: rate_of(|totals| totals.produced_bytes),
             produced_batches: rate_of(|totals| totals.produced_batches),
-            produced_records: records.sum(),
+            produced_records: rate_of(|totals| totals.produced_records),
             fetched_bytes: rate_of(|totals| totals.fetched_bytes),
+            fetched_records: rate_of(|totals| totals.fetched_records),
             latency,
         };
         let line = |(now, before): (&Totals, &Totals)| ShardLine {
@@ -233,10 +234,7 @@ impl Ring {
             produced_bytes_total: now.produced_bytes,
             fetched_bytes: rate(now.fetched_bytes, before.fetched_bytes),
             fetched_bytes_total: now.fetched_bytes,
-            busy_percent: now
-                .busy_us
-                .zip(before.busy_us)
-                .map(|(now, before)| u32::try_from(rate(now, before) / 10_000).unwrap_or(100).min(100)),
+            busy_percent: u32::try_from(rate(now.busy_us, before.busy_us) / 10_000).unwrap_or(100).min(100),
         };
         self.shards = totals.iter().zip(&before).map(line).collect();
         if self.samples.len() == SAMPLES_MAX {
@@ -281,19 +279,19 @@ mod tests {
         ring.push(3000, 2 * SECOND, vec![totals(300, 5), totals(50, 1)]);
         let sample = ring.samples[0];
         assert_eq!((sample.at_ms, sample.produced_bytes, sample.requests, sample.connections), (3000, 100, 2, 4));
-        assert_eq!((sample.produced_records, sample.latency), (None, Latency::default()));
+        assert_eq!(sample.latency, Latency::default());
         assert_eq!((ring.shards[0].produced_bytes, ring.shards[0].produced_bytes_total), (100, 300));
-        assert_eq!((ring.shards[1].produced_bytes, ring.shards[1].busy_percent), (0, None));
+        assert_eq!(ring.shards[1].produced_bytes, 0);
     }
 
     #[test]
-    fn what_is_counted_by_some_versions_only_is_told_when_it_is() {
-        let counted =
-            |records, busy_us| Totals { produced_records: Some(records), busy_us: Some(busy_us), ..totals(0, 0) };
+    fn a_shard_is_busy_for_a_share_of_the_second() {
+        let busy = |busy_us| Totals { busy_us, produced_records: busy_us, ..totals(0, 0) };
         let mut ring = Ring::default();
-        ring.push(1000, SECOND, vec![counted(5, 0)]);
-        ring.push(2000, SECOND, vec![counted(12, 250_000)]);
-        assert_eq!((ring.samples[0].produced_records, ring.shards[0].busy_percent), (Some(7), Some(25)));
+        ring.push(1000, SECOND, vec![busy(0), busy(0)]);
+        ring.push(2000, SECOND, vec![busy(250_000), busy(2_000_000)]);
+        assert_eq!([ring.shards[0].busy_percent, ring.shards[1].busy_percent], [25, 100]);
+        assert_eq!(ring.samples[0].produced_records, 2_250_000);
     }
 
     fn times(counts: &[(usize, u64)]) -> Times {
@@ -304,7 +302,7 @@ mod tests {
 
     #[test]
     fn latencies_are_those_of_the_last_second_over_all_shards() {
-        let timed = |produce: &[(usize, u64)]| Totals { produce_times: Some(times(produce)), ..totals(0, 0) };
+        let timed = |produce: &[(usize, u64)]| Totals { produce_times: times(produce), ..totals(0, 0) };
         let mut ring = Ring::default();
         ring.push(1000, SECOND, vec![timed(&[(20, 1000)]), timed(&[])]);
         ring.push(2000, SECOND, vec![timed(&[(20, 1000), (3, 50)]), timed(&[(3, 49), (10, 1)])]);
@@ -312,7 +310,7 @@ mod tests {
         let latency = ring.samples[0].latency;
         assert!(latency.produce_p50_us.is_some_and(|us| (90..110).contains(&us)), "{latency:?}");
         assert!(latency.produce_p99_us.is_some_and(|us| (120..=128).contains(&us)), "{latency:?}");
-        assert_eq!(latency.fetch_p50_us, None, "nobody counts");
+        assert_eq!(latency.fetch_p50_us, None, "none were answered");
         assert_eq!(ring.samples[1].latency, Latency::default(), "none were answered");
     }
 

@@ -10,6 +10,8 @@ use instruments::{Counter, Durations, Gauge};
 use protocol::ApiKey;
 use wal::metrics::WalMetrics;
 
+use super::topics::Records;
+
 /// One more than the largest API key served.
 const API_KEYS: usize = 76;
 /// Kafka's error codes from -1 on, those that are yet to come included; the last stands for all beyond.
@@ -25,6 +27,7 @@ pub struct ShardMetrics {
     pub produced_batches: Counter,
     /// Bytes of record batches read for consumers.
     pub fetched_bytes: Counter,
+    pub records: Arc<Records>,
     /// Bytes of record batches sent to followers, and received from leaders.
     pub replicated_out_bytes: Counter,
     pub replicated_in_bytes: Counter,
@@ -112,6 +115,7 @@ impl Default for ShardMetrics {
             produced_bytes: Counter::new(),
             produced_batches: Counter::new(),
             fetched_bytes: Counter::new(),
+            records: Arc::default(),
             replicated_out_bytes: Counter::new(),
             replicated_in_bytes: Counter::new(),
             connections_open: Gauge::new(),

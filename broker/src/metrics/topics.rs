@@ -14,9 +14,17 @@ use protocol::TopicId;
 /// The name that stands for topics without series of their own; no topic can have it.
 pub const OTHERS: &str = "(others)";
 
+/// Records of all topics of a shard, that whoever wants their sum need not ask the shard.
+#[derive(Debug, Default)]
+pub struct Records {
+    pub produced: Counter,
+    pub fetched: Counter,
+}
+
 /// What a shard counts of one topic, for all of its partitions there.
 #[derive(Debug, Default)]
 pub struct TopicTraffic {
+    of_shard: Arc<Records>,
     produced_bytes: Counter,
     produced_records: Counter,
     fetched_bytes: Counter,
@@ -26,12 +34,15 @@ pub struct TopicTraffic {
 impl TopicTraffic {
     pub fn produced(&self, bytes: usize, records: i32) {
         self.produced_bytes.add(bytes as u64);
-        self.produced_records.add(u64::try_from(records).unwrap_or(0));
+        let records = u64::try_from(records).unwrap_or(0);
+        self.produced_records.add(records);
+        self.of_shard.produced.add(records);
     }
 
     pub fn fetched(&self, bytes: usize, records: u64) {
         self.fetched_bytes.add(bytes as u64);
         self.fetched_records.add(records);
+        self.of_shard.fetched.add(records);
     }
 
     pub fn totals(&self) -> Totals {
@@ -45,12 +56,19 @@ impl TopicTraffic {
 /// A shard's topics. What was counted of one stays until the topic is gone, wherever its partitions go.
 #[derive(Debug, Default)]
 pub struct ShardTopics {
+    records: Arc<Records>,
     topics: HashMap<TopicId, Rc<TopicTraffic>>,
 }
 
 impl ShardTopics {
+    /// Of a shard whose records are counted here.
+    pub fn new(records: Arc<Records>) -> ShardTopics {
+        ShardTopics { records, topics: HashMap::new() }
+    }
+
     pub fn of(&mut self, topic: TopicId) -> Rc<TopicTraffic> {
-        self.topics.entry(topic).or_default().clone()
+        let traffic = || Rc::new(TopicTraffic { of_shard: self.records.clone(), ..TopicTraffic::default() });
+        self.topics.entry(topic).or_insert_with(traffic).clone()
     }
 
     /// What was counted of each; topics that are gone are forgotten.

@@ -38,6 +38,7 @@ use crate::lease::Lease;
 use crate::lifecycle::ShardProgress;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
+use crate::metrics::topics::ShardTopics;
 use crate::orphans;
 use crate::replicator::Replicator;
 use crate::settings::Settings;
@@ -161,6 +162,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
     let shards = spec.inboxes.len();
     let config = spec.image.broker_config(spec.broker, &spec.settings.static_config());
     let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0).div_ceil(shards);
+    let topics = RefCell::new(ShardTopics::new(spec.metrics.records.clone()));
     let shard = Rc::new(Shard {
         index: spec.index,
         broker: spec.broker,
@@ -188,7 +190,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         response_budget: ByteBudget::new(but_for_small(memory.shard_response_bytes_max)),
         metrics: spec.metrics,
         progress: spec.progress,
-        topics: RefCell::default(),
+        topics,
         configs_changed: LocalEvent::default(),
         dedupe_memory: spec.dedupe_memory,
         producer_ids: Default::default(),

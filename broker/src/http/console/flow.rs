@@ -18,7 +18,7 @@ use crate::metadata_core::views::LiveOf;
 const BROKERS_MAX: usize = 32;
 
 /// The numbers of a sample, in this order: names once, since there are thousands of samples.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "at_ms",
     "connections",
     "requests",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 13] = [
     "produced_batches",
     "produced_records",
     "fetched_bytes",
+    "fetched_records",
     "produce_p50_us",
     "produce_p99_us",
     "fetch_p50_us",
@@ -46,8 +47,9 @@ fn row(sample: &Sample) -> Row {
         Some(sample.fetch_requests),
         Some(sample.produced_bytes),
         Some(sample.produced_batches),
-        sample.produced_records,
+        Some(sample.produced_records),
         Some(sample.fetched_bytes),
+        Some(sample.fetched_records),
         latency.produce_p50_us.map(u64::from),
         latency.produce_p99_us.map(u64::from),
         latency.fetch_p50_us.map(u64::from),
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_row_has_its_numbers_where_the_fields_say() {
-        let latency = Latency { produce_p50_us: Some(9), fetch_p99_us: Some(12), ..Latency::default() };
+        let latency = Latency { produce_p50_us: Some(10), fetch_p99_us: Some(12), ..Latency::default() };
         let sample = Sample {
             at_ms: 0,
             connections: 1,
@@ -174,13 +176,14 @@ mod tests {
             fetch_requests: 4,
             produced_bytes: 5,
             produced_batches: 6,
-            produced_records: Some(7),
+            produced_records: 7,
             fetched_bytes: 8,
+            fetched_records: 9,
             latency,
         };
         let row = row(&sample);
         let of = |field: &str| row[FIELDS.iter().position(|name| *name == field).unwrap()];
-        assert_eq!(row[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(Some));
+        assert_eq!(row[..11], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(Some));
         assert_eq!((of("produced_records"), of("fetch_p50_us"), of("fetch_p99_us")), (Some(7), None, Some(12)));
     }
 }

@@ -5,7 +5,7 @@ const PLOTS = [
   { title: "Requests", format: perSecond(short), series: [{ name: "produce", of: (p) => p.produce_requests }, { name: "fetch", of: (p) => p.fetch_requests }] },
   { title: "Produce latency", format: micros, optional: true, none: "no produce was timed", series: [{ name: "p50", of: (p) => p.produce_p50_us }, { name: "p99", of: (p) => p.produce_p99_us }] },
   { title: "Fetch latency", format: micros, optional: true, none: "no fetch was timed", series: [{ name: "p50", of: (p) => p.fetch_p50_us }, { name: "p99", of: (p) => p.fetch_p99_us }] },
-  { title: "Produced", format: perSecond(short), series: [{ name: "batches", of: (p) => p.produced_batches }, { name: "records", of: (p) => p.produced_records }] },
+  { title: "Records", format: perSecond(short), series: [{ name: "in", of: (p) => p.produced_records }, { name: "out", of: (p) => p.fetched_records }] },
   { title: "Connections", format: short, series: [{ name: "open", of: (p) => p.connections }] },
 ];
 const flow = {
