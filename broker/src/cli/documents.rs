@@ -12,7 +12,7 @@ use clap_complete::env::Shells;
 
 use super::args::Cli;
 use super::completing::COMPLETE_VARIABLE;
-use super::{failed, print};
+use super::{failed, print, settings_page};
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionArgs {
@@ -27,7 +27,7 @@ pub(super) struct CompletionArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Where to put them: ringlog.1 and one page per subcommand. The directory is made if need be.
+    /// Where to put them: ringlog.1, one page per subcommand, and ringlog.toml.5. The directory is made if need be.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: PathBuf,
 }
@@ -71,6 +71,7 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     command.build();
     let mut pages = Vec::new();
     add_pages(&command, &mut pages);
+    pages.push(settings_page::page());
     pages
 }
 

@@ -1,8 +1,15 @@
 //! The command line of `ringlog`.
 //!
 //! [`run`] does everything but serve: it parses, loads the configuration, sets up logging, and carries out the
-//! subcommands that end by themselves. Exit statuses are 0 for success, 1 for a failed check, a damaged log or a machine
-//! that cannot run the broker, and 2 for a command line, configuration or path that is wrong.
+//! subcommands that end by themselves. Exit statuses are 0 for success; 1 if anything that was asked for is missing, was
+//! refused or failed, a log is damaged, or the machine cannot run the broker; and 2 for a command line, configuration or path
+//! that is wrong.
+//!
+//! - [`topic`], [`config_command`], [`group`]: ask the Kafka port, by the client in [`kafka`]; so do parts of [`partition`] and
+//!   [`cluster`], which else ask the internal port ([`internal_port`]).
+//! - [`wal`], [`check`]: look at files and the machine.
+//! - [`told`], [`table`], [`progress`]: what all commands say, and how.
+//! - [`documents`], [`completing`]: manual pages, and what shells complete.
 
 mod args;
 mod check;
@@ -16,6 +23,7 @@ mod kafka;
 mod limits;
 mod partition;
 mod progress;
+mod settings_page;
 mod size;
 mod system;
 mod table;

@@ -35,7 +35,7 @@ pub(super) struct Bar {
 impl Bar {
     /// Of bytes.
     pub fn of_bytes() -> Bar {
-        Bar::new("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left: {msg}")
+        Bar::new("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left: {wide_msg}")
     }
 
     /// Of whatever the message says.

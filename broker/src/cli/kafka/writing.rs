@@ -67,8 +67,9 @@ impl<'a> Producer<'a> {
         self.leaders.keys().copied().collect()
     }
 
-    /// Where the batch's first record is now. After an error it is not known whether it was written.
-    pub async fn send(&mut self, partition: i32, batch: BatchBuilder) -> Result<i64, ClientError> {
+    /// Where the batch's first record is now; `None` if the broker had it before and does not know any more. After an error
+    /// that is no refusal it is not known whether it was written.
+    pub async fn send(&mut self, partition: i32, batch: BatchBuilder) -> Result<Option<i64>, ClientError> {
         let api = ApiKey::Produce;
         let sequence = self.sequences.get(&partition).copied().unwrap_or(0);
         let count = i32::try_from(batch.len()).expect("a batch's records are counted so");
@@ -117,7 +118,7 @@ impl<'a> Producer<'a> {
         leader: &Node,
         partition: i32,
         records: Bytes,
-    ) -> Result<Result<i64, (ResponseError, Option<String>)>, ClientError> {
+    ) -> Result<Result<Option<i64>, (ResponseError, Option<String>)>, ClientError> {
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
         let name = TopicName(self.topic.clone().into());
         let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
@@ -134,7 +135,9 @@ impl<'a> Producer<'a> {
         };
         Ok(match ResponseError::try_from_code(told.error_code) {
             // What was sent before has arrived after all.
-            None | Some(ResponseError::DuplicateSequenceNumber) => Ok(told.base_offset),
+            None | Some(ResponseError::DuplicateSequenceNumber) => {
+                Ok(Some(told.base_offset).filter(|offset| *offset >= 0))
+            }
             Some(error) => {
                 let of_record = told.record_errors.into_iter().find_map(|one| one.batch_index_error_message);
                 let message = told.error_message.or(of_record).map(|message| message.to_string());

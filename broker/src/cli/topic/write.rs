@@ -41,8 +41,8 @@ impl Record {
 #[derive(Clone, Copy, Debug)]
 struct Written {
     records: u64,
-    first: i64,
-    last: i64,
+    /// First and last, as far as the broker said.
+    offsets: Option<(i64, i64)>,
 }
 
 pub(super) async fn run(client: &Client, args: &WriteArgs) -> Result<Told, Failure> {
@@ -170,10 +170,12 @@ impl Writer<'_> {
         let count = i64::try_from(batch.len()).unwrap_or(i64::MAX);
         let sent = self.producer.send(partition, batch).await;
         let first = sent.map_err(|error| not_written(&self.args.topic, &error))?;
-        let last = first + count - 1;
-        let written = self.written.entry(partition).or_insert(Written { records: 0, first, last });
+        let written = self.written.entry(partition).or_insert(Written { records: 0, offsets: None });
         written.records += count.unsigned_abs();
-        written.last = last;
+        if let Some(first) = first {
+            let begin = written.offsets.map_or(first, |(begin, _)| begin);
+            written.offsets = Some((begin, first + count - 1));
+        }
         Ok(())
     }
 
@@ -185,16 +187,17 @@ impl Writer<'_> {
                 json!({
                     "partition": partition,
                     "records": written.records,
-                    "first_offset": written.first,
-                    "last_offset": written.last,
+                    "first_offset": written.offsets.map(|(first, _)| first),
+                    "last_offset": written.offsets.map(|(_, last)| last),
                 })
             });
             let partitions: Vec<_> = partitions.collect();
             return Told::json(&json!({ "topic": topic, "records": total, "partitions": partitions }));
         }
-        let places = self.written.iter().map(|(partition, Written { first, last, .. })| match first == last {
-            true => format!("{topic}-{partition} at offset {first}"),
-            false => format!("{topic}-{partition} at offsets {first} to {last}"),
+        let places = self.written.iter().map(|(partition, written)| match written.offsets {
+            None => format!("{topic}-{partition}"),
+            Some((first, last)) if first == last => format!("{topic}-{partition} at offset {first}"),
+            Some((first, last)) => format!("{topic}-{partition} at offsets {first} to {last}"),
         });
         let places: Vec<String> = places.collect();
         let colon = if places.is_empty() { "" } else { ": " };
