@@ -33,7 +33,7 @@ pub fn describe(
     if name.is_empty() {
         return Err((ResponseError::InvalidRequest, "Broker id must not be empty".to_owned()));
     }
-    let named = id(name)?;
+    let named = id("Broker", name)?;
     if named != me {
         let message = format!("Unexpected broker id, expected {me} but received {name}");
         return Err((ResponseError::InvalidRequest, message));
@@ -52,7 +52,7 @@ pub fn describe(
 /// Changes levels, or looks whether they could be changed.
 pub fn alter(me: BrokerId, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refused> {
     let name = &resource.resource_name;
-    if id(name)? != me {
+    if id("Node", name)? != me {
         let message = format!("Unexpected node id. Expected {me}, but received {name}");
         return Err((ResponseError::InvalidRequest, message));
     }
@@ -81,7 +81,7 @@ fn changes(configs: &[AlterableConfig]) -> Result<Vec<Change<'_>>, Refused> {
         (SET, None) => refused(format!("Null value not supported for : {}", shown(&config.name))),
         (APPEND, _) => refused("APPEND operation is not allowed for the BROKER_LOGGER resource".to_owned()),
         (SUBTRACT, _) => refused("SUBTRACT operation is not allowed for the BROKER_LOGGER resource".to_owned()),
-        (other, _) => refused(format!("Unknown operation {other} for the BROKER_LOGGER resource")),
+        (other, _) => refused(format!("Unknown operation type {other} is not allowed for the BROKER_LOGGER resource")),
     };
     configs.iter().try_for_each(check)?;
     Ok(configs
@@ -97,9 +97,11 @@ fn refused<T>(message: String) -> Result<T, Refused> {
     Err((ResponseError::InvalidRequest, message))
 }
 
-fn id(name: &str) -> Result<BrokerId, Refused> {
-    let refused = || (ResponseError::InvalidRequest, format!("Node id must be an integer, but it is: {}", shown(name)));
-    name.parse().map(BrokerId).map_err(|_| refused())
+fn id(what: &str, name: &str) -> Result<BrokerId, Refused> {
+    match name.parse() {
+        Ok(id) => Ok(BrokerId(id)),
+        Err(_) => refused(format!("{what} id must be an integer, but it is: {}", shown(name))),
+    }
 }
 
 fn output() -> Result<&'static Output, Refused> {
@@ -133,6 +135,7 @@ mod tests {
     #[test]
     fn other_brokers_answer_for_themselves() {
         assert_eq!(describe(ME, "", None).unwrap_err().1, "Broker id must not be empty");
+        assert_eq!(describe(ME, "x", None).unwrap_err().1, "Broker id must be an integer, but it is: x");
         assert_eq!(describe(ME, "2", None).unwrap_err().1, "Unexpected broker id, expected 1 but received 2");
         assert_eq!(altered("2", vec![]).1, "Unexpected node id. Expected 1, but received 2");
         assert_eq!(altered("x", vec![]).1, "Node id must be an integer, but it is: x");
@@ -146,6 +149,10 @@ mod tests {
                 "APPEND operation is not allowed for the BROKER_LOGGER resource",
             ),
             (vec![config("wal", 3, Some("INFO"))], "SUBTRACT operation is not allowed for the BROKER_LOGGER resource"),
+            (
+                vec![config("wal", 9, Some("INFO"))],
+                "Unknown operation type 9 is not allowed for the BROKER_LOGGER resource",
+            ),
             (vec![config("wal", SET, None)], "Null value not supported for : wal"),
             (vec![config("wal", SET, Some("INFO")), config("wal", DELETE, None)], "Error due to duplicate config keys"),
         ] {

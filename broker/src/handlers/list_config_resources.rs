@@ -56,11 +56,12 @@ mod tests {
     use metadata::record::{self, MetadataRecord};
 
     use super::*;
-    use crate::shard::assignment::testing::{TOPIC_ID, created};
+    use crate::shard::assignment::testing::{TOPIC_ID, created, registration};
 
     #[test]
     fn what_is_asked_for_is_named() {
-        let mut records = created(TOPIC_ID, "t", &[(&[1], Some(1), 0)]);
+        let mut records = vec![registration(1)];
+        records.extend(created(TOPIC_ID, "t", &[(&[1], Some(1), 0)]));
         records.push(MetadataRecord::ConfigChanged {
             resource: record::ConfigResource::Group("g".into()),
             name: "consumer.session.timeout.ms".into(),
@@ -73,9 +74,10 @@ mod tests {
             (answer.error_code, named.collect::<Vec<_>>())
         };
         let (group, topic) = ((32, "g".to_owned()), (2, "t".to_owned()));
-        assert_eq!(listed(1, &[]), (0, vec![group.clone(), topic.clone()]));
+        let (loggers, broker) = ((8, "1".to_owned()), (4, "1".to_owned()));
+        assert_eq!(listed(1, &[]), (0, vec![group.clone(), loggers.clone(), broker, topic.clone()]));
         assert_eq!(listed(1, &[2]), (0, vec![topic]));
-        assert_eq!(listed(1, &[8, 16, 32]), (0, vec![group]));
+        assert_eq!(listed(1, &[8, 16, 32]), (0, vec![group, loggers]));
         assert_eq!(listed(1, &[32, 5]), (ResponseError::UnsupportedVersion.code(), vec![]));
         assert_eq!(listed(0, &[]), (0, vec![]));
     }
