@@ -12,6 +12,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[path = "../src/metrics/shard.rs"]
 #[allow(dead_code, unused_imports, reason = "neither what scrapes read nor the module's own tests are used here")]
 mod shard;
+#[path = "../src/metrics/topics.rs"]
+#[allow(dead_code, unused_imports, reason = "as above")]
+mod topics;
 
 use shard::{Closed, ShardMetrics};
 
@@ -20,6 +23,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
     let metrics = ShardMetrics::default();
+    let traffic = topics::ShardTopics::new(metrics.records.clone()).of(protocol::TopicId::ZERO);
     let region = Region::new(ALLOCATOR);
     for n in 0..10_000_u16 {
         for api in ApiKey::ALL {
@@ -28,6 +32,8 @@ fn main() {
             metrics.answered(*api, Duration::from_micros(n.into()));
         }
         metrics.produced(1000);
+        traffic.produced(1000, 10);
+        traffic.fetched(1000, 10);
         metrics.fetched_bytes.add(1000);
         metrics.connections_open.set(1);
         metrics.closed(Closed::Idle);
