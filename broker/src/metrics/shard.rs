@@ -10,8 +10,6 @@ use instruments::{Counter, Durations, Gauge};
 use protocol::ApiKey;
 use wal::metrics::WalMetrics;
 
-use super::topics::Records;
-
 /// One more than the largest API key served.
 const API_KEYS: usize = 76;
 /// Kafka's error codes from -1 on, those that are yet to come included; the last stands for all beyond.
@@ -27,6 +25,7 @@ pub struct ShardMetrics {
     pub produced_batches: Counter,
     /// Bytes of record batches read for consumers.
     pub fetched_bytes: Counter,
+    /// Shared with what counts them by topic.
     pub records: Arc<Records>,
     /// Bytes of record batches sent to followers, and received from leaders.
     pub replicated_out_bytes: Counter,
@@ -49,6 +48,13 @@ pub struct ShardMetrics {
     pub recovery_time: Gauge,
     pub pulse: Pulse,
     pub wal: Arc<WalMetrics>,
+}
+
+/// Records of all topics of a shard, that whoever wants their sum need not ask the shard.
+#[derive(Debug, Default)]
+pub struct Records {
+    pub produced: Counter,
+    pub fetched: Counter,
 }
 
 /// How the shard's thread gets along, as it finds itself.

@@ -11,15 +11,10 @@ use std::sync::Arc;
 use instruments::Counter;
 use protocol::TopicId;
 
+use super::shard::Records;
+
 /// The name that stands for topics without series of their own; no topic can have it.
 pub const OTHERS: &str = "(others)";
-
-/// Records of all topics of a shard, that whoever wants their sum need not ask the shard.
-#[derive(Debug, Default)]
-pub struct Records {
-    pub produced: Counter,
-    pub fetched: Counter,
-}
 
 /// What a shard counts of one topic, for all of its partitions there.
 #[derive(Debug, Default)]
