@@ -268,10 +268,9 @@ impl StorageFile for GlommioFile {
 
     async fn size(&self) -> Result<u64, IoError> {
         // glommio asks by the path of the open, which a rename since has made wrong; this asks by the descriptor.
-        let by_descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match fs::metadata(by_descriptor) {
-            Ok(metadata) => Ok(metadata.len()),
-            Err(source) => Err(IoError::new(IoOp::Size, &self.path, source)),
+        match rustix::fs::fstat(self.descriptor()) {
+            Ok(status) => Ok(u64::try_from(status.st_size).unwrap_or(0)),
+            Err(source) => Err(IoError::new(IoOp::Size, &self.path, source.into())),
         }
     }
 
