@@ -142,6 +142,7 @@ fn check_looks_at_everything_and_leaves_no_trace() {
     let expected = [
         "kernel",
         "io_uring",
+        "sysfs",
         "memlock",
         "nofile",
         "nproc",
@@ -168,6 +169,10 @@ fn check_looks_at_everything_and_leaves_no_trace() {
     // Those of the disks, which need not be block devices.
     let names: Vec<&Value> = names.iter().filter(|name| *name != "io-scheduler" && *name != "write-cache").collect();
     assert_eq!(names, expected);
+    let document = include_str!("../../docs/deployment.md");
+    for name in expected.iter().chain(&["io-scheduler", "write-cache"]).filter(|name| **name != "journal-dir") {
+        assert!(document.contains(&format!("\n| `{name}` | ")), "{name} in docs/deployment.md");
+    }
     assert_check(&ended, "data-dir", "OK", "will be created in", "");
     assert_eq!(std::fs::read_dir(directory.path()).expect("listing").count(), 0);
 

@@ -10,6 +10,8 @@ pub(crate) struct Facts {
     /// As uname(2) has it: `6.1.0-13-amd64`.
     pub(crate) kernel_release: String,
     pub(crate) io_uring: IoUring,
+    /// Whether `/sys/dev/block` is kept from this process; that it is not there at all is no harm.
+    pub(crate) disks_hidden: bool,
     /// Bytes.
     pub(crate) memlock: Limit,
     /// File descriptors.

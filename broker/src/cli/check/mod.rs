@@ -53,7 +53,8 @@ pub(super) fn devices(data_dir: &Path, journal_dir: Option<&Path>) -> Vec<(u32, 
 /// Why no shard can start on this machine, one line each with what to do; empty if nothing stands in the way.
 pub(super) fn refuse_start() -> Vec<String> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let lines = verdict::judge_start(&probe::io_uring(), probe::limit(Resource::Memlock), &release);
+    let lines =
+        verdict::judge_start(&probe::io_uring(), probe::disks_hidden(), probe::limit(Resource::Memlock), &release);
     let failed = |line: &Line| line.verdict == Verdict::Fail;
     lines
         .iter()

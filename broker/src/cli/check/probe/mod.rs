@@ -27,6 +27,7 @@ pub(super) fn facts(root: &Path, data_dir: &Path, journal_dir: Option<&Path>, ma
     Facts {
         kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
         io_uring: io_uring(),
+        disks_hidden: disks_hidden(),
         memlock: limit(Resource::Memlock),
         nofile: limit(Resource::Nofile),
         nproc: limit(Resource::Nproc),
@@ -42,6 +43,12 @@ pub(super) fn facts(root: &Path, data_dir: &Path, journal_dir: Option<&Path>, ma
 /// The devices of the two directories, where they can be used.
 pub(super) fn devices(data_dir: &Path, journal_dir: Option<&Path>) -> Vec<(u32, u32)> {
     [Some(data_dir), journal_dir].into_iter().flatten().filter_map(|path| directory::probe(path).device()).collect()
+}
+
+/// glommio looks up there what kind of disk a file is on, and panics where it may not.
+pub(super) fn disks_hidden() -> bool {
+    let looked = std::fs::metadata("/sys/dev/block/.");
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 pub(super) fn limit(resource: Resource) -> Limit {

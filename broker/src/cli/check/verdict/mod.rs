@@ -78,6 +78,7 @@ pub(crate) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Line> {
     let mut lines = vec![
         kernel(&facts.kernel_release),
         io_uring(facts),
+        sysfs(facts.disks_hidden),
         memlock(facts.memlock, wanted.shards),
         nofile(facts.nofile, wanted.memory.connections_max),
         nproc(facts.nproc, wanted.shards),
@@ -95,8 +96,23 @@ pub(crate) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Line> {
 }
 
 /// The checks without which no shard starts.
-pub(crate) fn judge_start(io_uring: &super::facts::IoUring, memlock_limit: Limit, kernel_release: &str) -> Vec<Line> {
-    vec![io_uring::judge(io_uring, parse_release(kernel_release)), memlock(memlock_limit, 0)]
+pub(crate) fn judge_start(
+    io_uring: &super::facts::IoUring,
+    disks_hidden: bool,
+    memlock_limit: Limit,
+    kernel_release: &str,
+) -> Vec<Line> {
+    vec![io_uring::judge(io_uring, parse_release(kernel_release)), sysfs(disks_hidden), memlock(memlock_limit, 0)]
+}
+
+fn sysfs(disks_hidden: bool) -> Line {
+    let check = "sysfs";
+    if disks_hidden {
+        let advice = "a container engine masks it so that not even its absence can be seen: let it be (Podman: \
+                      `--security-opt unmask=/sys/dev/block`), or mount /sys as it is";
+        return Line::fail(check, "/sys/dev/block is kept from this process (EACCES)", advice);
+    }
+    Line::ok(check, "disks can be looked up")
 }
 
 fn io_uring(facts: &Facts) -> Line {

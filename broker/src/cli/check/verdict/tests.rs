@@ -39,6 +39,7 @@ fn good() -> Facts {
     Facts {
         kernel_release: "6.1.0-13-amd64".to_owned(),
         io_uring: IoUring::Works { missing: Vec::new() },
+        disks_hidden: false,
         memlock: UNLIMITED,
         nofile: UNLIMITED,
         nproc: UNLIMITED,
@@ -105,6 +106,7 @@ fn a_good_machine_is_all_right_in_every_line() {
     let expected = [
         "kernel",
         "io_uring",
+        "sysfs",
         "memlock",
         "nofile",
         "nproc",
@@ -194,6 +196,11 @@ fn limits() {
     ] {
         check(Facts { nofile: limit(hard), ..good() }, "nofile", verdict, &hard.to_string(), advice);
     }
+}
+
+#[test]
+fn disks_that_cannot_be_looked_up_prevent_a_start() {
+    check(Facts { disks_hidden: true, ..good() }, "sysfs", Verdict::Fail, "EACCES", "unmask=/sys/dev/block");
 }
 
 #[test]
@@ -345,9 +352,9 @@ fn a_journal_is_judged_by_itself_where_it_is_on_another_file_system() {
 
 #[test]
 fn before_a_start_only_what_prevents_it_counts() {
-    let lines = judge_start(&IoUring::Works { missing: Vec::new() }, limit(512 << 10), "6.1.0");
+    let lines = judge_start(&IoUring::Works { missing: Vec::new() }, false, limit(512 << 10), "6.1.0");
     assert!(lines.iter().all(|line| line.verdict == Verdict::Ok), "{lines:#?}");
-    let lines = judge_start(&IoUring::NotPermitted { disabled: None }, limit(64 << 10), "6.1.0");
+    let lines = judge_start(&IoUring::NotPermitted { disabled: None }, true, limit(64 << 10), "6.1.0");
     assert!(lines.iter().all(|line| line.verdict == Verdict::Fail), "{lines:#?}");
 }
 
