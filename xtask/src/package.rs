@@ -1,6 +1,7 @@
 //! `cargo xtask package`: what is given to users, below `target/package`.
 //!
-//! - `deb`: `ringlog_VERSION_ARCH.deb`, by cargo-deb after the metadata in broker/Cargo.toml.
+//! - `deb`: `ringlog_VERSION_ARCH.deb` and `ringlog-bench_VERSION_ARCH.deb`, by cargo-deb after the metadata in
+//!   broker/Cargo.toml and bench/Cargo.toml.
 //! - `tarball`: `ringlog-VERSION-ARCH-linux.tar.gz` with a binary that needs no library, and `container/`, the folder from
 //!   which deploy/container/Containerfile makes an image of the same binary.
 //!
@@ -68,14 +69,17 @@ pub fn package(options: &PackageOptions) -> Result<(), String> {
 
 fn deb(options: &PackageOptions) -> Result<(), String> {
     let cargo_deb = cargo_deb()?;
-    build(options, None)?;
+    build(options, &["ringlog-broker", "ringlog-bench"], None)?;
     let broker = target().join(options.folder()).join("ringlog");
     documents(&broker, &out().join("documents"))?;
-    let mut command = Command::new(cargo_deb);
-    command.env("SOURCE_DATE_EPOCH", epoch()?);
-    command.args(["--package", "ringlog-broker", "--no-build", "--profile", &options.profile]);
-    command.args(["--deb-revision", &options.revision, "--output"]).arg(out());
-    run(command)
+    for package in ["ringlog-broker", "ringlog-bench"] {
+        let mut command = Command::new(&cargo_deb);
+        command.env("SOURCE_DATE_EPOCH", epoch()?);
+        command.args(["--package", package, "--no-build", "--profile", &options.profile]);
+        command.args(["--deb-revision", &options.revision, "--output"]).arg(out());
+        run(command)?;
+    }
+    Ok(())
 }
 
 /// cargo-deb at the version that is known to work, installed once.
@@ -94,7 +98,7 @@ fn cargo_deb() -> Result<PathBuf, String> {
 
 fn tarball(options: &PackageOptions) -> Result<(), String> {
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    build(options, Some(&triple))?;
+    build(options, &["ringlog-broker"], Some(&triple))?;
     let broker = target().join(&triple).join(options.folder()).join("ringlog");
     let name = format!("ringlog-{}-{}-linux", env!("CARGO_PKG_VERSION"), env::consts::ARCH);
     let folder = out().join(&name);
@@ -163,8 +167,9 @@ fn documents(broker: &Path, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn build(options: &PackageOptions, static_for: Option<&str>) -> Result<(), String> {
-    let mut command = cargo(&["build", "--package", "ringlog-broker", "--profile", &options.profile]);
+fn build(options: &PackageOptions, packages: &[&str], static_for: Option<&str>) -> Result<(), String> {
+    let mut command = cargo(&["build", "--profile", &options.profile]);
+    command.args(packages.iter().flat_map(|package| ["--package", *package]));
     if let Some(triple) = static_for {
         command.args(["--target", triple]).env("RUSTFLAGS", STATIC_FLAGS);
     }
