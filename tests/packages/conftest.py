@@ -23,8 +23,8 @@ def pytest_collection_modifyitems(items):
 def deb():
     """Finds the package with this revision."""
 
-    def find(revision: int) -> Path:
-        found = sorted(BUILT.glob(f"ringlog_*-{revision}_*.deb"))
+    def find(revision: int, name: str = "ringlog") -> Path:
+        found = sorted(BUILT.glob(f"{name}_*-{revision}_*.deb"))
         assert len(found) == 1, f"{found}: run `cargo xtask package deb --revision {revision}`"
         return found[0]
 

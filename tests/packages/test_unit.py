@@ -60,7 +60,8 @@ def test_the_user_is_made(root):
     assert (data.st_uid, data.st_gid, data.st_mode & 0o7777) == (int(uid), int(gid), 0o750)
 
 
-def test_lintian_has_nothing_to_say(deb):
+@pytest.mark.parametrize("name", ["ringlog", "ringlog-bench"])
+def test_lintian_has_nothing_to_say(deb, name):
     need("lintian")
-    output = run("lintian", "--fail-on=error,warning", "--tag-display-limit=0", deb(1))
+    output = run("lintian", "--fail-on=error,warning", "--tag-display-limit=0", deb(1, name))
     assert not re.search(r"^[EW]:", output, re.MULTILINE), output
