@@ -158,3 +158,14 @@ fn on_this_machine_a_dry_run_says_what_it_would_do() {
     assert!(report["changes"].is_array() && report["hints"].is_array(), "{report:#}");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn limits_that_are_too_low_are_a_hint() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 2000 && exec \"$0\" tune --data-dir \"$1\"", env!("CARGO_BIN_EXE_ringlog")]);
+    let output = shell.arg(directory.path()).output().expect("the shell starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("HINT  nofile: up to 2000 open files") && text.contains("LimitNOFILE=26384"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -50,6 +50,15 @@ pub(super) fn devices(data_dir: &Path, journal_dir: Option<&Path>) -> Vec<(u32, 
     probe::devices(data_dir, journal_dir)
 }
 
+/// What to do about limits of this process that are too low, where a broker is started as it was: no file of the kernel's
+/// changes those.
+pub(super) fn low_limits(config: &config::ServeConfig) -> Vec<String> {
+    let limits = [Resource::Memlock, Resource::Nofile, Resource::Nproc].map(probe::limit);
+    let lines = verdict::judge_limits(limits, config.shards, config.memory.connections_max);
+    let low = lines.iter().filter(|line| line.verdict != Verdict::Ok);
+    low.map(|line| format!("{}: {}: {}", line.check, line.found, line.advice)).collect()
+}
+
 /// Why no shard can start on this machine, one line each with what to do; empty if nothing stands in the way.
 pub(super) fn refuse_start() -> Vec<String> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

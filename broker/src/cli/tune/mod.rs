@@ -43,7 +43,7 @@ pub(super) fn run(args: TuneArgs) -> ExitCode {
             .filter(|file| !file.text.is_empty() && !holds(&below(root, file.path), &file.text))
             .map(|file| KeptFile { file, outcome: Outcome::Planned })
             .collect(),
-        hints: plan::hints(&system, &wishes),
+        hints: plan::hints(&system, &wishes).into_iter().chain(check::low_limits(&config)).collect(),
     };
     if args.apply && !args.dry_run {
         apply(&mut report, root);

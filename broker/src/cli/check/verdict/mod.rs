@@ -105,6 +105,11 @@ pub(crate) fn judge_start(
     vec![io_uring::judge(io_uring, parse_release(kernel_release)), sysfs(disks_hidden), memlock(memlock_limit, 0)]
 }
 
+/// The limits of a process: locked memory, open files, threads.
+pub(crate) fn judge_limits([locked, files, threads]: [Limit; 3], shards: usize, connections_max: usize) -> Vec<Line> {
+    vec![memlock(locked, shards), nofile(files, connections_max), nproc(threads, shards)]
+}
+
 fn sysfs(disks_hidden: bool) -> Line {
     let check = "sysfs";
     if disks_hidden {
