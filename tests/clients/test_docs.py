@@ -29,6 +29,12 @@ def test_docs_cli(own_cluster, tmp_path):
     docs.run(paths.REPO / "docs" / "cli.md", folder(tmp_path), asks(cluster), UPDATE)
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/upgrade.md", "docs/backup.md"])
+def test_documents_that_start_their_own_brokers(document, tmp_path):
+    """They use the default ports, so nothing else may listen there."""
+    docs.run(paths.REPO / document, folder(tmp_path), {}, UPDATE)
+
+
 def folder(tmp_path) -> Path:
     made = tmp_path / "ringlog-docs-"
     made.mkdir()

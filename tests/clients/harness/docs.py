@@ -24,8 +24,10 @@ Contract: every command of a document is run, in order, and a failure names the 
 end, which a document shows with `norun`.
 """
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +120,7 @@ class Shell:
             ["bash", "--norc", "--noprofile"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
             env={**own, "PATH": f"{binary.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", **env},
+            start_new_session=True,
         )  # fmt: skip
 
     def run(self, command: str) -> tuple[int, list[str]]:
@@ -140,6 +143,9 @@ class Shell:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(PATIENCE_S)
+        # What the document has started goes with it, also where it did not come to its end.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _trimmed(lines: list[str]) -> list[str]:
