@@ -31,12 +31,17 @@ LIMITS = {
 # What goes beyond them (a request of 100 MiB on its way, one at work), what structures, connections and write buffers take
 # beside, and what the allocator keeps for later.
 BESIDE = 400 * MIB
+# What an open log takes.
+LOG = 16 << 10
 PARTITIONS = 100
 
 
-@pytest.fixture
-def limited(own_broker):
-    """A broker of one shard in its control group, with topic `t` of 100 partitions; and the group."""
+@pytest.fixture(params=[0])
+def limited(own_broker, request):
+    """A broker of one shard in its control group, with topic `t` of 100 partitions; and the group.
+
+    The parameter is how many partitions there are beside, in topics of a thousand.
+    """
     try:
         memory_limit.available()
     except OSError as reason:
@@ -44,12 +49,15 @@ def limited(own_broker):
     flags = [part for name, limit in LIMITS.items() for part in (name, str(limit))]
     broker = own_broker({"max.connections.per.ip": "20000"}, shards=1, flags=flags)
     create_topic(broker.bootstrap, "t", PARTITIONS)
-    with memory_limit.memory_limit(broker.pid, sum(LIMITS.values()) + BESIDE) as group:
+    for i in range(request.param // 1000):
+        create_topic(broker.bootstrap, f"wide-{i}", 1000)
+    limit = sum(LIMITS.values()) + BESIDE + LOG * request.param
+    with memory_limit.memory_limit(broker.pid, limit) as group:
         yield broker, group
         assert group.kills() == 0, f"killed for its memory; its log ends:\n{broker.log_tail()}"
         broker.check_alive()
         assert "panicked at" not in broker.log_text()
-        print(f"\npeak: {group.peak_bytes() / MIB:.0f} MiB of {(sum(LIMITS.values()) + BESIDE) / MIB:.0f} MiB")
+        print(f"\npeak: {group.peak_bytes() / MIB:.0f} MiB of {limit / MIB:.0f} MiB")
 
 
 class Crowd:
@@ -208,5 +216,22 @@ def test_records_that_nobody_reads(limited):
     ]
     with crowd(limited, requests) as gathered:
         wait_until(gathered.settled, "nothing more to be taken in")
+        round_trip(broker)
+    round_trip(broker)
+
+
+@pytest.mark.parametrize("limited", [8_000], indirect=True)
+def test_all_of_it_at_once(limited):
+    """8,000 partitions, 8,000 connections that wait for records of them and have sent half of a request, and 20 that send
+    requests of nearly 100 MiB."""
+    broker, _ = limited
+    half = struct.pack(">i", 64_000) + b"\0" * 30_000
+    waiting = [
+        frame(wire.FETCH, 4, wire.fetch_body(f"wide-{i // 1000}", i % 1000, 0, max_wait_ms=300_000, max_bytes=MIB)) + half
+        for i in range(8_000)
+    ]
+    large = produce_of(range(PARTITIONS), 1_000_000)
+    with crowd(limited, waiting), crowd(limited, [large + large] * 20) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
         round_trip(broker)
     round_trip(broker)
