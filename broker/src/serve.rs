@@ -184,15 +184,27 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let publishing = core.publish(epoch, lease.clone(), command_senders, requests);
     let (dir, image) = (data_dir.clone(), publishing.image.clone());
     // Elsewhere: this node takes part in the quorum meanwhile.
-    tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image))
-        .await
-        .expect("a panic ends the process")
-        .map_err(|source| ServeError::Leftovers { dir: data_dir.display().to_string(), source })?;
-    let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
+    let orphans = tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image));
+    let preparing = async {
+        let leftovers = |source| ServeError::Leftovers { dir: data_dir.display().to_string(), source };
+        orphans.await.expect("a panic ends the process").map_err(leftovers)?;
+        let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
+        if journal_dir.needs_replay() {
+            log_replay(&journal_dir.replay().await?, started);
+        }
+        Ok::<_, ServeError>(journal_dir)
+    };
+    let journal_dir = tokio::select! {
+        prepared = preparing => prepared?,
+        failed = core.failed() => return Err(failed.into()),
+        signal = stop.recv() => {
+            // The next start begins the replay anew, which writes the same.
+            tracing::info!(signal, "stopping before the logs were opened");
+            core.stop().await;
+            return Ok(());
+        }
+    };
     let journal = journal_dir.of_shards().map(Path::to_owned);
-    if journal_dir.needs_replay() {
-        log_replay(&journal_dir.replay().await?, started);
-    }
     // Beside what follows: nothing is appended before clients are listened to.
     let journal_begun = tokio::task::spawn_blocking(move || journal_dir.begin().map(|()| journal_dir));
 

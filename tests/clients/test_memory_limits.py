@@ -220,6 +220,24 @@ def test_records_that_nobody_reads(limited):
     round_trip(broker)
 
 
+def test_connections_that_break_off_leave_nothing(limited):
+    """60 connections are reset while a fetch of theirs waits, and behind it a produce of 20,000 partitions is done: together
+    more than requests may take, so that nothing large would be taken in any more if it stayed."""
+    broker, _ = limited
+    waiting = frame(wire.FETCH, 4, wire.fetch_body("t", 99, 0, max_wait_ms=300_000, max_bytes=MIB))
+    one = wire.int32(7) + wire.nullable_bytes(b"")
+    topic = wire.string("t") + wire.int32(20_000) + one * 20_000
+    produce = frame(wire.PRODUCE, 7, wire.string(None) + wire.int16(1) + wire.int32(30_000) + wire.array([topic]))
+    for _ in range(4):
+        with crowd(limited, [waiting + produce] * 15) as gathered:
+            wait_until(gathered.settled, "all to be taken in")
+            for s in gathered.sockets:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with wire.Connection(broker.address) as c:
+        assert wire.produce(c, "t", 0, batch.batch([b"x" * 1_000_000]))[0] == wire.NONE
+    round_trip(broker)
+
+
 @pytest.mark.parametrize("limited", [8_000], indirect=True)
 def test_all_of_it_at_once(limited):
     """8,000 partitions, 8,000 connections that wait for records of them and have sent half of a request, and 20 that send

@@ -335,7 +335,7 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Text("256MiB"),
         summary: "Response bytes of all of a shard's connections that are not yet sent",
         detail: "Beyond it requests whose answers may be large wait until responses have left, a fetch for its max_wait_ms or a \
-                 second, then it returns nothing. A client that takes no byte of its answer for 5 s while others wait is cut \
+                 second, then it returns nothing. A client that takes no byte of its answer for 10 s while others wait is cut \
                  off. Small answers go a fifth of it beyond what large ones may fill.",
     },
     Setting {

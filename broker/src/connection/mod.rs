@@ -116,6 +116,9 @@ pub struct Connection {
     slot_added: LocalEvent,
     slot_taken: LocalEvent,
     in_flight: Cell<usize>,
+    /// Requests that were pushed, and those whose answers went on to be sent.
+    pushed: Cell<u64>,
+    answered: Cell<u64>,
     request_budget: Rc<ByteBudget>,
     reading_ended: Cell<bool>,
     /// For how long the shard's limits have held it up since an answer last told so.
@@ -144,6 +147,8 @@ impl Connection {
             slot_added: LocalEvent::default(),
             slot_taken: LocalEvent::default(),
             in_flight: Cell::new(0),
+            pushed: Cell::new(0),
+            answered: Cell::new(0),
             reading_ended: Cell::new(false),
             held_up: Cell::default(),
         })
@@ -160,6 +165,7 @@ impl Connection {
     ) {
         request.resize(request_bytes + SLOT_BYTES);
         self.in_flight.set(self.in_flight.get() + 1);
+        self.pushed.set(self.pushed.get() + 1);
         self.slots.borrow_mut().push_back(Slot { response, request, arrival });
         self.slot_added.notify();
     }
@@ -216,8 +222,22 @@ impl Connection {
         }
     }
 
+    /// The place in the order of answers of the request that is pushed next.
+    pub fn next_place(&self) -> u64 {
+        self.pushed.get()
+    }
+
+    /// Waits until all requests before this place are answered. Whoever takes a share of the shard's room for answers does so
+    /// then: an answer that waits for room must not stand before one that has it.
+    pub async fn come_to_front(&self, place: u64) {
+        while self.answered.get() < place {
+            self.slot_taken.listen().await;
+        }
+    }
+
     fn answered(&self) {
         self.in_flight.set(self.in_flight.get() - 1);
+        self.answered.set(self.answered.get() + 1);
         self.slot_taken.notify();
     }
 }
@@ -228,7 +248,10 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit
     let reason = match socket::split(socket) {
         Ok(halves) => {
             let connection = Connection::new(shard.clone(), peer);
-            serve_halves(&connection, halves).await
+            let reason = serve_halves(&connection, halves).await;
+            // Answers that were not sent know the connection, which has them: none would ever go, nor what they hold.
+            drop(connection.slots.take());
+            reason
         }
         Err(error) => CloseReason::Socket(error),
     };

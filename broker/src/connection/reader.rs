@@ -23,6 +23,8 @@ const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
 /// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
 const FRAME_RATE_MIN: u64 = 1 << 20;
+/// Frames of this size do not wait behind larger ones that are on their way.
+const SMALL_FRAME_BYTES: usize = 16 * 1024;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
 /// its memory with another.
 pub const READ_SCRATCH_BYTES: usize = 32 * 1024;
@@ -82,9 +84,16 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             // The whole frame is paid for before it is read: half-sent frames never grow past the budget together, and
             // who waits here holds up nobody else.
             let since = Instant::now();
-            let held = match select(shard.arriving_budget().admit(announced), &mut stopped).await {
-                Either::Left((held, _)) => held,
-                Either::Right(_) => return CloseReason::Shutdown,
+            let small = || match announced <= SMALL_FRAME_BYTES {
+                true => shard.arriving_budget().take_small(announced),
+                false => None,
+            };
+            let held = match shard.arriving_budget().admit_now(announced).or_else(small) {
+                Some(held) => held,
+                None => match select(shard.arriving_budget().admit(announced), &mut stopped).await {
+                    Either::Left((held, _)) => held,
+                    Either::Right(_) => return CloseReason::Shutdown,
+                },
             };
             connection.note_held_up(since);
             let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
@@ -92,10 +101,15 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             frames.reserve_announced();
         }
         if connection.take_in_now(0).is_none() {
+            let since = Instant::now();
             // Let the answers of what has been taken in get out before more comes in.
             match select(pin!(connection.take_in(0)), &mut stopped).await {
                 Either::Left(_) => {}
                 Either::Right(_) => return CloseReason::Shutdown,
+            }
+            // It was not the client that made the rest of the request wait.
+            if let Some((_, deadline)) = &mut arriving {
+                *deadline += since.elapsed();
             }
         }
         let patience = match &arriving {

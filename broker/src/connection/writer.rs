@@ -19,7 +19,7 @@ use super::{Arrival, CloseReason, Connection, Slot};
 /// A client that takes no byte for this long is cut off: it holds memory that others could use.
 const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
 /// The same while others do wait for that memory.
-const STALLED_AND_WAITED_FOR_MAX: Duration = Duration::from_secs(5);
+const STALLED_AND_WAITED_FOR_MAX: Duration = Duration::from_secs(10);
 
 /// Sends until the reader has ended and everything is answered.
 pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), CloseReason> {

@@ -18,6 +18,8 @@ const TOPIC_BYTES: usize = 256;
 const PARTITION_BYTES: usize = 256;
 /// All configs of one resource, with their synonyms.
 const RESOURCE_BYTES: usize = 32 * 1024;
+/// About groups.
+const GROUPS_BYTES: usize = 64 * 1024;
 /// Partitions that DescribeTopicPartitions answers at most (KIP-966).
 const DESCRIBED_PARTITIONS_MAX: usize = 2_000;
 
@@ -50,6 +52,11 @@ pub fn estimate(body: &RequestBody, measured: Measured, image: &MetadataImage) -
         RequestBody::DescribeConfigs(request) => {
             request.resources.len().min(image.topic_count() + image.brokers().count() + 1) * RESOURCE_BYTES
         }
+        // What there is of groups is not known here; each has room for much before it is worked at.
+        RequestBody::ListGroups(_)
+        | RequestBody::DescribeGroups(_)
+        | RequestBody::ConsumerGroupDescribe(_)
+        | RequestBody::OffsetFetch(_) => GROUPS_BYTES,
         _ => 0,
     };
     of_elements(measured).saturating_add(about_cluster)

@@ -294,7 +294,7 @@ async fn read_until_enough(
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
                 return (without_records(estimate().await), shard.response_budget().hold(0));
             };
-            let outcomes = gather(held.bytes(), ReadMode::Read).await;
+            let outcomes = gather(held.bytes().min(asked), ReadMode::Read).await;
             let bytes = bytes_of(&outcomes);
             held.resize(bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
@@ -318,7 +318,8 @@ fn without_records(estimate: Vec<Outcome>) -> Vec<Outcome> {
     estimate.into_iter().map(|outcome| Outcome { bytes: 0, ..outcome }).collect()
 }
 
-/// The share of the shard's budget that a fetch of `asked` bytes may fill; `None` if there is none until the deadline.
+/// The share of the shard's budget that a fetch of `asked` bytes may fill, when its answer is the connection's next; `None` if
+/// there is none until the deadline.
 /// `estimate` tells how much there is to be read.
 async fn room_for(
     context: &Context,
@@ -326,8 +327,11 @@ async fn room_for(
     estimate: impl AsyncFnOnce() -> usize,
     deadline: Instant,
 ) -> Option<Held> {
+    context.come_to_front().await;
     let shard = context.shard();
     let budget = shard.response_budget();
+    // At least a batch is read, however little was asked for.
+    let asked = asked.max(RESPONSE_BYTES_LEAST);
     let want = asked.min(RESPONSE_BYTES_LEAST.max(budget.limit_bytes() / RESPONSE_SHARE));
     let least = want.min(RESPONSE_BYTES_LEAST);
     if let Some(held) = budget.take_between(least, want) {

@@ -59,6 +59,8 @@ use crate::shard::budget::Held;
 pub struct Context {
     pub connection: Rc<Connection>,
     pub header: RequestHeader,
+    /// Of the answer, among those of the connection.
+    place: u64,
 }
 
 impl Context {
@@ -113,7 +115,8 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
         }
         Err(error) => return Err(describe(&error)),
     };
-    let context = Context { connection: connection.clone(), header: request.header };
+    let place = connection.next_place();
+    let context = Context { connection: connection.clone(), header: request.header, place };
     let decoded_bytes = bytes_beside_frame(measured);
     let api = context.header.api;
     connection.shard.metrics().request(api);
@@ -122,13 +125,12 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
             let internal_topics_allowed = context.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
             let (produced, keeps_frame) =
                 produce::dispatch(context.shard(), context.version(), body, frame_bytes, internal_topics_allowed);
-            let answer_bytes = answer_size::of_elements(measured);
             let response = async move {
-                let room = context.room_for_answer(answer_bytes).await;
                 match produced.await {
                     produce::Produced::Respond(body) => {
                         let body = body.with_throttle_time_ms(context.connection.throttle_time_ms());
-                        context.encode(&body.into(), room, None)
+                        // What is in the log is answered, room or none.
+                        context.encode(&body.into(), None, None)
                     }
                     produce::Produced::Silent => Response::Silent,
                     produce::Produced::Close { reason } => Response::Close { reason },
@@ -225,11 +227,17 @@ fn run_in(
 }
 
 impl Context {
+    /// Waits until the connection's next answer is this request's; see [`Connection::come_to_front`].
+    pub async fn come_to_front(&self) {
+        self.connection.come_to_front(self.place).await;
+    }
+
     /// Waits, if the answer may be large, until the shard has room for it; such an answer is not worked at before.
     async fn room_for_answer(&self, answer_bytes: usize) -> Option<Held> {
         if answer_bytes <= answer_size::SMALL_BYTES {
             return None;
         }
+        self.come_to_front().await;
         let since = Instant::now();
         let held = self.shard().response_budget().admit(answer_bytes).await;
         self.connection.note_held_up(since);

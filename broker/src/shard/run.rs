@@ -186,7 +186,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
         notes: spec.notes,
         broker_config: RefCell::new(Rc::new(config)),
         request_budget: ByteBudget::new(but_for_small(memory.shard_request_bytes_max / 2)),
-        arriving_budget: ByteBudget::new(budget_bytes(memory.shard_request_bytes_max / 2)),
+        arriving_budget: ByteBudget::new(but_for_small(memory.shard_request_bytes_max / 2)),
         response_budget: ByteBudget::new(but_for_small(memory.shard_response_bytes_max)),
         metrics: spec.metrics,
         progress: spec.progress,
