@@ -128,6 +128,7 @@ def test_a_broker_that_waits_for_its_cluster_is_alive_and_not_ready(own_broker):
     assert health(http, "ready").body["reason"] == "waiting for the controller"
     notify.wait_for("STATUS", lambda status: status.startswith("joining"))
     assert broker.stop() == 0
+    notify.wait_for("STOPPING")
     assert notify.count("READY") == 0 and notify.count("STOPPING") == 1
     assert notify.count("EXTEND_TIMEOUT_USEC") == 0, "nothing gets on"
 
