@@ -118,7 +118,7 @@ def test_an_upgrade_keeps_records_and_changed_configuration(machine, deb):
     pid = machine.show("MainPID")
     machine.client("produce", BOOTSTRAP, "upgrade", str(RECORDS))
     machine.copy(deb(2), "/root/2.deb")
-    machine.run("dpkg", "--install", "/root/2.deb")
+    machine.run("dpkg", "--force-confold", "--install", "/root/2.deb")
     assert active(machine) and machine.show("MainPID") != pid
     assert machine.run("dpkg-query", "--show", "--showformat=${Version}", "ringlog").stdout.endswith("-2")
     assert 'log-level = "debug"' in machine.file(CONFIG).read_text()
