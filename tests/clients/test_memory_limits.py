@@ -149,6 +149,12 @@ def produce_of(partitions, batch_bytes, version=7, acks=-1):
     return frame(wire.PRODUCE, version, body)
 
 
+def produce_of_nothing(partitions):
+    """The same partition again and again, without records: little on the wire."""
+    topic = wire.string("t") + wire.int32(partitions) + (wire.int32(7) + wire.nullable_bytes(b"")) * partitions
+    return frame(wire.PRODUCE, 7, wire.string(None) + wire.int16(1) + wire.int32(30_000) + wire.array([topic]))
+
+
 def test_requests_of_almost_100_mib(limited):
     """40 connections send two requests each of 100 partitions and nearly 100 MiB."""
     broker, _ = limited
@@ -184,9 +190,7 @@ def test_producers_are_told_that_they_were_held_up(limited):
 def test_requests_that_grow_when_they_are_decoded(limited):
     """Each of 60 connections has 10 requests of 200,000 partitions, 14 bytes each, under way."""
     broker, _ = limited
-    one = wire.int32(7) + wire.nullable_bytes(b"")
-    topic = wire.string("t") + wire.int32(200_000) + one * 200_000
-    request = frame(wire.PRODUCE, 7, wire.string(None) + wire.int16(1) + wire.int32(30_000) + wire.array([topic]))
+    request = produce_of_nothing(200_000)
     with crowd(limited, [request * 10] * 60) as gathered:
         wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
         round_trip(broker)
@@ -225,9 +229,7 @@ def test_connections_that_break_off_leave_nothing(limited):
     more than requests may take, so that nothing large would be taken in any more if it stayed."""
     broker, _ = limited
     waiting = frame(wire.FETCH, 4, wire.fetch_body("t", 99, 0, max_wait_ms=300_000, max_bytes=MIB))
-    one = wire.int32(7) + wire.nullable_bytes(b"")
-    topic = wire.string("t") + wire.int32(20_000) + one * 20_000
-    produce = frame(wire.PRODUCE, 7, wire.string(None) + wire.int16(1) + wire.int32(30_000) + wire.array([topic]))
+    produce = produce_of_nothing(20_000)
     for _ in range(4):
         with crowd(limited, [waiting + produce] * 15) as gathered:
             wait_until(gathered.settled, "all to be taken in")

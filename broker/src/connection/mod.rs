@@ -48,8 +48,6 @@ const ANSWERS_AFTER_END_MAX: Duration = Duration::from_secs(10);
 
 /// What any request under way is counted as at least: its task and its place here.
 const SLOT_BYTES: usize = 1024;
-/// Requests of this size do not wait behind larger ones for the shard's memory.
-const SMALL_REQUEST_BYTES: usize = 16 * 1024;
 /// No client is told to wait longer than this, as with Kafka's quotas (their window of a second).
 const THROTTLE_MAX: Duration = Duration::from_secs(1);
 
@@ -176,9 +174,8 @@ impl Connection {
             return None;
         }
         let bytes = bytes + SLOT_BYTES;
-        let (own, of_shard) = (&self.request_budget, self.shard.request_budget());
-        let small = || if bytes <= SMALL_REQUEST_BYTES { of_shard.take_small(bytes) } else { None };
-        Some(TakenIn([own.admit_now(bytes)?, of_shard.admit_now(bytes).or_else(small)?]))
+        let own = self.request_budget.admit_now(bytes)?;
+        Some(TakenIn([own, self.shard.request_budget().admit_now_or_small(bytes)?]))
     }
 
     /// Takes a request of `bytes` in as soon as there is room for it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use instruments::Counter;
 
@@ -48,21 +48,25 @@ impl ConnectionLimits {
         })
     }
 
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Connections that may be open at once.
     pub fn total_max(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).total_max
+        self.lock().total_max
     }
 
     /// For connections that come from now on; those that are open stay.
     pub fn set(&self, total_max: usize, per_ip_max: usize) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         (open.total_max, open.per_ip_max) = (total_max, per_ip_max);
     }
 
     /// Counts a connection from `ip` in, if it may come.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
         self.accepted.increment();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         if open.total >= open.total_max {
             self.refused_too_many.increment();
             return Err(ConnectionRefused::TooMany { limit: open.total_max });
@@ -78,13 +82,13 @@ impl ConnectionLimits {
 
     #[cfg(test)]
     fn open(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.lock().total
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.limits.lock();
         open.total -= 1;
         if let Some(count) = open.per_ip.get_mut(&self.ip) {
             *count -= 1;

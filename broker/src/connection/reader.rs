@@ -23,8 +23,6 @@ const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
 /// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
 const FRAME_RATE_MIN: u64 = 1 << 20;
-/// Frames of this size do not wait behind larger ones that are on their way.
-const SMALL_FRAME_BYTES: usize = 16 * 1024;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
 /// its memory with another.
 pub const READ_SCRATCH_BYTES: usize = 32 * 1024;
@@ -84,11 +82,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             // The whole frame is paid for before it is read: half-sent frames never grow past the budget together, and
             // who waits here holds up nobody else.
             let since = Instant::now();
-            let small = || match announced <= SMALL_FRAME_BYTES {
-                true => shard.arriving_budget().take_small(announced),
-                false => None,
-            };
-            let held = match shard.arriving_budget().admit_now(announced).or_else(small) {
+            let held = match shard.arriving_budget().admit_now_or_small(announced) {
                 Some(held) => held,
                 None => match select(shard.arriving_budget().admit(announced), &mut stopped).await {
                     Either::Left((held, _)) => held,

@@ -8,9 +8,6 @@ use protocol::TopicId;
 use protocol::request::RequestBody;
 use protocol::request_guard::Measured;
 
-/// Answers of this size are bounded by the number of requests in flight, and take part in nothing of this.
-pub const SMALL_BYTES: usize = 16 * 1024;
-
 /// An element of the answer for an element of the request, as most APIs have it.
 const ELEMENT_BYTES: usize = 128;
 /// A topic and a partition in answers that describe them.
@@ -66,6 +63,7 @@ pub fn estimate(body: &RequestBody, measured: Measured, image: &MetadataImage) -
 mod tests {
     use super::*;
     use crate::shard::assignment::testing::{TOPIC, image_of};
+    use crate::shard::budget::SMALL_BYTES;
     use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
     use kafka_protocol::messages::{MetadataRequest, TopicName};
 

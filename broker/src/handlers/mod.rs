@@ -52,7 +52,7 @@ use crate::connection::{Connection, LaneTurn};
 use crate::groups::GroupRequest;
 use crate::logging::limit;
 use crate::metrics::ShardMetrics;
-use crate::shard::budget::Held;
+use crate::shard::budget::{Held, SMALL_BYTES};
 
 /// A request's header and where it came from, for handlers that need either.
 #[derive(Clone)]
@@ -234,7 +234,7 @@ impl Context {
 
     /// Waits, if the answer may be large, until the shard has room for it; such an answer is not worked at before.
     async fn room_for_answer(&self, answer_bytes: usize) -> Option<Held> {
-        if answer_bytes <= answer_size::SMALL_BYTES {
+        if answer_bytes <= SMALL_BYTES {
             return None;
         }
         self.come_to_front().await;
@@ -252,7 +252,7 @@ impl Context {
             Ok(bytes) => bytes.freeze(),
             Err(error) => return encode_failed(&error),
         };
-        if bytes.len() <= answer_size::SMALL_BYTES {
+        if bytes.len() <= SMALL_BYTES {
             return Response::Send(ResponseBytes::plain(bytes));
         }
         let mut held = room.unwrap_or_else(|| self.shard().response_budget().hold(0));

@@ -19,6 +19,9 @@ use std::task::{Context, Poll, Waker};
 /// What is kept beside the limit for what is small, as a share of the limit: one in so many.
 pub const SMALL_BEYOND_SHARE: usize = 4;
 
+/// What is small: requests, frames and answers of this size do not wait behind larger ones.
+pub const SMALL_BYTES: usize = 16 * 1024;
+
 /// A number of bytes that may be held at once.
 pub struct ByteBudget {
     limit_bytes: usize,
@@ -87,6 +90,12 @@ impl ByteBudget {
     /// Takes `bytes` if there is any room and nobody waits for it.
     pub fn admit_now(self: &Rc<Self>, bytes: usize) -> Option<Held> {
         self.take_in_turn(Ask::Whole(bytes))
+    }
+
+    /// As [`ByteBudget::admit_now`]; what is small has the share that is kept for it too.
+    pub fn admit_now_or_small(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+        let small = || if bytes <= SMALL_BYTES { self.take_small(bytes) } else { None };
+        self.admit_now(bytes).or_else(small)
     }
 
     /// Takes `bytes` as soon as there is any room.
