@@ -11,27 +11,28 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use protocol::Offset;
-use protocol::record_batch::{BatchHeader, OFFSET_RECORD_COUNT};
+use protocol::record_batch::OFFSET_RECORD_COUNT;
 
 use crate::compaction::CompactionError;
-use crate::file::{BLOCK_BYTES, IoError, IoOp, Storage, StorageFile, block_ceil};
-use crate::frame::{self, FRAME_HEADER_BYTES, FrameDamage, FrameInfo};
+use crate::file::{BLOCK_BYTES, IoError, IoOp, Storage};
+use crate::frame::{FrameDamage, FrameInfo};
 use crate::jobs::LogClosed;
 use crate::log::{LogInner, ReadBatches};
-use crate::read_cache::{CHUNK_BYTES, ReadBuffer};
-use crate::read_limit::ReadKind;
+use crate::read_cache::CHUNK_BYTES;
 use crate::recovery::Damage;
 use crate::segment::{NameKind, Segment, SegmentSummary, file_name};
 use crate::segment_index::SegmentIndex;
 use crate::sidecar::{self, Content, Kind};
 use crate::tail_cache::record_count;
 
+mod by_timestamp;
+mod cursor;
 mod last_batch;
+
+use self::cursor::FrameCursor;
 
 /// Fetched in the background behind a sequential read.
 const READ_AHEAD_CHUNKS: u64 = 8;
@@ -54,144 +55,6 @@ pub enum ReadError {
     Io(#[from] IoError),
     #[error(transparent)]
     Closed(#[from] LogClosed),
-}
-
-/// Frames of one segment, read in order.
-struct FrameCursor<'a, S: Storage> {
-    log: &'a LogInner<S>,
-    segment: Rc<Segment<S>>,
-    file: Rc<S::File>,
-    position: u64,
-    /// Frames end here.
-    limit: u64,
-    /// Offset that the next frame must begin with, once it is known.
-    next_offset: Option<Offset>,
-    /// Consecutive chunks, the first beginning at `view_start`.
-    view: Vec<ReadBuffer<S>>,
-    view_start: u64,
-    scratch: Vec<u8>,
-}
-
-impl<'a, S: Storage> FrameCursor<'a, S> {
-    fn new(log: &'a LogInner<S>, segment: Rc<Segment<S>>, file: Rc<S::File>, position: u64) -> FrameCursor<'a, S> {
-        let limit = log.state.borrow().readable_end(&segment);
-        let (view, view_start, scratch) = (Vec::new(), position, Vec::new());
-        FrameCursor { log, segment, file, position, limit, next_offset: None, view, view_start, scratch }
-    }
-
-    fn view_end(&self) -> u64 {
-        match self.view.split_last() {
-            None => self.view_start,
-            Some((last, before)) => self.view_start + (before.len() * CHUNK_BYTES + last.len()) as u64,
-        }
-    }
-
-    /// Makes sure that the view covers from the current position to `end`, as far as the segment goes.
-    async fn load(&mut self, end: u64) -> Result<(), IoError> {
-        let end = end.min(self.limit);
-        let chunk_bytes = CHUNK_BYTES as u64;
-        if self.view.is_empty() {
-            self.view_start = self.position / chunk_bytes * chunk_bytes;
-        }
-        let drop_chunks = ((self.position - self.view_start) / chunk_bytes).min(self.view.len() as u64);
-        self.view.drain(..drop_chunks as usize);
-        self.view_start += drop_chunks * chunk_bytes;
-        while self.view_end() < end {
-            let (cache, segment, limit) = (&self.log.shard.read_cache, &self.segment, self.limit);
-            let file = &self.file;
-            let first = self.view_end() / chunk_bytes;
-            let last = (end - 1).min(self.view_end() + LOAD_BYTES_MAX) / chunk_bytes;
-            let loads = (first..=last).map(|chunk| async move {
-                if (chunk + 1) * chunk_bytes <= limit {
-                    cache.chunk(segment.uid, file, chunk).await
-                } else {
-                    // It still grows: read what is there, and do not keep it.
-                    let start = chunk * chunk_bytes;
-                    let _turn = cache.limit.turn(ReadKind::Demanded).await;
-                    let began = Instant::now();
-                    let read = file.read_at(start, (block_ceil(limit) - start) as usize).await?;
-                    cache.note_read(ReadKind::Demanded, read.len(), began);
-                    Ok(read)
-                }
-            });
-            let mut grew = false;
-            for chunk in join_all(loads).await {
-                let chunk = chunk?;
-                grew |= !chunk.is_empty();
-                self.view.push(chunk);
-            }
-            if !grew {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// `len` bytes at the current position, joined if they lie in two chunks; fewer where the view ends.
-    fn bytes(&mut self, len: usize) -> &[u8] {
-        let at = (self.position - self.view_start) as usize;
-        let (mut chunk, mut offset) = (at / CHUNK_BYTES, at % CHUNK_BYTES);
-        if self.view.get(chunk).is_some_and(|bytes| offset + len <= bytes.len()) {
-            return &self.view[chunk][offset..offset + len];
-        }
-        self.scratch.clear();
-        while self.scratch.len() < len
-            && let Some(bytes) = self.view.get(chunk).filter(|bytes| offset < bytes.len())
-        {
-            let take = (len - self.scratch.len()).min(bytes.len() - offset);
-            self.scratch.extend_from_slice(&bytes[offset..offset + take]);
-            (chunk, offset) = (chunk + 1, 0);
-        }
-        &self.scratch
-    }
-
-    fn corrupt(&self, found: impl Into<Damage>) -> ReadError {
-        let path = self.log.dir.join(file_name(self.segment.base, NameKind::Log));
-        let offset = self.next_offset.unwrap_or(self.segment.base);
-        ReadError::Corrupt { path, position: self.position, offset, found: found.into() }
-    }
-
-    /// What the frame at the current position says, with no checksum checked; `None` at the end.
-    async fn peek(&mut self) -> Result<Option<FrameInfo>, ReadError> {
-        if self.position >= self.limit {
-            return Ok(None);
-        }
-        self.load(self.position + FRAME_HEADER_BYTES as u64).await?;
-        let available = self.limit - self.position;
-        let header = self.bytes(FRAME_HEADER_BYTES);
-        let Some(header) = header.first_chunk::<FRAME_HEADER_BYTES>() else {
-            let damage = FrameDamage::CutShort { need: FRAME_HEADER_BYTES as u64, have: header.len() as u64 };
-            return Err(self.corrupt(damage));
-        };
-        let info = frame::peek(header, available).map_err(|damage| self.corrupt(damage))?;
-        if self.next_offset.is_some_and(|expected| info.base_offset != expected) {
-            return Err(self.corrupt(Damage::OffsetGap { found: info.base_offset }));
-        }
-        Ok(Some(info))
-    }
-
-    /// Goes past the frame that was peeked at.
-    fn skip(&mut self, info: &FrameInfo) {
-        self.position += info.frame_bytes();
-        self.next_offset = Some(info.next_offset());
-    }
-
-    /// The batch of the frame that was peeked at, checked.
-    async fn batch(&mut self, info: &FrameInfo) -> Result<&[u8], ReadError> {
-        self.load(self.position + info.frame_bytes()).await?;
-        let seed = self.segment.seed;
-        let len = info.frame_bytes() as usize;
-        if let Err(damage) = frame::decode(seed, self.bytes(len)) {
-            return Err(self.corrupt(damage));
-        }
-        Ok(self.payload(info))
-    }
-
-    /// The batch of the frame at the current position, which was checked before.
-    fn payload(&mut self, info: &FrameInfo) -> &[u8] {
-        let len = info.frame_bytes() as usize;
-        &self.bytes(len)[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + info.payload_bytes as usize]
-    }
 }
 
 /// What a read asks for.
@@ -500,106 +363,5 @@ impl<S: Storage> LogInner<S> {
         let ((first, from_position), (last, to_position)) = (place(from), place(up_to));
         let whole: u64 = state.segments.range(first..last).map(|segment| segment.summary.get().size_bytes()).sum();
         (whole + to_position).saturating_sub(from_position).max(1)
-    }
-
-    pub(crate) async fn first_batch_at_or_after_timestamp(
-        self: &Rc<Self>,
-        timestamp: i64,
-        up_to: Offset,
-    ) -> Result<Option<Bytes>, ReadError> {
-        self.find_batch(
-            up_to,
-            |segment| segment.max_timestamp >= timestamp,
-            |index| index.floor_by_timestamp(timestamp),
-            |batch| batch.max_timestamp >= timestamp,
-        )
-        .await
-    }
-
-    pub(crate) async fn batch_with_max_timestamp(self: &Rc<Self>, up_to: Offset) -> Result<Option<Bytes>, ReadError> {
-        let best = {
-            let state = self.state.borrow();
-            let visible = state.segments.iter().map(|segment| segment.summary.get());
-            let best =
-                visible.filter(|summary| summary.max_timestamp >= 0).rev().max_by_key(|summary| summary.max_timestamp);
-            let Some(best) = best else { return Ok(None) };
-            let reachable = best.max_timestamp_offset >= state.log_start && best.max_timestamp_offset < up_to;
-            reachable.then_some(best)
-        };
-        if let Some(best) = best {
-            let found = self.read(best.max_timestamp_offset, up_to, 0, true).await?;
-            if found.bytes > 0 {
-                return Ok(Some(found.contiguous()));
-            }
-        }
-        // The largest of all cannot be seen: look at every batch that can.
-        let mut largest = -1;
-        let mut last_found = None;
-        while let Some(batch) = self
-            .find_batch(
-                up_to,
-                |segment| segment.max_timestamp > largest,
-                |index| index.floor_by_timestamp(largest + 1),
-                |batch| batch.max_timestamp > largest,
-            )
-            .await?
-        {
-            largest = BatchHeader::parse(&batch).map_or(i64::MAX, |header| header.max_timestamp);
-            last_found = Some(batch);
-        }
-        Ok(last_found)
-    }
-
-    /// The first batch below `up_to` that `wanted` accepts, in a segment that `candidate` accepts, from the place that
-    /// `place` finds in its index.
-    async fn find_batch(
-        self: &Rc<Self>,
-        up_to: Offset,
-        candidate: impl Fn(&SegmentSummary) -> bool,
-        place: impl Fn(&mut SegmentIndex) -> u64,
-        wanted: impl Fn(&BatchHeader) -> bool,
-    ) -> Result<Option<Bytes>, ReadError> {
-        loop {
-            let log_start = self.state.borrow().log_start;
-            self.check_range(log_start)?;
-            self.wait_written(up_to).await?;
-            let generation = self.state.borrow().generation;
-            let result = self.find_in_segments(up_to, &candidate, &place, &wanted).await;
-            if result.is_err() && self.state.borrow().generation != generation {
-                continue;
-            }
-            return result;
-        }
-    }
-
-    async fn find_in_segments(
-        &self,
-        up_to: Offset,
-        candidate: &impl Fn(&SegmentSummary) -> bool,
-        place: &impl Fn(&mut SegmentIndex) -> u64,
-        wanted: &impl Fn(&BatchHeader) -> bool,
-    ) -> Result<Option<Bytes>, ReadError> {
-        let (segments, log_start, up_to) = {
-            let state = self.state.borrow();
-            let segments: Vec<_> = state.segments.iter().cloned().collect();
-            (segments, state.log_start, up_to.min(state.written_end))
-        };
-        for segment in segments.into_iter().filter(|segment| candidate(&segment.summary.get())) {
-            let start = self.floor(&segment, place).await?;
-            let mut cursor = self.cursor(segment, start).await?;
-            while let Some(info) = cursor.peek().await? {
-                if info.last_offset >= log_start {
-                    let batch = cursor.batch(&info).await?;
-                    if info.next_offset() > up_to {
-                        return Ok(None);
-                    }
-                    if BatchHeader::parse(batch).is_ok_and(|header| wanted(&header)) {
-                        return Ok(Some(Bytes::copy_from_slice(batch)));
-                    }
-                }
-                cursor.skip(&info);
-            }
-        }
-        Ok(None)
     }
 }

@@ -16,7 +16,7 @@ use crate::recovery::{Corruption, IncarnationRule, Refusal, ScanPlace, ScannedFr
 use crate::segment::{FIRST_FRAME_POSITION, NameKind, Segment, file_name};
 use crate::sync::yield_now;
 
-/// After so many bytes of records others go on.
+/// After so many bytes of records, or read and written, others go on. That is not free, so a small batch is no reason for it.
 const WORK_BYTES: usize = 64 << 10;
 
 impl<S: Storage> Log<S> {
@@ -37,7 +37,7 @@ impl<S: Storage> Log<S> {
             return Ok(report);
         }
         let incarnation = self.incarnation();
-        Pass { log: &self.inner, task, pace, incarnation, report, work_bytes: 0 }.run(cleanable).await
+        Pass { log: &self.inner, task, pace, incarnation, report, work_bytes: 0, io_bytes: 0 }.run(cleanable).await
     }
 }
 
@@ -64,6 +64,8 @@ struct Pass<'a, S: Storage, P: Pace> {
     report: CompactionReport,
     /// Since others went on last.
     work_bytes: usize,
+    /// Read and written, and not told the pace yet.
+    io_bytes: u64,
 }
 
 impl<S: Storage, P: Pace> Pass<'_, S, P> {
@@ -226,21 +228,21 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
     async fn took(&mut self, read_bytes: u64, written_bytes: u64) -> Result<(), CompactionError> {
         self.report.read_bytes += read_bytes;
         self.report.written_bytes += written_bytes;
-        if read_bytes + written_bytes == 0 {
-            return Ok(());
-        }
-        if self.pace.took(read_bytes + written_bytes).await { Ok(()) } else { Err(CompactionError::Stopped) }
+        self.io_bytes += read_bytes + written_bytes;
+        if self.io_bytes >= WORK_BYTES as u64 { self.pause().await } else { Ok(()) }
     }
 
     /// So many bytes of records were gone through.
     async fn worked(&mut self, bytes: usize) -> Result<(), CompactionError> {
         self.work_bytes += bytes;
-        if self.work_bytes >= WORK_BYTES {
-            self.work_bytes = 0;
-            yield_now().await;
-            return if self.pace.took(0).await { Ok(()) } else { Err(CompactionError::Stopped) };
-        }
-        Ok(())
+        if self.work_bytes >= WORK_BYTES { self.pause().await } else { Ok(()) }
+    }
+
+    /// Lets others go on, for as long as the pace says.
+    async fn pause(&mut self) -> Result<(), CompactionError> {
+        self.work_bytes = 0;
+        yield_now().await;
+        if self.pace.took(std::mem::take(&mut self.io_bytes)).await { Ok(()) } else { Err(CompactionError::Stopped) }
     }
 
     async fn note_progress(&mut self, map_end: Offset) -> Result<(), CompactionError> {

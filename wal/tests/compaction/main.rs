@@ -3,14 +3,17 @@
 //!
 //! Not verified here: which batches are copied byte for byte (`compaction/retention.rs`), and the formats' details.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod model;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::RandomState;
 use std::path::Path;
 use std::rc::Rc;
 
 use common::{ROOT, START_MS, dir, identity, run_sim, shard_config, with_shard};
+use model::{BegunPass, Model, ModelRecord};
 use protocol::record_batch::{BatchHeader, Compression, batches, stamp};
 use protocol::records::{BatchBuilder, DECOMPRESSED_BYTES_MAX_DEFAULT, RecordReader};
 use protocol::{LeaderEpoch, Offset, ProducerId};
@@ -20,158 +23,33 @@ use wal::compaction::{CompactionError, CompactionReport, CompactionRules, Compac
 use wal::file::FlushScope;
 use wal::file::sim::SimStorage;
 use wal::journal::{self, JournalConfig, JournalPlace};
-use wal::producer_state::SequenceCheck;
 use wal::{AppendError, Log, LogConfig, ShardWal, Storage};
 
 const KEYS: u8 = 12;
 const PRODUCERS: usize = 2;
 const DELETE_RETENTION_MS: i64 = 400;
 
-/// Goes on at once.
-struct Unpaced;
+/// Goes on at once, and counts how often it was asked, and for how many bytes.
+#[derive(Default)]
+struct Counting {
+    pauses: Cell<u64>,
+    io_bytes: Cell<u64>,
+}
 
-impl Pace for Unpaced {
-    async fn took(&self, _io_bytes: u64) -> bool {
+impl Pace for Counting {
+    async fn took(&self, io_bytes: u64) -> bool {
+        self.pauses.set(self.pauses.get() + 1);
+        self.io_bytes.set(self.io_bytes.get() + io_bytes);
         true
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct ModelRecord {
-    offset: i64,
-    timestamp: i64,
-    key: Vec<u8>,
-    value: Option<Vec<u8>>,
-}
-
-impl std::fmt::Debug for ModelRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ModelRecord { offset, timestamp, key, value } = self;
-        let value = value.as_ref().map(Vec::len);
-        write!(f, "record {offset} at {timestamp}, key {key:?}, value of {value:?} bytes")
-    }
-}
-
-/// A pass that was begun: it may have done anything up to `end`.
-#[derive(Clone, Copy, Debug)]
-struct BegunPass {
-    now_ms: i64,
-    end: i64,
-    /// It reached its end, with nothing left.
-    is_whole: bool,
-}
-
-/// What was appended and not cut, and what may have become of it.
-#[derive(Clone, Debug, Default)]
-struct Model {
-    records: Vec<ModelRecord>,
-    end: i64,
-    acknowledged: i64,
-    log_start: i64,
-    cutting: Option<i64>,
-    passes: Vec<BegunPass>,
-    /// Offsets of records that a pass may have dropped for one that was cut since.
-    orphaned: Vec<i64>,
-    next_sequence: [i32; PRODUCERS],
-    /// Producers whose last batch was not cut: others may be remembered as they were, or not.
-    known: [bool; PRODUCERS],
-}
-
-impl Model {
-    /// Whether some pass may have dropped it.
-    fn may_be_gone(&self, record: &ModelRecord) -> bool {
-        let reached = self.passes.iter().map(|pass| pass.end).max().unwrap_or(0);
-        let is_superseded = self
-            .records
-            .iter()
-            .any(|other| other.key == record.key && other.offset > record.offset && other.offset < reached);
-        let may_have_expired = || {
-            let first = self.passes.iter().map(|pass| pass.now_ms).min();
-            let last = self.passes.iter().map(|pass| pass.now_ms).max();
-            // Any pass may have been the first to touch it.
-            matches!((first, last), (Some(first), Some(last)) if first + DELETE_RETENTION_MS <= last)
-        };
-        let is_orphaned = self.orphaned.contains(&record.offset);
-        is_superseded || is_orphaned || (record.value.is_none() && record.offset < reached && may_have_expired())
-    }
-
-    /// Whether the whole pass `last`, the newest, must have dropped it.
-    fn must_be_gone(&self, record: &ModelRecord, last: &BegunPass) -> bool {
-        let later = |other: &&ModelRecord| other.key == record.key && other.offset > record.offset;
-        let is_superseded = self.records.iter().filter(later).any(|other| other.offset < last.end);
-        let met = self.passes.iter().find(|pass| pass.is_whole && record.offset < pass.end);
-        let has_expired = met.is_some_and(|met| met.now_ms + DELETE_RETENTION_MS <= last.now_ms);
-        record.offset < last.end && (is_superseded || (record.value.is_none() && has_expired))
-    }
-
-    fn cut(&mut self, end: i64) {
-        let reached = self.passes.iter().map(|pass| pass.end).max().unwrap_or(0);
-        let cut = self.records.iter().filter(|record| (end..reached).contains(&record.offset));
-        let keys: Vec<_> = cut.map(|record| record.key.clone()).collect();
-        let older = self.records.iter().filter(|record| keys.contains(&record.key) && record.offset < end);
-        self.orphaned.extend(older.map(|record| record.offset));
-        self.passes.iter_mut().for_each(|pass| pass.end = pass.end.min(end));
-        self.records.retain(|record| record.offset < end);
-        self.end = end;
-        self.acknowledged = self.acknowledged.min(end);
-        // What a producer had before may be gone with what a pass dropped.
-        self.known = [false; PRODUCERS];
-    }
-
-    async fn check<S: Storage>(&mut self, log: &Log<S>) {
-        let end = log.log_end_offset().0;
-        let promised = self.acknowledged.min(self.cutting.unwrap_or(self.acknowledged));
-        assert!(promised <= end && end <= self.end, "{promised} <= {end} <= {}", self.end);
-        if end < self.end {
-            self.cut(end);
-        }
-        self.cutting = None;
-        self.acknowledged = end;
-        assert!(log.log_start_offset().0 >= self.log_start);
-        self.log_start = log.log_start_offset().0;
-        self.check_content(log).await;
-    }
-
-    async fn check_content<S: Storage>(&self, log: &Log<S>) {
-        let found = read_records(log, log.log_start_offset()).await;
-        self.check_records(&found);
-        // From any offset on, the same.
-        for from in [self.log_start, (self.log_start + self.end) / 2, self.end - 1] {
-            let from = from.clamp(self.log_start, self.end);
-            let expected: Vec<_> = found.iter().filter(|record| record.offset >= from).cloned().collect();
-            let mut suffix = read_records(log, Offset(from)).await;
-            suffix.retain(|record| record.offset >= from);
-            assert_eq!(suffix, expected, "from {from}");
-        }
-        if let Some(last) = log.last_batch().await.unwrap() {
-            assert_eq!(last.next_offset(), log.log_end_offset(), "the last batch's offsets stay");
-        }
-        for producer in 0..PRODUCERS {
-            if self.known[producer] && self.next_sequence[producer] > 0 {
-                let next = header(&producer_batch(producer, self.next_sequence[producer]).build());
-                assert_eq!(log.producer_state().check(&next), Ok(SequenceCheck::Accept), "{producer}");
-                let gap = BatchHeader { base_sequence: next.base_sequence + 1, ..next };
-                assert!(log.producer_state().check(&gap).is_err(), "producer {producer} is forgotten");
-            }
-        }
-    }
-
-    fn check_records(&self, found: &[ModelRecord]) {
-        let readable = || self.records.iter().filter(|record| record.offset >= self.log_start);
-        let mut found = found.iter().filter(|record| record.offset >= self.log_start).peekable();
-        for record in readable() {
-            match found.next_if(|next| next.offset <= record.offset) {
-                Some(next) => assert_eq!(next, record),
-                None => assert!(self.may_be_gone(record), "{record:?} is gone; {:?}", self.passes),
-            }
-        }
-        assert_eq!(found.next(), None, "nothing is made up");
-    }
-
-    fn check_pass(&self, found: &[ModelRecord], last: &BegunPass) {
-        for record in found.iter().filter(|record| record.offset >= self.log_start) {
-            assert!(!self.must_be_gone(record, last), "{record:?} is still there; {:?}", self.passes);
-        }
+impl Counting {
+    /// A pause costs a turn of the event loop: they come by bytes, however small the batches are.
+    fn check(&self, report: &CompactionReport) {
+        let io_bytes = report.read_bytes + report.written_bytes;
+        assert!(self.io_bytes.get() <= io_bytes);
+        assert!(self.pauses.get() <= io_bytes / (16 << 10), "{} pauses for {io_bytes} bytes", self.pauses.get());
     }
 }
 
@@ -438,6 +316,7 @@ async fn compact<S: Storage>(log: &Log<S>, world: &SharedWorld) {
         let before = log.size_bytes();
         let pass = BegunPass { now_ms: task.now_ms, end: cleanable.end.0, is_whole: false };
         world.borrow_mut().model.passes.push(pass);
+        let pace = Counting::default();
         let result = if appends {
             let beside = async {
                 append_some(log, world).await;
@@ -445,15 +324,16 @@ async fn compact<S: Storage>(log: &Log<S>, world: &SharedWorld) {
                 let found = read_records(log, log.log_start_offset()).await;
                 world.borrow().model.check_records(&found);
             };
-            futures_util::future::join(log.compact(&task, &Unpaced), beside).await.0
+            futures_util::future::join(log.compact(&task, &pace), beside).await.0
         } else {
-            log.compact(&task, &Unpaced).await
+            log.compact(&task, &pace).await
         };
         let report: CompactionReport = match result {
             Ok(report) => report,
             Err(CompactionError::Changed) => return,
             Err(error) => panic!("{error}"),
         };
+        pace.check(&report);
         if !appends {
             assert!(log.size_bytes() <= before + report.written_bytes);
         }
