@@ -27,7 +27,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -49,6 +49,12 @@ use super::super::{
     RequestContext, RequestToken, StoreFailure, StoreId, StoreOutcome, StoredRecord, Topic,
     topic_ids::{self, UnknownTopics},
 };
+
+mod embedded;
+mod line;
+
+use embedded::{embedded_assignment, embedded_subscription};
+use line::Line;
 
 /// When scenarios begin, in milliseconds since the epoch.
 pub(super) const START_MS: i64 = 1_000_000;
@@ -506,119 +512,6 @@ pub(super) fn encode(reply: &GroupReply, version: i16) -> Bytes {
 fn topic_partition(word: &str) -> (TopicName, i32) {
     let (topic, partition) = word.split_once('-').expect("t-0");
     (TopicName(text(topic)), partition.parse().expect("a partition"))
-}
-
-/// A subscription as classic members write it, version 3: `@t+u+t-0` for topics t and u, with t-0 owned. Other text stays.
-fn embedded_subscription(metadata: &str) -> Bytes {
-    let Some(words) = metadata.strip_prefix('@') else { return Bytes::copy_from_slice(metadata.as_bytes()) };
-    let (owned, topics): (Vec<&str>, Vec<&str>) = words.split('+').partition(|word| word.contains('-'));
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(3);
-    bytes.put_i32(topics.len() as i32);
-    for topic in topics {
-        bytes.put_i16(topic.len() as i16);
-        bytes.put_slice(topic.as_bytes());
-    }
-    bytes.put_i32(-1);
-    put_embedded(&mut bytes, &owned);
-    bytes.put_i32(0);
-    bytes.put_i16(-1);
-    bytes.freeze()
-}
-
-/// An assignment as leaders write it, version 3: `@t-0+t-1`. Other text stays.
-fn embedded_assignment(assignment: &str) -> Bytes {
-    let Some(words) = assignment.strip_prefix('@') else { return Bytes::copy_from_slice(assignment.as_bytes()) };
-    let partitions: Vec<&str> = words.split('+').filter(|word| !word.is_empty()).collect();
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(3);
-    put_embedded(&mut bytes, &partitions);
-    bytes.put_i32(-1);
-    bytes.freeze()
-}
-
-fn put_embedded(bytes: &mut BytesMut, partitions: &[&str]) {
-    bytes.put_i32(partitions.len() as i32);
-    for word in partitions {
-        let (topic, partition) = topic_partition(word);
-        bytes.put_i16(topic.len() as i16);
-        bytes.put_slice(topic.as_bytes());
-        bytes.put_i32(1);
-        bytes.put_i32(partition);
-    }
-}
-
-/// A command taken apart: `verb word word key=value flag`.
-struct Line<'a> {
-    verb: &'a str,
-    words: Vec<&'a str>,
-    options: HashMap<&'a str, &'a str>,
-}
-
-impl<'a> Line<'a> {
-    /// Options; `t-0=5` is a word.
-    const VALUED: [&'static str; 19] = [
-        "v",
-        "i",
-        "p",
-        "type",
-        "session",
-        "rebalance",
-        "as",
-        "gen",
-        "assign",
-        "meta",
-        "retention",
-        "e",
-        "s",
-        "re",
-        "own",
-        "assignor",
-        "id",
-        "interval",
-        "assign-every",
-    ];
-    const FLAGS: [&'static str; 2] = ["new", "stable"];
-
-    fn parse(command: &'a str) -> Line<'a> {
-        let mut words = command.split_whitespace();
-        let mut line = Line { verb: words.next().expect("a verb"), words: Vec::new(), options: HashMap::new() };
-        for word in words {
-            match word.split_once('=') {
-                Some((key, value)) if Self::VALUED.contains(&key) => line.options.insert(key, value),
-                None if Self::FLAGS.contains(&word) => line.options.insert(word, ""),
-                _ => {
-                    line.words.push(word);
-                    None
-                }
-            };
-        }
-        line
-    }
-
-    fn word(&self, place: usize) -> &'a str {
-        self.words[place]
-    }
-
-    fn option(&self, key: &str) -> Option<&'a str> {
-        self.options.get(key).copied()
-    }
-
-    fn topic_id(&self, name: &str) -> TopicId {
-        match self.option("id") {
-            Some("other") => OTHER_TOPIC_ID,
-            Some(unknown) => panic!("unknown id {unknown}"),
-            None => topic_id(name),
-        }
-    }
-
-    fn flag(&self, key: &str) -> bool {
-        self.options.contains_key(key)
-    }
-
-    fn number(&self, key: &str, default: i64) -> i64 {
-        self.option(key).map_or(default, |value| value.parse().expect("a number"))
-    }
 }
 
 /// Settings with which most scenarios run: no initial delay, so that a first JoinGroup completes with the next tick.
