@@ -1,6 +1,6 @@
 """How three brokers fare over half an hour of everything: steady load, clients that come and go, restarts, retention.
 
-    measure_soak.py [--minutes 30] [--rate 3000] [--restart-every 240] [--json FILE]
+    measure_soak.py [--minutes 30] [--rate 1000] [--restart-every 240] [--json FILE]
 
 Node 1 is never restarted, so that its memory and descriptors tell; nodes 2 and 3 take turns, by SIGTERM and, every third
 time, by SIGKILL. A topic of six partitions with three replicas takes `--rate` records of 1 KiB a second with acks=all, and
@@ -21,6 +21,7 @@ import statistics
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import usage
 from harness.cluster import Cluster
@@ -101,8 +102,10 @@ def soak(options) -> dict:
             )
             readers = [stack.enter_context(Reader(cluster.bootstrap, topic)) for topic in (TOPIC, COMPACTED)]
             churn = stack.enter_context(Churn(cluster.bootstrap, [cluster[n].address for n in (1, 2, 3)]))
-            restarting = threading.Thread(target=restarts, args=(cluster, options.restart_every, ended, events))
-            restarting.start()
+            restarting = stack.enter_context(ThreadPoolExecutor(1)).submit(
+                restarts, cluster, options.restart_every, ended, events
+            )
+            stack.callback(ended.set)
             began, minutes, samples = time.monotonic(), [], []
             for minute in range(options.minutes):
                 while time.monotonic() < began + 60 * (minute + 1):
@@ -111,6 +114,8 @@ def soak(options) -> dict:
                     for part in (producer, keyed, *readers, churn):
                         part.check()
                     cluster[1].check_alive()
+                    if restarting.done():
+                        restarting.result()
                 latencies = sorted(producer.take_latencies())
                 _, last = samples[-1]
                 within = [e for e in events if 0 <= e["at"] - began - 60 * minute < 60]
@@ -129,7 +134,7 @@ def soak(options) -> dict:
                 minutes.append(row)
                 print(line(row), flush=True)
             ended.set()
-            restarting.join()
+            restarting.result()
             producer.stop()
             keyed.stop()
             for part, reader in zip((producer, keyed), readers):
@@ -169,7 +174,7 @@ def line(m: dict) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=30)
-    parser.add_argument("--rate", type=int, default=3_000, help="records a second of the steady producer")
+    parser.add_argument("--rate", type=int, default=1_000, help="records a second of the steady producer")
     parser.add_argument("--restart-every", type=float, default=240.0, metavar="SECONDS")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()

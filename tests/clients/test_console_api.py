@@ -37,18 +37,30 @@ def everywhere(cluster):
 
 
 def test_every_broker_tells_of_the_whole_cluster(cluster, everywhere):
+    expected = {n.id: ("unfenced", *n.address, "abc"[n.id - 1]) for n in cluster.running()}
     for node, http in zip(cluster.running(), everywhere):
-        told = ask(http, "cluster")
-        assert told["broker"] == node.id
+
+        def told_by_all(http=http):
+            """A broker hears of the others' joining, and of their logs, a moment later than they do."""
+            told = ask(http, "cluster")
+            voters = {m["broker"] for m in told["quorum"]["members"] if m["voter"]}
+            return told if voters == {1, 2, 3} and not told["problems"] else None
+
+        told = wait_until(told_by_all, "three voters and no problem")
+        assert told["broker"] == node.id and told["console"] == "records"
         assert told["quorum"]["leader"] == cluster.controller()
-        assert {m["broker"] for m in told["quorum"]["members"] if m["voter"]} == {1, 2, 3}
         brokers = {b["id"]: (b["state"], b["host"], b["port"], b["rack"]) for b in told["brokers"]}
-        assert brokers == {n.id: ("unfenced", *n.address, "abc"[n.id - 1]) for n in cluster.running()}
+        assert brokers == expected
         assert sum(b["leaders"] for b in told["brokers"]) == told["totals"]["partitions"]
-        assert not told["problems"] and told["console"] == "records"
-        shards = ask(http, "shards")
-        assert [b["broker"] for b in shards["brokers"]] == [1, 2, 3] and not shards["not_reached"]
-        assert sum(s["produced_bytes_total"] for b in shards["brokers"] for s in b["shards"]) > 10_000
+
+        def shards_of_all(http=http):
+            """What is produced is counted by shards, and told once a second."""
+            shards = ask(http, "shards")
+            bytes_in = sum(s["produced_bytes_total"] for b in shards["brokers"] for s in b["shards"])
+            return shards if bytes_in > 10_000 and not shards["not_reached"] else None
+
+        shards = wait_until(shards_of_all, "the shards of all brokers")
+        assert [b["broker"] for b in shards["brokers"]] == [1, 2, 3]
 
 
 def test_partitions_have_the_offsets_that_a_client_sees_from_every_broker(cluster, everywhere):
