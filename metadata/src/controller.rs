@@ -14,6 +14,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod elect_leaders;
+mod frees_space;
 mod impaired;
 mod leadership;
 mod log_ends;
@@ -44,6 +45,7 @@ pub use delete_topics::{DeleteTopicsError, DeletedTopic, TopicToDelete, delete_t
 pub use elect_leaders::{
     BALANCED_AT_ONCE_MAX, ElectLeadersError, ElectionType, UnknownElectionType, balance_leaders, elect_leaders,
 };
+pub use frees_space::frees_space;
 pub use impaired::{ImpairedReplica, Impairment, report_impaired};
 pub use leadership::elect_unclean;
 pub use log_ends::{LogEnd, LogEnds, Questions, questions_leaderless, questions_unclean, questions_without};

@@ -6,11 +6,15 @@
 //! The embedded database (redb) holds what Raft keeps ([`crate::raft`]) and the identity once more, each value with a checksum
 //! of its own besides the database's.
 //!
+//! Space of the disk is reserved for it ([`reserved_file`]), and how full that may be for which change is in [`room`].
+//!
 //! Deliberately absent: repair. Damage is reported with its place and left for a human.
 
 pub(crate) mod database;
 mod identity;
 mod lock;
+mod reserved_file;
+mod room;
 mod single_node;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,6 +22,7 @@ pub(crate) mod tests;
 pub use database::DatabaseError;
 pub use identity::{Identity, IdentityError};
 pub use lock::LockError;
+pub use room::{Effect, FREE_BYTES_MIN, FREEING_BYTES_MIN, NoRoom, Room};
 
 use crate::cluster_id::ClusterId;
 use crate::image::{ApplyError, MetadataImage};
@@ -33,9 +38,6 @@ use tokio::sync::mpsc;
 
 const DATABASE_FILE: &str = "metadata.redb";
 const NEW_DATABASE_FILE: &str = "metadata.redb.new";
-/// Free space below which metadata is not changed, in bytes. The database cannot go on after a write failed for want of space,
-/// so one is not begun that could; 64 MiB is far above what a change takes, whatever else writes meanwhile.
-pub const FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// The data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,16 +66,6 @@ pub enum OpenError {
     NoCluster,
     #[error("the records that a new directory starts with do not fit together: {0}")]
     Bootstrap(ApplyError),
-}
-
-/// The disk is too full for metadata to be changed; votes and Raft's own entries are still written.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{} has {free_bytes} bytes free, and metadata is not changed below {FREE_BYTES_MIN}: free some space", path.display()
-)]
-pub struct NoSpace {
-    pub path: PathBuf,
-    pub free_bytes: u64,
 }
 
 /// What an empty directory becomes.
@@ -146,15 +138,26 @@ impl DataDirectory {
         &self.identity
     }
 
-    /// Whether there is room for metadata to be changed.
-    pub fn check_free_space(&self) -> Result<(), NoSpace> {
+    /// What the disk has left for metadata.
+    #[must_use]
+    pub fn room(&self) -> Room {
         // A file system that does not tell is taken for one with room: the write will.
         let free_bytes =
             rustix::fs::statvfs(&self.path).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-        if free_bytes < FREE_BYTES_MIN {
-            return Err(NoSpace { path: self.path.clone(), free_bytes });
+        Room { free_bytes, reserved_bytes: reserved_file::reserved_bytes(&self.path.join(DATABASE_FILE)) }
+    }
+
+    /// Whether there is room for a change of metadata; what it does is asked only where it matters.
+    ///
+    /// # Errors
+    /// If there is not.
+    pub fn check_room(&self, effect: impl FnOnce() -> Effect) -> Result<(), NoRoom> {
+        let room = self.room();
+        if room.suffices_for(Effect::Grows) {
+            return Ok(());
         }
-        Ok(())
+        let effect = effect();
+        if room.suffices_for(effect) { Ok(()) } else { Err(NoRoom::new(self.path.clone(), room, effect)) }
     }
 }
 

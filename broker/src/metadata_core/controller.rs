@@ -17,7 +17,7 @@ use metadata::image::MetadataImage;
 use metadata::placement::Placement;
 use metadata::raft::{Command, Handle, NodeStopped, Outcome, ProposeError};
 use metadata::record::{ConfigResource, MetadataRecord, NodeBinding};
-use metadata::store::DataDirectory;
+use metadata::store::{DataDirectory, Effect};
 use protocol::BrokerId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -233,8 +233,12 @@ impl Controller {
                 }
                 continue;
             }
+            let effect = || match controller::frees_space(&image, self.settings.broker, static_config, &records) {
+                true => Effect::Frees,
+                false => Effect::Grows,
+            };
             if !R::ON_FULL_DISK
-                && let Err(error) = self.directory.check_free_space()
+                && let Err(error) = self.directory.check_room(effect)
             {
                 if limit::REQUEST_FAILED.admit() {
                     tracing::error!(%error, "metadata change refused");

@@ -41,7 +41,8 @@ pub struct Deciding<'a> {
 
 /// A request that changes metadata.
 pub trait Decide: Ask {
-    /// Whether it is carried out on a full disk too, so that brokers with one still start and serve reads.
+    /// Whether it is carried out on a full disk too, so that brokers with one still start and serve reads. Of the others, what
+    /// frees space is ([`controller::frees_space`]).
     const ON_FULL_DISK: bool = false;
 
     /// Records to be agreed on, and the answer once they are.

@@ -5,6 +5,7 @@
 //! taken for a crash and undone in silence.
 
 use super::identity::Identity;
+use super::reserved_file::ReservedFile;
 use crate::cluster_id::ClusterId;
 use crate::image::ApplyError;
 use crate::raft::snapshot::State;
@@ -12,6 +13,7 @@ use crate::raft::{create_tables, put_snapshot};
 use crate::record::codec::CodecError;
 use protocol::newtypes::BrokerId;
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -63,7 +65,8 @@ pub(super) enum Found {
 
 /// Makes a new database whose Raft group begins with this state; without one it is to be taken into a group.
 pub(super) fn create(path: &Path, identity: &Identity, state: Option<&State>) -> Result<Database, DatabaseError> {
-    let database = builder().create(path).map_err(failed(path))?;
+    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(failed(path))?;
+    let database = with_reserve(file).map_err(failed(path))?;
     initialize(&database, path, identity, state)?;
     Ok(database)
 }
@@ -90,7 +93,15 @@ pub(super) fn initialize(
 
 /// Opens an existing database.
 pub(super) fn open(path: &Path) -> Result<Found, DatabaseError> {
-    identify(builder().open(path).map_err(failed(path))?, path)
+    let file = File::options().read(true).write(true).open(path).map_err(failed(path))?;
+    // An empty file would become a new database.
+    let is_empty = file.metadata().map_err(failed(path))?.len() == 0;
+    let database = if is_empty { builder().open(path) } else { with_reserve(file) };
+    identify(database.map_err(failed(path))?, path)
+}
+
+fn with_reserve(file: File) -> Result<Database, redb::DatabaseError> {
+    builder().create_with_backend(ReservedFile::new(file)?)
 }
 
 pub(super) fn identify(database: Database, path: &Path) -> Result<Found, DatabaseError> {

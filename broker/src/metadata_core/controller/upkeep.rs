@@ -9,6 +9,7 @@ use metadata::controller::{self, LogEnds, Sessions, next_membership_change};
 use metadata::image::MetadataImage;
 use metadata::raft::{Handle, NodeStopped, Outcome};
 use metadata::record::{MetadataRecord, NodeBinding};
+use metadata::store::Effect;
 use protocol::BrokerId;
 
 use super::Controller;
@@ -137,7 +138,7 @@ impl Controller {
             return Ok(());
         }
         // It is not worth the last space for metadata.
-        if self.directory.check_free_space().is_err() {
+        if self.directory.check_room(|| Effect::Grows).is_err() {
             return Ok(());
         }
         let decide = |image: &MetadataImage, config: &BrokerConfig| {
