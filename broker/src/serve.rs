@@ -9,6 +9,7 @@
 //! on disk then is for recovery to decide.
 
 mod directory;
+mod full_disk;
 mod live_config;
 mod ports;
 mod recovery;
@@ -85,9 +86,15 @@ pub fn run(config: ServeConfig) -> ExitCode {
         Err(error) => return failed(&ServeError::Runtime(error), &Manager::default()),
     };
     let manager = Manager::of_environment();
+    let dirs = [config.data_dir.clone(), config.journal_dir.clone()];
     match runtime.block_on(serve(config, &manager)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error, &manager),
+        Err(error) => {
+            if let Some(advice) = full_disk::advice(&error, &[&dirs[0], &dirs[1]]) {
+                tracing::error!("{advice}");
+            }
+            failed(&error, &manager)
+        }
     }
 }
 

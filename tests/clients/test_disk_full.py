@@ -3,16 +3,19 @@ is space again everything works again. Ringlog only: Kafka takes the whole log d
 """
 
 import contextlib
+import os
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from harness import paths, wire
 from harness.batch import batch
 from harness.clients import CONFLUENT
 from harness.loopdisk import fill_up, small_disk
 from harness.stored import assert_dense, batches
-from harness.topics import create_topic, offsets
-from harness.wait import wait_until
+from harness.topics import admin_client, create_topic, offsets
+from harness.wait import PATIENCE_S, wait_until
 from harness.wire import Connection
 
 pytestmark = [
@@ -134,14 +137,70 @@ def test_restart_with_room_again(how, full):
     writer.verify(broker)
 
 
+def free_bytes(broker) -> int:
+    stat = os.statvfs(broker.data_dir)
+    return stat.f_bavail * stat.f_frsize
+
+
+def set_retention(broker, value: int):
+    resource = ConfigResource(ConfigResource.Type.TOPIC, "t")
+    resource.add_incremental_config(ConfigEntry("retention.bytes", str(value), incremental_operation=AlterConfigOpType.SET))
+    admin = admin_client(broker.bootstrap)
+    admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
+
+
+def assert_room_can_be_made(broker, connection):
+    """What frees space is done and nothing else; then all is again."""
+    admin = admin_client(broker.bootstrap)
+    growing = {
+        "a topic": lambda: admin.create_topics([NewTopic("new", 1, 1)])["new"],
+        "partitions": lambda: admin.create_partitions([NewPartitions("t", PARTITIONS + 1)])["t"],
+    }
+    for what, grow in growing.items():
+        with pytest.raises(KafkaException) as refused:
+            grow().result(PATIENCE_S)
+        assert refused.value.args[0].code() == KafkaError.KAFKA_STORAGE_ERROR, f"{what}: {refused.value}"
+        assert "delete records or topics" in refused.value.args[0].str(), refused.value
+    set_retention(broker, 64 << 20)
+    with pytest.raises(KafkaException):
+        set_retention(broker, 65 << 20)
+    [deleted] = admin.delete_records([TopicPartition("t", 0, 3)]).values()
+    assert deleted.result(PATIENCE_S).low_watermark == 3
+    admin.delete_topics(["t"])["t"].result(PATIENCE_S)
+    wait_until(lambda: free_bytes(broker) > 64 << 20, "the topic's files to go")
+    create_topic(broker.bootstrap, "u")
+    assert wire.produce(connection, "u", 0, batch([b"x"])) == (wire.NONE, 0)
+
+
 @pytest.mark.timeout(400)
-def test_restart_while_full(full):
-    """Killed and started while the disk is still full: what was acknowledged can be read; with room it writes on."""
-    broker, writer, make_room = full
-    broker.kill9()
-    broker.start()
-    writer.verify(broker)
-    make_room()
+def test_room_is_made_through_the_broker(full):
+    broker, _, _ = full
+    assert free_bytes(broker) < 1 << 20
     with Connection(broker.address) as c:
-        wait_until(lambda: taken(writer, c), "produces to be taken")
+        assert_room_can_be_made(broker, c)
+    assert broker.stop() == 0
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", ["sigterm", "kill9"])
+def test_restart_while_full(how, full):
+    """Ended and started while not a byte is free: what was acknowledged can be read, and room can be made."""
+    broker, writer, _ = full
+    broker.kill9() if how == "kill9" else broker.stop()
+    fill_up(broker.data_dir.parent / "what-the-end-left")
+    assert free_bytes(broker) < 1 << 20
+    broker.start()
+    assert ("too full to begin a journal" in broker.log_text()) == (how == "sigterm")
     writer.verify(broker)
+    with Connection(broker.address) as c:
+        assert_room_can_be_made(broker, c)
+
+
+@pytest.mark.timeout(400)
+def test_first_start_on_a_full_disk_says_what_to_do(disk, own_broker):
+    fill_up(disk / "rest")
+    broker = own_broker(data_dir=disk / "data", start=False)
+    broker.spawn()
+    assert broker._reap() == 1
+    log = broker.log_text()
+    assert f"the disk with {disk}" in log and "bytes are free" in log and "make room" in log, log

@@ -11,7 +11,13 @@ pub struct Found {
     pub journal_marker: Option<Marker>,
     /// There are regions of a journal.
     pub has_regions: bool,
+    /// The less of what the two directories' file systems have.
+    pub free_bytes: u64,
 }
+
+/// What is to be free before two directories are tied together, in bytes: the markers take a few KiB, and a journal for want
+/// of which nothing works is none.
+pub const FREE_BYTES_MIN: u64 = 1 << 20;
 
 /// What a start is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub enum Decision {
     Continue { moved: bool },
     /// There was no journal, and none is wanted.
     Nothing,
+    /// There was no journal, and there is no room to begin one: this run does without.
+    NoRoom { free_bytes: u64 },
 }
 
 /// Why the broker must not start. It would start without records that were acknowledged, or take another's journal.
@@ -84,6 +92,7 @@ pub fn decide(found: &Found, data_dir: &Path, journal_dir: &Path, wanted: bool) 
         (None, _) if found.has_regions => {
             Err(Refusal::Unclaimed { data_dir: data_dir_owned, journal_dir: journal_dir_owned })
         }
+        (None, _) if found.free_bytes < FREE_BYTES_MIN => Ok(Decision::NoRoom { free_bytes: found.free_bytes }),
         // Also what a crash leaves between the making, or the removal, of the two markers.
         (None, _) => Ok(Decision::Begin),
     }
@@ -103,13 +112,20 @@ mod tests {
     }
 
     /// The decision's name, or the refusal's.
-    fn decided(data: Option<Marker>, journal: Option<Marker>, has_regions: bool, wanted: bool) -> &'static str {
-        let found = Found { data_marker: data, journal_marker: journal, has_regions };
+    fn decided(
+        data: Option<Marker>,
+        journal: Option<Marker>,
+        has_regions: bool,
+        wanted: bool,
+        free_bytes: u64,
+    ) -> &'static str {
+        let found = Found { data_marker: data, journal_marker: journal, has_regions, free_bytes };
         match decide(&found, Path::new(DATA), Path::new(JOURNAL), wanted) {
             Ok(Decision::Begin) => "begin",
             Ok(Decision::Continue { moved: false }) => "continue",
             Ok(Decision::Continue { moved: true }) => "continue, moved",
             Ok(Decision::Nothing) => "nothing",
+            Ok(Decision::NoRoom { .. }) => "no room",
             Err(Refusal::NotThere { found: None, .. }) => "not there",
             Err(Refusal::NotThere { found: Some(_), .. }) => "another",
             Err(Refusal::OfAnother { .. }) => "of another",
@@ -134,8 +150,11 @@ mod tests {
                     (None, ours(), if_wanted(if has_regions { "unclaimed" } else { "begin" })),
                     (None, None, if_wanted(if has_regions { "unclaimed" } else { "begin" })),
                 ] {
-                    let found = decided(data.clone(), journal.clone(), has_regions, wanted);
-                    assert_eq!(found, expected, "{data:?} {journal:?} {has_regions} {wanted}");
+                    for (free_bytes, begin) in [(FREE_BYTES_MIN, "begin"), (FREE_BYTES_MIN - 1, "no room")] {
+                        let found = decided(data.clone(), journal.clone(), has_regions, wanted, free_bytes);
+                        let expected = if expected == "begin" { begin } else { expected };
+                        assert_eq!(found, expected, "{data:?} {journal:?} {has_regions} {wanted} {free_bytes}");
+                    }
                 }
             }
         }
@@ -147,6 +166,7 @@ mod tests {
             data_marker: marker(1, DATA, "/disk/journal"),
             journal_marker: marker(2, DATA, JOURNAL),
             has_regions: true,
+            free_bytes: 0,
         };
         let refusal = decide(&found, Path::new(DATA), Path::new(JOURNAL), true).unwrap_err().to_string();
         let (expected, other) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());

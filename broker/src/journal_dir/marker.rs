@@ -34,6 +34,17 @@ pub enum MarkerError {
     UnknownVersion { path: PathBuf, found: String },
 }
 
+impl MarkerError {
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, MarkerError::Io { source, .. } if is_no_space(source))
+    }
+}
+
+/// No space or no quota left.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Marker {
     /// `None` if there is no such file, or no such directory.
     pub fn read(dir: &Path) -> Result<Option<Marker>, MarkerError> {
@@ -86,7 +97,11 @@ impl Marker {
             fs::rename(&new_path, &path)?;
             sync_directory(dir)
         };
-        write().map_err(|source| MarkerError::Io { action: "write", path, source })
+        write().map_err(|source| {
+            // What there was no room for stays in nobody's way.
+            let _ = fs::remove_file(&new_path);
+            MarkerError::Io { action: "write", path, source }
+        })
     }
 
     /// Removes the file, durably; it is no error if there is none.

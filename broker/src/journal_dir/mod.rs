@@ -9,6 +9,9 @@
 //! there last, so that a crash in between leaves a journal's marker of ours without regions, which the next start takes
 //! over.
 //!
+//! Where the disk has no room for the markers, a broker that needs no journal does without one ([`Decision::NoRoom`]): it
+//! starts, so that room can be made.
+//!
 //! Deliberately absent: what is in a journal ([`wal::journal`]).
 
 mod decision;
@@ -27,7 +30,7 @@ use wal::journal::{ReplayError, ReplayReport};
 
 use crate::storage;
 pub use decision::Refusal;
-use decision::{Decision, Found, decide};
+use decision::{Decision, FREE_BYTES_MIN, Found, decide};
 use marker::{Marker, MarkerError, sync_directory};
 
 /// Why the broker cannot start with this journal directory.
@@ -91,15 +94,23 @@ impl JournalDir {
             data_marker,
             journal_marker: Marker::read(&dir)?,
             has_regions: names.iter().any(|name| name.ends_with(wal::journal::REGION_SUFFIX)),
+            free_bytes: free_bytes(data_dir).min(free_bytes(&dir)),
         };
         let decision = decide(&found, data_dir, &dir, wanted)?;
+        if let Decision::NoRoom { free_bytes } = decision {
+            tracing::warn!(
+                data_dir = %data_dir.display(), journal_dir = %dir.display(), free_bytes, needed_bytes = FREE_BYTES_MIN,
+                "the disk is too full to begin a journal: this broker does without one until it is started with room again"
+            );
+        }
         let has_files = names.iter().any(|name| wal::journal::is_file_of_journal(name));
         Ok(JournalDir { data_dir: data_dir.to_owned(), dir, decision, wanted, has_files, _lock: lock })
     }
 
     /// Where the shards' journals are to be; `None` if there are to be none.
     pub fn of_shards(&self) -> Option<&Path> {
-        self.wanted.then_some(&self.dir)
+        let has_room = !matches!(self.decision, Decision::NoRoom { .. });
+        (self.wanted && has_room).then_some(&*self.dir)
     }
 
     /// Whether [`JournalDir::replay`] has something to do.
@@ -134,11 +145,17 @@ impl JournalDir {
                 Some(marker) => marker.id,
                 None => Uuid::new_v4(),
             },
-            Decision::Continue { moved: false } | Decision::Nothing => return Ok(()),
+            Decision::Continue { moved: false } | Decision::Nothing | Decision::NoRoom { .. } => return Ok(()),
         };
         let marker = Marker { id, data_dir: self.data_dir.clone(), journal_dir: self.dir.clone() };
-        marker.write(&self.dir)?;
-        Ok(marker.write(&self.data_dir)?)
+        match marker.write(&self.dir).and_then(|()| marker.write(&self.data_dir)) {
+            // The id is there, and it alone decides.
+            Err(error) if error.is_no_space() && self.decision != Decision::Begin => {
+                tracing::warn!(%error, "that the journal has moved is not noted, for want of space");
+                Ok(())
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Unties them again: no journal holds anything that is needed.
@@ -146,10 +163,15 @@ impl JournalDir {
         Marker::remove(&self.data_dir)?;
         match self.decision {
             // Never ours.
-            Decision::Nothing => Ok(()),
+            Decision::Nothing | Decision::NoRoom { .. } => Ok(()),
             Decision::Begin | Decision::Continue { .. } => Ok(Marker::remove(&self.dir)?),
         }
     }
+}
+
+/// Of the directory's file system; as much as there can be where it does not tell, so that a write finds out.
+fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Makes the directory, durably, if it is not there.
