@@ -10,6 +10,7 @@
 
 mod directory;
 mod full_disk;
+mod join_advice;
 mod live_config;
 mod ports;
 mod recovery;

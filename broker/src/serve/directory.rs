@@ -9,8 +9,10 @@ use metadata::controller::bootstrap_records;
 use metadata::raft::{Opened, Published};
 use metadata::store::{Beginning, DataDirectory};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::ServeError;
+use super::join_advice::{Said, advice};
 use crate::config::ServeConfig;
 use crate::internal::links;
 
@@ -26,21 +28,38 @@ pub async fn open(
     publish: mpsc::UnboundedSender<Published>,
 ) -> Result<(DataDirectory, Opened), ServeError> {
     let open = |beginning| DataDirectory::open(data_dir, config.node_id, internal_address, beginning, publish);
-    if config.join.is_empty() || !DataDirectory::is_new(data_dir)? {
+    let is_new = DataDirectory::is_new(data_dir)?;
+    if config.join.is_empty() || !is_new {
         let layers = ConfigLayers::of_static(&config.static_config);
         let min_insync_replicas = BrokerConfig::resolve(&layers).topic_defaults.min_insync_replicas;
         let records = bootstrap_records(ClusterId(uuid::Uuid::new_v4()), min_insync_replicas);
-        return Ok(open(Beginning::Form(&records))?);
+        let opened = open(Beginning::Form(&records))?;
+        if is_new {
+            // An information alone would not be seen by whoever has forgotten --join, and finds two clusters later.
+            tracing::warn!(
+                cluster = %opened.0.identity().cluster_id, data_dir = %data_dir.display(),
+                "a new cluster was formed, for the data directory was empty and --join was not given: right for the first \
+                 node of a cluster; a node that was to join another is to be stopped, its data directory emptied, and \
+                 started with --join and the address of a member's internal port"
+            );
+        }
+        return Ok(opened);
     }
+    let mut said: Vec<Said> = config.join.iter().map(|_| Said::default()).collect();
     loop {
-        for address in &config.join {
-            match links::welcome(&address.to_string(), None).await {
+        for (address, said) in config.join.iter().map(ToString::to_string).zip(&mut said) {
+            match links::welcome(&address, None).await {
                 Ok(welcome) => {
                     let cluster_id = ClusterId(welcome.cluster_id);
-                    tracing::info!(%address, cluster = %cluster_id, member = %welcome.node, "cluster found");
+                    tracing::info!(address, cluster = %cluster_id, member = %welcome.node, "cluster found");
                     return Ok(open(Beginning::Join(cluster_id))?);
                 }
-                Err(error) => tracing::warn!(%address, %error, "no member of a cluster could be asked here"),
+                Err(error) => {
+                    let advice = advice(&error, address == internal_address);
+                    if let Some(attempts) = said.admit(&advice, Instant::now().into_std()) {
+                        tracing::warn!(address, %error, attempts, "no member of a cluster could be asked here: {advice}");
+                    }
+                }
             }
         }
         tokio::time::sleep(JOIN_RETRY).await;
