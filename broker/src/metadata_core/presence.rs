@@ -21,6 +21,8 @@ use crate::settings::Settings;
 
 /// How long one attempt to reach the controller takes before it is said that there is none.
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
+/// Before that is said again: after a power cut, others may be away for hours.
+const WAITING_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Makes this process a broker of the cluster: its node joins, unless it belongs already, and the process registers. Resolves
 /// with the broker epoch and the metadata offset to be caught up with; tries until it has worked or was refused.
@@ -76,10 +78,17 @@ async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, CoreError>
 where
     F: Future<Output = Result<T, RequestFailed>>,
 {
+    let (began, mut told) = (Instant::now(), None);
     loop {
         match attempt().await {
             Ok(answer) => return Ok(answer),
-            Err(error @ RequestFailed::NotController(_)) => tracing::warn!(%error, "waiting for the controller"),
+            Err(error @ RequestFailed::NotController(_)) => {
+                let is_due = told.is_none_or(|told: Instant| told.elapsed() >= WAITING_TOLD_EVERY);
+                if is_due {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, waited = ?began.elapsed(), "waiting for the controller");
+                }
+            }
             Err(error) => return Err(CoreError::Refused(error.to_string())),
         }
     }

@@ -1,8 +1,11 @@
 //! Keeps the service manager's idea of the broker up to date.
 //!
 //! While logs are recovered and while the broker stops, the manager's patience is extended, but only as long as something
-//! gets on: a recovery or a stop that is stuck ends as the unit's `TimeoutStartSec=` and `TimeoutStopSec=` say. Waiting for a
-//! controller is not extended: nothing gets on here, and the unit is to say how long that may take.
+//! gets on: a recovery or a stop that is stuck ends as the unit's `TimeoutStartSec=` and `TimeoutStopSec=` say.
+//!
+//! Waiting for other brokers is extended for as long as it takes, by a process that lives: this runs on the metadata core's
+//! thread, and every shard must turn. To start such a broker anew would only have it begin the same wait again, and have the
+//! manager give it up after some times, just when the others come.
 
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const BOUNDED_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the manager is asked to wait from the last progress on.
 const EXTENSION: Duration = Duration::from_secs(60);
+/// How often a wait for others is extended.
+const WAIT_EXTENDED_EVERY: Duration = Duration::from_secs(20);
 /// Between two counts of partitions, in which every partition of the cluster is looked at.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -34,6 +39,7 @@ pub struct Telling {
     counted: Option<(u64, Instant)>,
     said: String,
     mark: Option<Mark>,
+    extended: Option<Instant>,
 }
 
 /// What changes when something gets on.
@@ -56,6 +62,7 @@ impl Telling {
             counted: None,
             said: String::new(),
             mark: None,
+            extended: None,
         }
     }
 
@@ -89,8 +96,10 @@ impl Telling {
         if line != self.said {
             states.push(NotifyState::Status(&line));
         }
-        if is_bounded(phase) && gets_on && stale.is_empty() {
+        let extended = self.extended.map(|extended| extended.elapsed());
+        if stale.is_empty() && is_to_be_extended(phase, gets_on, extended) {
             states.push(NotifyState::ExtendTimeoutUsec(extension));
+            self.extended = Some(Instant::now());
         }
         if !states.is_empty() {
             self.manager.tell(&states);
@@ -120,6 +129,17 @@ impl Telling {
 fn is_bounded(phase: Phase) -> bool {
     matches!(phase, Phase::ReplayingJournal | Phase::RecoveringLogs | Phase::Stopping)
 }
+
+/// Whether a process of which all threads turn is to have more time; it was given some `extended` ago.
+fn is_to_be_extended(phase: Phase, gets_on: bool, extended: Option<Duration>) -> bool {
+    match phase {
+        Phase::ReplayingJournal | Phase::RecoveringLogs | Phase::Stopping => gets_on,
+        Phase::Joining | Phase::WaitingForController => extended.is_none_or(|extended| extended >= WAIT_EXTENDED_EVERY),
+        Phase::Serving => false,
+    }
+}
+
+const _: () = assert!(WAIT_EXTENDED_EVERY.as_secs() * 2 < EXTENSION.as_secs(), "one message may be lost");
 
 /// What the metadata says of a broker.
 pub fn share(image: &MetadataImage, broker: BrokerId) -> Share {
@@ -155,17 +175,23 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_waits_longer_for_what_gets_on_here_only() {
-        let bounded = [Phase::ReplayingJournal, Phase::RecoveringLogs, Phase::Stopping];
-        for phase in [
-            Phase::Joining,
-            Phase::ReplayingJournal,
-            Phase::RecoveringLogs,
-            Phase::WaitingForController,
-            Phase::Serving,
-            Phase::Stopping,
+    fn the_manager_waits_longer_for_what_gets_on_and_for_others() {
+        let (never, just_now, due) = (None, Some(Duration::from_secs(1)), Some(WAIT_EXTENDED_EVERY));
+        for (phase, gets_on, extended, expected) in [
+            (Phase::ReplayingJournal, true, just_now, true),
+            (Phase::ReplayingJournal, false, due, false),
+            (Phase::RecoveringLogs, true, just_now, true),
+            (Phase::RecoveringLogs, false, never, false),
+            (Phase::Stopping, true, just_now, true),
+            (Phase::Stopping, false, due, false),
+            (Phase::Joining, false, never, true),
+            (Phase::Joining, true, just_now, false),
+            (Phase::Joining, false, due, true),
+            (Phase::WaitingForController, false, due, true),
+            (Phase::WaitingForController, false, just_now, false),
+            (Phase::Serving, true, never, false),
         ] {
-            assert_eq!(is_bounded(phase), bounded.contains(&phase), "{phase:?}");
+            assert_eq!(is_to_be_extended(phase, gets_on, extended), expected, "{phase:?} {gets_on} {extended:?}");
         }
     }
 }
