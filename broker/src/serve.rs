@@ -19,6 +19,7 @@ mod stop;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -302,6 +303,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         reconfigure,
         images: core.images(),
         manager: manager.clone(),
+        lifecycle: lifecycle.clone(),
     };
     live.limit_connections();
     scraper.clients_may_come(limits.clone());
@@ -330,20 +332,33 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         std::process::exit(1);
     }
     lifecycle.enter(Phase::Stopping);
-    core.leave(known).await;
-    acceptor.stop();
-    let ending = Stopping { threads, inboxes, events: shard_events, journal_dir, notes, noting }.run();
     tokio::select! {
-        ended = ending => match ended {
-            Ok(()) => {}
-            Err(failure) => {
-                failed(&failure, manager);
-                std::process::exit(1);
-            }
-        },
+        () = core.leave(known) => {}
         signal = stop.recv() => {
-            tracing::warn!(signal, "told to stop again: ending at once; the next start scans the logs");
-            std::process::exit(1);
+            tracing::warn!(signal, "told to stop again: others are not waited for that would lead what this broker leads");
+        }
+    }
+    acceptor.stop();
+    let mut ending = pin!(Stopping { threads, inboxes, events: shard_events, journal_dir, notes, noting }.run());
+    loop {
+        tokio::select! {
+            ended = &mut ending => match ended {
+                Ok(()) => break,
+                Err(failure) => {
+                    failed(&failure, manager);
+                    std::process::exit(1);
+                }
+            },
+            signal = stop.recv() => match stop.received() {
+                ..=2 => tracing::warn!(
+                    signal,
+                    "told to stop again: requests are answered and logs closed; once more ends the process at once"
+                ),
+                _ => {
+                    tracing::warn!(signal, "told to stop for the third time: ending at once; the next start scans the logs");
+                    std::process::exit(1);
+                }
+            }
         }
     }
     core.stop().await;

@@ -138,22 +138,74 @@ def test_a_broker_that_waits_for_its_cluster_is_alive_and_not_ready(own_broker):
         assert health(http, page).status == 503
     assert health(http, "ready").body["reason"] == "waiting for the controller"
     notify.wait_for("STATUS", lambda status: status.startswith("joining"))
+    notify.wait_for("EXTEND_TIMEOUT_USEC")  # the others may take their time
     assert broker.stop() == 0
     notify.wait_for("STOPPING")
     assert notify.count("READY") == 0 and notify.count("STOPPING") == 1
-    assert notify.count("EXTEND_TIMEOUT_USEC") == 0, "nothing gets on"
 
 
 @ONLY_RINGLOG
-def test_told_twice_it_ends_at_once_with_status_1(own_broker):
-    """One shard stands still, so that the first stop takes its time."""
+@pytest.mark.parametrize("port", ["kafka", "http", "nobody"])
+def test_joining_at_a_wrong_port_is_told_what_answered(port, own_broker):
+    if port == "nobody":
+        address = host_port(("127.0.0.1", steady_ports(1)[0]))
+    else:
+        member = own_broker()
+        address = member.bootstrap if port == "kafka" else http_address(member)
+    broker = own_broker(start=False, flags=["--join", address, "--node-id", "2"])
+    broker.spawn()
+    line = wait_line(broker, "no member of a cluster could be asked here")
+    answered = {"kafka": "as a Kafka port does", "http": "an HTTP server answered", "nobody": "nothing listens there"}
+    assert answered[port] in line and address in line and "internal port" in line, line
+    assert broker.stop() == 0
+
+
+@ONLY_RINGLOG
+def test_a_new_cluster_is_told_of_once(own_broker):
+    broker = own_broker()
+    [line] = log_lines(broker, "a new cluster was formed")
+    assert "WARN" in line and "--join" in line and str(broker.data_dir.resolve()) in line, line
+    broker.restart()
+    assert not log_lines(broker, "a new cluster was formed")
+
+
+@ONLY_RINGLOG
+def test_told_twice_it_still_ends_in_order(own_broker):
+    """One shard stands still, so that the stop takes its time."""
     broker = own_broker()
     with stopped_thread(broker.pid, "shard-0"):
         broker.process.send_signal(signal.SIGTERM)
         wait_line(broker, "stopping")
         broker.process.send_signal(signal.SIGTERM)
         wait_line(broker, "told to stop again")
+    assert broker._reap() == 0
+
+
+@ONLY_RINGLOG
+def test_told_three_times_it_ends_at_once_with_status_1(own_broker):
+    broker = own_broker()
+    with stopped_thread(broker.pid, "shard-0"):
+        broker.process.send_signal(signal.SIGTERM)
+        wait_line(broker, "stopping")
+        broker.process.send_signal(signal.SIGINT)
+        wait_line(broker, "told to stop again")
+        broker.process.send_signal(signal.SIGTERM)
+        wait_line(broker, "told to stop for the third time")
     assert broker._reap() == 1
+
+
+@ONLY_RINGLOG
+def test_no_reload_while_it_stops(own_broker):
+    """READY=1 would say that it does not."""
+    notify = NotifySocket()
+    broker = under_manager(own_broker(start=False), notify).start()
+    with stopped_thread(broker.pid, "shard-0"):
+        broker.process.send_signal(signal.SIGTERM)
+        wait_line(broker, "stopping")
+        hang_up(broker.process)
+        wait_line(broker, "the configuration is not read again")
+    assert broker._reap() == 0
+    assert notify.count("RELOADING") == 0 and notify.count("READY") == 1
 
 
 @ONLY_RINGLOG
@@ -536,6 +588,32 @@ def test_whoever_cannot_ask_the_controller_does_not_know(cluster):
     finally:
         for node_id in (controller, other):
             cluster[node_id].resume()
+    wait_safe(cluster, 1, 2, 3)
+
+
+@ONLY_RINGLOG
+@pytest.mark.timeout(300)
+def test_told_twice_it_waits_for_no_other_broker(cluster):
+    """The others stand still and do not answer whoever wants them to lead."""
+    cluster.start_missing()
+    wait_safe(cluster, 1, 2, 3)
+    controller = cluster.wait_controller()
+    others = [node_id for node_id in (1, 2, 3) if node_id != controller]
+    leaving, still = others[0], [controller, others[1]]
+    for node_id in still:
+        cluster[node_id].pause()
+    try:
+        process = cluster[leaving].process
+        process.send_signal(signal.SIGTERM)
+        wait_line(cluster[leaving], "stopping")
+        process.send_signal(signal.SIGTERM)
+        wait_line(cluster[leaving], "others are not waited for")
+        assert cluster[leaving]._reap() == 0
+        assert not log_lines(cluster[leaving], "stopping without the controller's knowledge")
+    finally:
+        for node_id in still:
+            cluster[node_id].resume()
+    cluster.start_missing()
     wait_safe(cluster, 1, 2, 3)
 
 

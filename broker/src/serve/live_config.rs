@@ -15,6 +15,7 @@ use crate::config::ServeConfig;
 use crate::config::changes::changes;
 use crate::connection::ConnectionLimits;
 use crate::group_lag::LagConfig;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::logging;
 use crate::settings::Settings;
 use crate::systemd::{Manager, NotifyState};
@@ -30,6 +31,7 @@ pub struct LiveConfig {
     pub reconfigure: mpsc::UnboundedSender<()>,
     pub images: watch::Receiver<MetadataImage>,
     pub manager: Manager,
+    pub lifecycle: Lifecycle,
 }
 
 impl LiveConfig {
@@ -58,6 +60,11 @@ impl LiveConfig {
     }
 
     fn reload(&mut self) {
+        // READY=1 would tell the manager that the broker does not stop any more.
+        if self.lifecycle.phase() == Phase::Stopping {
+            tracing::info!("SIGHUP while the broker stops: the configuration is not read again");
+            return;
+        }
         tracing::info!("SIGHUP: the configuration is read again");
         self.manager.reloading();
         let problems = self.try_reload();
