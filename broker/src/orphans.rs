@@ -23,8 +23,11 @@ use crate::partition::PartitionKey;
 const CHECKPOINT_FILE: &str = "checkpoint";
 /// Ending of a directory that is being removed; the log's own deletions use it too.
 const DELETED_SUFFIX: &str = ".deleted";
+/// Longest name of a file, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
-/// Removes leftovers of deleted topics below `data_dir`; returns how many directories.
+/// Removes leftovers of deleted topics below `data_dir`; returns how many directories. Takes as long as the file system does:
+/// not for a shard's thread.
 pub fn remove(data_dir: &Path, image: &MetadataImage) -> io::Result<usize> {
     let mut removed = 0;
     for (path, topic, partition) in directories(data_dir)? {
@@ -47,19 +50,20 @@ pub fn remove(data_dir: &Path, image: &MetadataImage) -> io::Result<usize> {
             continue;
         }
         tracing::warn!(path = %path.display(), "removing files of a partition that the metadata does not have: its topic was deleted");
-        remove_directory(&path)?;
+        fs::remove_dir_all(set_aside(&path)?)?;
         removed += 1;
     }
     Ok(removed)
 }
 
-/// Removes directories of partitions that are not this broker's any more: those of which `is_elsewhere` says so.
-pub fn remove_unassigned(
+/// Sets directories aside of partitions that are not this broker's any more: those of which `is_elsewhere` says so. Gives what is
+/// to be removed.
+pub fn set_unassigned_aside(
     data_dir: &Path,
     image: &MetadataImage,
     is_elsewhere: impl Fn(PartitionKey) -> bool,
-) -> io::Result<usize> {
-    let mut removed = 0;
+) -> io::Result<Vec<PathBuf>> {
+    let mut aside = Vec::new();
     for (path, topic, partition) in directories(data_dir)? {
         let Some(topic) = image.topic(&topic) else { continue };
         let key = PartitionKey { topic_id: topic.id, partition };
@@ -75,26 +79,49 @@ pub fn remove_unassigned(
             }
         }
         tracing::warn!(path = %path.display(), "removing files of a partition that is no longer assigned to this broker");
-        remove_directory(&path)?;
-        removed += 1;
+        aside.push(set_aside(&path)?);
     }
-    Ok(removed)
+    Ok(aside)
 }
 
-/// Removes a partition's directory. A crash meanwhile leaves it whole, or under a name that no partition has and that the
-/// next start removes.
-pub fn remove_directory(dir: &Path) -> io::Result<()> {
-    let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(DELETED_SUFFIX);
-    let deleted = dir.with_file_name(name);
-    if deleted.exists() {
-        fs::remove_dir_all(&deleted)?;
-    }
-    fs::rename(dir, &deleted)?;
+/// Gives a partition's directory a name that no partition has and that the next start removes, durably. It is out of the way of
+/// a new one then, and its files can go where nobody waits for them.
+pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let ending = format!(".{}{DELETED_SUFFIX}", uuid::Uuid::new_v4().simple());
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    // For whoever looks at the directory: the topic's name alone may be as long as a file's.
+    let kept = &name[..name.floor_char_boundary(NAME_BYTES_MAX - ending.len())];
+    let aside = dir.with_file_name(format!("{kept}{ending}"));
+    fs::rename(dir, &aside)?;
     if let Some(parent) = dir.parent() {
         fs::File::open(parent)?.sync_all()?;
     }
-    fs::remove_dir_all(&deleted)
+    Ok(aside)
+}
+
+/// Removes what was set aside, from a shard's thread without holding it up. File by file, so that what else the shard wants of
+/// the file system comes between. What somebody else has removed meanwhile is no error.
+pub async fn remove_aside(aside: PathBuf) -> io::Result<()> {
+    let dir = aside.clone();
+    let paths = blocking(move || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+    for path in there(paths.await)?.unwrap_or_default() {
+        there(blocking(move || fs::remove_file(path)).await)?;
+    }
+    there(blocking(move || fs::remove_dir_all(aside)).await)?;
+    Ok(())
+}
+
+/// Where the file system may take its time.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}
+
+/// `None` of what is not there, or is a directory where a file was looked for.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Name of a partition's directory.
@@ -221,18 +248,28 @@ mod tests {
         fs::create_dir(root.path().join("orders-3")).unwrap();
         fs::write(root.path().join("orders-3").join(CHECKPOINT_FILE), b"damaged").unwrap();
         let is_elsewhere = |key| wanted(&image, BrokerId(1), key) == Wanted::Elsewhere;
-        assert_eq!(remove_unassigned(root.path(), &image, is_elsewhere).unwrap(), 1);
+        let aside = set_unassigned_aside(root.path(), &image, is_elsewhere).unwrap();
+        assert_eq!(aside.len(), 1);
+        // Beside what else the shard does, and what another shard's start removes.
+        fs::create_dir(aside[0].join("directory")).unwrap();
+        LocalExecutor::default().run(remove_aside(aside[0].clone())).unwrap();
+        LocalExecutor::default().run(remove_aside(aside[0].clone())).unwrap();
         assert_eq!(names(root.path()), ["orders-0", "orders-2", "orders-3", "others-1"]);
     }
 
     #[test]
-    fn a_removal_that_was_cut_short_is_in_nobodys_way() {
+    fn what_is_set_aside_is_in_nobodys_way() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["t-0", "t-0.deleted"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-            fs::write(dir.path().join(name).join(CHECKPOINT_FILE), b"x").unwrap();
+        let longest = format!("{}-0", "x".repeat(249));
+        for name in ["t-0", &longest] {
+            for _ in 0..2 {
+                fs::create_dir(dir.path().join(name)).unwrap();
+                fs::write(dir.path().join(name).join(CHECKPOINT_FILE), b"x").unwrap();
+                let aside = set_aside(&dir.path().join(name)).unwrap();
+                assert!(aside.join(CHECKPOINT_FILE).exists());
+            }
         }
-        remove_directory(&dir.path().join("t-0")).unwrap();
-        assert!(names(dir.path()).is_empty());
+        let names = names(dir.path());
+        assert!(names.len() == 4 && names.iter().all(|name| name.ends_with(DELETED_SUFFIX)), "{names:?}");
     }
 }

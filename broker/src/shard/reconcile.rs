@@ -1,6 +1,7 @@
 //! Making the shard's partitions what the metadata says: which are open here, and in what role.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -195,7 +196,7 @@ impl Shard {
                 "partition is no longer assigned to this broker: its files are removed");
             self.remove_partition(partition, ResponseError::NotLeaderOrFollower).await;
         } else if let Some(topic) = image.topic_by_id(key.topic_id) {
-            self.remove_offline(key, &topic.name);
+            self.remove_offline(key, &topic.name).await;
         }
     }
 
@@ -313,7 +314,7 @@ impl Shard {
         }
         let offline: Vec<PartitionKey> = self.offline.borrow().keys().filter(of_topic).copied().collect();
         for key in offline {
-            self.remove_offline(key, topic);
+            self.remove_offline(key, topic).await;
         }
     }
 
@@ -328,26 +329,40 @@ impl Shard {
         }
     }
 
-    /// Removes the directory of a partition that was never opened: a damaged log goes with its partition.
-    fn remove_offline(&self, key: PartitionKey, topic: &str) {
+    /// Removes the directory of a partition that was never opened: a damaged log goes with its partition. It is out of the way
+    /// when this resolves; the files go beside what else there is to do.
+    async fn remove_offline(&self, key: PartitionKey, topic: &str) {
         let Some(why) = self.offline.borrow_mut().remove(&key) else { return };
         let PartitionKey { topic_id, partition } = key;
         let dir = self.wal.root().join(orphans::directory_name(topic, partition));
-        let is_its_own = match wal::read_identity(&dir) {
-            // Another topic may have the name by now.
-            Ok(Some(identity)) => identity == LogIdentity { topic_id, partition },
-            Ok(None) | Err(_) => why == Offline::Refused && dir.exists(),
-        };
-        if !is_its_own {
-            return;
-        }
-        match orphans::remove_directory(&dir) {
-            Ok(()) => {
-                tracing::warn!(topic, %partition, "files of a partition that was offline and is gone were removed")
+        let set_aside = orphans::blocking(move || {
+            let is_its_own = match wal::read_identity(&dir) {
+                // Another topic may have the name by now.
+                Ok(Some(identity)) => identity == LogIdentity { topic_id, partition },
+                Ok(None) | Err(_) => why == Offline::Refused && dir.exists(),
+            };
+            is_its_own.then(|| orphans::set_aside(&dir)).transpose()
+        });
+        match set_aside.await {
+            Ok(None) => {}
+            Ok(Some(aside)) => {
+                tracing::warn!(topic, %partition, "removing files of a partition that was offline and is gone");
+                self.remove_aside(aside);
             }
             Err(error) => tracing::error!(topic, %partition, %error,
                 "files of a partition that is gone could not be removed; the next start tries again"),
         }
+    }
+
+    /// Removes what was set aside, beside what else there is to do.
+    pub(super) fn remove_aside(&self, aside: PathBuf) {
+        self.queues.spawn_background(async move {
+            let path = aside.display().to_string();
+            if let Err(error) = orphans::remove_aside(aside).await {
+                tracing::error!(path, %error,
+                    "files of a partition that is gone could not be removed; the next start tries again");
+            }
+        });
     }
 
     /// Resolves the configs of one topic anew: work in proportion to that topic, however many others there are.

@@ -27,6 +27,7 @@ use super::budget::{ByteBudget, SMALL_BEYOND_SHARE};
 use super::dedupe_memory::DedupeMemory;
 use super::event::LocalEvent;
 use super::message::{ShardCommand, ShardMessage};
+use super::placement;
 use super::pulse;
 use super::queues::TaskQueues;
 use super::reconcile::OPEN_CONCURRENCY;
@@ -226,7 +227,7 @@ async fn serve(spec: ShardSpec) -> Result<(), String> {
             }
         });
     }
-    shard.remove_unassigned(&spec.data_dir).map_err(|e| e.to_string())?;
+    shard.remove_unassigned(&spec.data_dir).await.map_err(|e| e.to_string())?;
     let recovery = Instant::now();
     let offline = shard.open_all_partitions().await;
     let partitions = shard.partitions.borrow().len();
@@ -306,12 +307,18 @@ fn but_for_small(limit: u64) -> usize {
 }
 
 impl Shard {
-    /// Removes what a crash left of partitions that are no longer assigned to this broker and would be this shard's.
-    fn remove_unassigned(&self, data_dir: &Path) -> io::Result<usize> {
-        let image = self.image();
-        orphans::remove_unassigned(data_dir, &image, |key| {
-            self.owner_of(key) == self.index && wanted(&image, self.broker, key) == Wanted::Elsewhere
-        })
+    /// Removes what a crash left of partitions that are no longer assigned to this broker and would be this shard's. It is out of
+    /// the way when this resolves.
+    async fn remove_unassigned(&self, data_dir: &Path) -> io::Result<()> {
+        let (image, data_dir) = (self.image(), data_dir.to_owned());
+        let (broker, index, shards) = (self.broker, self.index, self.count());
+        let aside = orphans::blocking(move || {
+            orphans::set_unassigned_aside(&data_dir, &image, |key| {
+                placement::owner_of(key, shards) == index && wanted(&image, broker, key) == Wanted::Elsewhere
+            })
+        });
+        aside.await?.into_iter().for_each(|aside| self.remove_aside(aside));
+        Ok(())
     }
 
     /// Has whoever waits look for another leader as soon as this broker's lease has ended.
