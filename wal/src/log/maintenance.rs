@@ -27,6 +27,8 @@ const EXTEND_BYTES_MIN: u64 = 32 << 10;
 const EXTEND_BYTES_MAX: u64 = 16 << 20;
 /// Ending of the directory of a deleted partition.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+/// Longest name of a file, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Why the log start offset could not be raised.
 #[derive(Debug, thiserror::Error)]
@@ -470,17 +472,28 @@ pub(crate) async fn read_tail<F: StorageFile>(file: &F, position: u64) -> Result
 }
 
 fn deleted_name(dir: &Path, topic_id: protocol::TopicId) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
     // A topic of the same name may be deleted again before this directory is gone.
-    name.push(format!(".{}{DELETED_SUFFIX}", topic_id.0.simple()));
-    dir.with_file_name(name)
+    let ending = format!(".{}{DELETED_SUFFIX}", topic_id.0.simple());
+    // A topic's name alone may be nearly as long as a file's. The end tells its partitions apart.
+    let from = name.len().saturating_sub(NAME_BYTES_MAX - ending.len());
+    let kept = &name[name.ceil_char_boundary(from)..];
+    dir.with_file_name(format!("{kept}{ending}"))
 }
 
+/// What somebody else has removed meanwhile is no error: at a start, every shard removes what is its own.
 async fn remove_dir_with_files<S: Storage>(storage: &S, dir: &Path) -> Result<(), IoError> {
-    for name in storage.list_dir(dir).await? {
-        storage.remove(&dir.join(name)).await?;
+    let names = match storage.list_dir(dir).await {
+        Err(error) if error.is_not_found() => return Ok(()),
+        names => names?,
+    };
+    for name in names {
+        remove_if_there(storage, &dir.join(name)).await?;
     }
-    storage.remove_dir(dir).await
+    match storage.remove_dir(dir).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what deletions that a crash interrupted have left below the data directory. Says how many directories.
@@ -495,4 +508,27 @@ pub async fn remove_deleted<S: Storage>(storage: &S, root: &Path) -> Result<usiz
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::TopicId;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_deleted_log_has_a_name_that_a_file_may_have() {
+        let id = TopicId(Uuid::from_u128(7));
+        let short = deleted_name(Path::new("/data/t-0"), id);
+        assert_eq!(short, Path::new("/data/t-0.00000000000000000000000000000007.deleted"));
+        let longest = |partition: i32| {
+            let name = format!("{}-{partition}", "x".repeat(249));
+            deleted_name(&Path::new("/data").join(name), id)
+        };
+        let name = longest(100_000).file_name().unwrap().to_owned();
+        assert!(
+            name.len() <= 255 && name.to_str().unwrap().ends_with("x-100000.00000000000000000000000000000007.deleted")
+        );
+        assert_ne!(longest(0), longest(1));
+    }
 }
