@@ -1,17 +1,23 @@
 //! One scrape: who is asked, what is remembered from the one before, and where it is laid out.
 //!
-//! One at a time: a shard has one question of this kind to answer, however many ask for the page. A shard that does not answer
-//! in time is shown as it was at the scrape before, and counted as late, since what stalls it should not take its metrics away.
+//! One at a time: a shard has one question of this kind to answer, however many ask for the page. Whoever asks while a page is
+//! gathered waits for the next one, which is as new as his question, with all others who do. A page that was begun is finished
+//! whether somebody still waits for it or not: so what is under way is one page and one of each format that waits, however often
+//! clients give up and ask again.
+//!
+//! A shard that does not answer in time is shown as it was at the scrape before, and counted as late, since what stalls it should
+//! not take its metrics away. It is not asked again before it has answered.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex as ShortMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_channel::Sender;
+use bytes::Bytes;
 use futures_channel::oneshot;
 use futures_util::future::join_all;
 use instruments::{Exposition, Format};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::cluster::CoreFacts;
 use super::snapshot::ShardSnapshot;
@@ -24,7 +30,7 @@ use crate::metadata_core::Observed;
 use crate::shard::message::ShardMessage;
 
 /// How long a shard may take to answer.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1_000 });
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 1_000 });
 
 /// Bounds on series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +51,16 @@ pub struct Scraper {
     inboxes: OnceLock<Vec<Sender<ShardMessage>>>,
     pub(super) connections: OnceLock<Arc<ConnectionLimits>>,
     remembered: Arc<Mutex<Remembered>>,
+    /// Pages that are to be gathered once the one under way is done.
+    next: ShortMutex<Vec<(Format, watch::Receiver<Bytes>)>>,
 }
 
 /// From one scrape to the next.
 #[derive(Default)]
 struct Remembered {
     snapshots: Vec<ShardSnapshot>,
+    /// Of shards that were asked and have not answered yet.
+    unanswered: Vec<Option<oneshot::Receiver<ShardSnapshot>>>,
     topics: TopicSeries,
     took: Duration,
 }
@@ -81,6 +91,7 @@ impl Scraper {
             inboxes: OnceLock::new(),
             connections: OnceLock::new(),
             remembered: Arc::default(),
+            next: ShortMutex::default(),
         })
     }
 
@@ -101,12 +112,38 @@ impl Scraper {
     }
 
     /// The page.
-    pub async fn scrape(self: &Arc<Self>, format: Format) -> String {
-        let mut remembered = self.remembered.clone().lock_owned().await;
+    pub async fn scrape(self: &Arc<Self>, format: Format) -> Bytes {
+        let mut page = self.next_page(format);
+        // It is gathered by a task that ends with the process only.
+        page.changed().await.expect("a page is finished");
+        page.borrow().clone()
+    }
+
+    /// The page that is gathered next.
+    fn next_page(self: &Arc<Self>, format: Format) -> watch::Receiver<Bytes> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, page)) = next.iter().find(|(of, _)| *of == format) {
+            return page.clone();
+        }
+        let (finished, page) = watch::channel(Bytes::new());
+        next.push((format, page.clone()));
+        drop(next);
+        let this = self.clone();
+        tokio::spawn(async move {
+            let remembered = this.remembered.clone().lock_owned().await;
+            // Who asks from now on is to see what happens from now on.
+            this.next.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| *of != format);
+            let text = this.gather(remembered, format).await;
+            finished.send_replace(text.into());
+        });
+        page
+    }
+
+    async fn gather(self: &Arc<Self>, mut remembered: OwnedMutexGuard<Remembered>, format: Format) -> String {
         let began = Instant::now();
         let inboxes = self.inboxes.get().map_or(&[][..], Vec::as_slice);
         let inbox_lengths = inboxes.iter().map(Sender::len).collect();
-        let (answers, core) = futures_util::future::join(ask(inboxes), async {
+        let (answers, core) = futures_util::future::join(ask(inboxes, &mut remembered.unanswered), async {
             match self.core.get() {
                 Some(core) => Some(core.facts().await),
                 None => None,
@@ -142,15 +179,29 @@ impl Scraper {
     }
 }
 
-/// What each shard answers, of those that do in time.
-async fn ask(inboxes: &[Sender<ShardMessage>]) -> Vec<Option<ShardSnapshot>> {
+/// What each shard answers, of those that do in time. The others' answers stay in `unanswered`.
+async fn ask(
+    inboxes: &[Sender<ShardMessage>],
+    unanswered: &mut Vec<Option<oneshot::Receiver<ShardSnapshot>>>,
+) -> Vec<Option<ShardSnapshot>> {
+    unanswered.resize_with(inboxes.len(), || None);
     let asked: Vec<_> = inboxes
         .iter()
-        .map(|inbox| {
-            let (answer, answered) = oneshot::channel();
-            // A shard that has ended answers nothing.
-            let _ = inbox.try_send(ShardMessage::Metrics { answer });
-            async move { tokio::time::timeout(PATIENCE, answered).await.ok()?.ok() }
+        .zip(unanswered)
+        .map(|(inbox, waiting)| {
+            // An answer that came after the scrape before was made is of that time.
+            let is_still_asked = matches!(waiting.as_mut().map(oneshot::Receiver::try_recv), Some(Ok(None)));
+            if !is_still_asked {
+                let (answer, answered) = oneshot::channel();
+                // A shard that has ended answers nothing.
+                let _ = inbox.try_send(ShardMessage::Metrics { answer });
+                *waiting = Some(answered);
+            }
+            async move {
+                let answer = tokio::time::timeout(PATIENCE, waiting.as_mut()?).await.ok()?;
+                *waiting = None;
+                answer.ok()
+            }
         })
         .collect();
     join_all(asked).await
@@ -160,7 +211,8 @@ async fn ask(inboxes: &[Sender<ShardMessage>]) -> Vec<Option<ShardSnapshot>> {
 mod tests {
     use super::*;
 
-    fn has(page: &str, line: &str) {
+    fn has(page: &Bytes, line: &str) {
+        let page = std::str::from_utf8(page).unwrap();
         assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
     }
 
@@ -199,6 +251,72 @@ mod tests {
             has(&page, "ringlog_logs_offline{shard=\"0\"} 5");
             has(&page, "ringlog_logs_offline{shard=\"1\"} 4");
             has(&page, "ringlog_produced_bytes_total{shard=\"1\"} 1500");
+        });
+    }
+
+    fn asked(inbox: &async_channel::Receiver<ShardMessage>) -> oneshot::Sender<ShardSnapshot> {
+        match inbox.try_recv() {
+            Ok(ShardMessage::Metrics { answer }) => answer,
+            other => panic!("no question: {}", other.is_ok()),
+        }
+    }
+
+    fn with_one_shard() -> (Arc<Scraper>, async_channel::Receiver<ShardMessage>) {
+        let limits = SeriesLimits { topics_max: 10, partitions_max: 10 };
+        let scraper = Scraper::new(Arc::from(vec![Arc::<ShardMetrics>::default()]), Arc::default(), limits, Vec::new());
+        let (inbox, questions) = async_channel::unbounded();
+        scraper.shards_started(vec![inbox], Arc::default());
+        (scraper, questions)
+    }
+
+    /// Lets whatever can go on do so.
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn scrapes_that_were_given_up_ask_a_shard_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (scraper, questions) = with_one_shard();
+            for _ in 0..50 {
+                let scraper = scraper.clone();
+                let given_up = tokio::spawn(async move { scraper.scrape(Format::Prometheus).await });
+                settle().await;
+                given_up.abort();
+            }
+            assert_eq!(questions.len(), 1);
+            // Nor does one whose patience has ended ask again.
+            has(&scraper.scrape(Format::Prometheus).await, "ringlog_scrape_late_shards 1");
+            has(&scraper.scrape(Format::OpenMetrics).await, "ringlog_scrape_late_shards 1");
+            assert_eq!(questions.len(), 1);
+        });
+    }
+
+    #[test]
+    fn whoever_asks_while_a_page_is_gathered_shares_the_next_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (scraper, questions) = with_one_shard();
+            let scrape = || {
+                let scraper = scraper.clone();
+                tokio::spawn(async move { scraper.scrape(Format::Prometheus).await })
+            };
+            let first = scrape();
+            settle().await;
+            let others: Vec<_> = (0..10).map(|_| scrape()).collect();
+            settle().await;
+            let answer = |logs_offline| ShardSnapshot { logs_offline, ..ShardSnapshot::default() };
+            assert!(asked(&questions).send(answer(1)).is_ok());
+            has(&first.await.unwrap(), "ringlog_logs_offline{shard=\"0\"} 1");
+            settle().await;
+            assert!(asked(&questions).send(answer(2)).is_ok());
+            for other in others {
+                has(&other.await.unwrap(), "ringlog_logs_offline{shard=\"0\"} 2");
+            }
+            assert!(questions.is_empty(), "two pages, two questions");
         });
     }
 }
