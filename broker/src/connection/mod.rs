@@ -186,7 +186,7 @@ impl Connection {
         }
         let own = self.request_budget.admit(bytes).await;
         let since = Instant::now();
-        let of_shard = self.shard.request_budget().admit(bytes).await;
+        let of_shard = self.shard.request_budget().admit_or_small(bytes).await;
         self.note_held_up(since);
         TakenIn([own, of_shard])
     }

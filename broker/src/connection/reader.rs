@@ -84,7 +84,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             let since = Instant::now();
             let held = match shard.arriving_budget().admit_now_or_small(announced) {
                 Some(held) => held,
-                None => match select(shard.arriving_budget().admit(announced), &mut stopped).await {
+                None => match select(shard.arriving_budget().admit_or_small(announced), &mut stopped).await {
                     Either::Left((held, _)) => held,
                     Either::Right(_) => return CloseReason::Shutdown,
                 },

@@ -337,16 +337,11 @@ async fn room_for(
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);
     }
-    let small = estimate().await;
-    if small <= SMALL_RESPONSE_BYTES
-        && let Some(held) = budget.take_small(small)
-    {
-        return Some(held);
-    }
+    let small = Some(estimate().await).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
     let since = Instant::now();
     let timer = Timer::new(deadline.saturating_duration_since(since).max(ROOM_WAIT_MIN));
     let stopped = std::pin::pin!(shard.stopped());
-    let given = match select(budget.admit_between(least, want), select(timer, stopped)).await {
+    let given = match select(budget.admit_between(least, want, small), select(timer, stopped)).await {
         Either::Left((held, _)) => Some(held),
         Either::Right(_) => None,
     };

@@ -2,15 +2,15 @@
 //!
 //! A budget is a counter with a queue: who finds it spent waits, and gets bytes in the order of asking as they come back. A
 //! reader that waits does not read from its socket (TCP pushes back on the client); a request whose answer may be large
-//! waits before it is worked at. Small answers may go a quarter beyond the limit ([`ByteBudget::take_small`]), so that
-//! large ones that nobody reads do not hold them up.
+//! waits before it is worked at. What is small may go a quarter beyond the limit ([`SMALL_BEYOND_SHARE`]), so that
+//! large ones that nobody reads do not hold it up; where that share is spent too, it waits for either.
 //!
 //! Whoever gets room may take more than there is, so a budget is exceeded by one request, or one answer, at most.
 //!
 //! Deliberately absent: who is cut off when others wait for what it holds (`connection`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,11 +35,32 @@ pub struct ByteBudget {
 #[derive(Default)]
 struct Queue {
     places: BTreeMap<u64, Rc<Place>>,
+    /// Those of them that the share for what is small would do for.
+    small: BTreeSet<u64>,
     next: u64,
+}
+
+impl Queue {
+    fn join(&mut self, place: Rc<Place>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        if place.small.is_some() {
+            self.small.insert(number);
+        }
+        self.places.insert(number, place);
+        number
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Rc<Place>> {
+        self.small.remove(&number);
+        self.places.remove(&number)
+    }
 }
 
 struct Place {
     ask: Ask,
+    /// Bytes that would do, of the share for what is small.
+    small: Option<usize>,
     granted: Cell<Option<Held>>,
     waker: RefCell<Waker>,
 }
@@ -71,6 +92,10 @@ impl ByteBudget {
         self.limit_bytes
     }
 
+    pub fn left_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.used_bytes.get())
+    }
+
     /// More than half of it is in use: the time to take in less at once.
     pub fn is_short(&self) -> bool {
         self.used_bytes.get() > self.limit_bytes / 2
@@ -94,13 +119,17 @@ impl ByteBudget {
 
     /// As [`ByteBudget::admit_now`]; what is small has the share that is kept for it too.
     pub fn admit_now_or_small(self: &Rc<Self>, bytes: usize) -> Option<Held> {
-        let small = || if bytes <= SMALL_BYTES { self.take_small(bytes) } else { None };
-        self.admit_now(bytes).or_else(small)
+        self.admit_now(bytes).or_else(|| self.take_small_in_turn(small_part(bytes)?))
     }
 
     /// Takes `bytes` as soon as there is any room.
     pub fn admit(self: &Rc<Self>, bytes: usize) -> Admission {
-        self.wait_for(Ask::Whole(bytes))
+        self.wait_for(Ask::Whole(bytes), None)
+    }
+
+    /// As [`ByteBudget::admit`]; what is small waits for the share that is kept for it too.
+    pub fn admit_or_small(self: &Rc<Self>, bytes: usize) -> Admission {
+        self.wait_for(Ask::Whole(bytes), small_part(bytes))
     }
 
     /// Takes up to `want` bytes if at least `least` of them are there, or all that there ever are, and nobody waits.
@@ -108,13 +137,13 @@ impl ByteBudget {
         self.take_in_turn(Ask::Between { least, want })
     }
 
-    /// As [`ByteBudget::take_between`], as soon as they are there.
-    pub fn admit_between(self: &Rc<Self>, least: usize, want: usize) -> Admission {
-        self.wait_for(Ask::Between { least, want })
+    /// As [`ByteBudget::take_between`], as soon as they are there, or `small` bytes of the share that is kept for who needs little.
+    pub fn admit_between(self: &Rc<Self>, least: usize, want: usize, small: Option<usize>) -> Admission {
+        self.wait_for(Ask::Between { least, want }, small)
     }
 
-    /// Takes `bytes`, whoever waits, of what is kept beside the limit for those who need little.
-    pub fn take_small(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+    /// Takes `bytes` of what is kept beside the limit for those who need little.
+    fn take_small(self: &Rc<Self>, bytes: usize) -> Option<Held> {
         let small_bytes = self.small_bytes.get().saturating_add(bytes);
         (small_bytes <= self.limit_bytes / SMALL_BEYOND_SHARE).then(|| {
             self.small_bytes.set(small_bytes);
@@ -126,38 +155,57 @@ impl ByteBudget {
         if self.is_waited_for() { None } else { self.take(ask) }
     }
 
+    fn take_small_in_turn(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+        if self.queue.borrow().small.is_empty() { self.take_small(bytes) } else { None }
+    }
+
     fn take(self: &Rc<Self>, ask: Ask) -> Option<Held> {
-        let left = self.limit_bytes.saturating_sub(self.used_bytes.get());
+        let left = self.left_bytes();
         match ask {
             Ask::Whole(bytes) => (left > 0).then(|| self.hold(bytes)),
             Ask::Between { least, want } => (left >= least.min(self.limit_bytes)).then(|| self.hold(want.min(left))),
         }
     }
 
-    fn wait_for(self: &Rc<Self>, ask: Ask) -> Admission {
-        Admission { budget: self.clone(), ask, place: None }
+    fn wait_for(self: &Rc<Self>, ask: Ask, small: Option<usize>) -> Admission {
+        Admission { budget: self.clone(), ask, small, place: None }
     }
 
     /// Gives those who have waited longest what there is.
     fn hand_out(self: &Rc<Self>) {
-        loop {
-            let first = {
-                let mut queue = self.queue.borrow_mut();
-                let Some(first) = queue.places.first_entry() else { return };
-                let Some(held) = self.take(first.get().ask) else { return };
-                let place = first.remove();
-                place.granted.set(Some(held));
-                place
-            };
-            first.waker.borrow().wake_by_ref();
+        while let Some((place, held)) = self.next_to_get() {
+            place.granted.set(Some(held));
+            place.waker.borrow().wake_by_ref();
         }
     }
+
+    /// Who gets something now, out of the queue, and what: the first of all, or the first that the share for what is small
+    /// does for, however large is what waits before it.
+    fn next_to_get(self: &Rc<Self>) -> Option<(Rc<Place>, Held)> {
+        let mut queue = self.queue.borrow_mut();
+        let (first, place) = queue.places.first_key_value()?;
+        let (number, held) = match self.take(place.ask) {
+            Some(held) => (*first, held),
+            None => {
+                let number = *queue.small.first()?;
+                let small = queue.places[&number].small.expect("it is among the small ones");
+                (number, self.take_small(small)?)
+            }
+        };
+        Some((queue.leave(number).expect("found above"), held))
+    }
+}
+
+/// `bytes`, if they are few enough for the share that is kept for what is small.
+fn small_part(bytes: usize) -> Option<usize> {
+    (bytes <= SMALL_BYTES).then_some(bytes)
 }
 
 /// A place in the queue of a [`ByteBudget`]; dropping it leaves the queue.
 pub struct Admission {
     budget: Rc<ByteBudget>,
     ask: Ask,
+    small: Option<usize>,
     place: Option<(u64, Rc<Place>)>,
 }
 
@@ -173,18 +221,13 @@ impl Future for Admission {
             place.waker.borrow_mut().clone_from(cx.waker());
             return Poll::Pending;
         }
-        if let Some(held) = self.budget.take_in_turn(self.ask) {
+        let in_turn = self.budget.take_in_turn(self.ask);
+        if let Some(held) = in_turn.or_else(|| self.budget.take_small_in_turn(self.small?)) {
             return Poll::Ready(held);
         }
         let waker = RefCell::new(cx.waker().clone());
-        let place = Rc::new(Place { ask: self.ask, granted: Cell::default(), waker });
-        let number = {
-            let mut queue = self.budget.queue.borrow_mut();
-            let number = queue.next;
-            queue.next += 1;
-            queue.places.insert(number, place.clone());
-            number
-        };
+        let place = Rc::new(Place { ask: self.ask, small: self.small, granted: Cell::default(), waker });
+        let number = self.budget.queue.borrow_mut().join(place.clone());
         self.place = Some((number, place));
         Poll::Pending
     }
@@ -193,7 +236,7 @@ impl Future for Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         let Some((number, place)) = self.place.take() else { return };
-        let waited = self.budget.queue.borrow_mut().places.remove(&number).is_some();
+        let waited = self.budget.queue.borrow_mut().leave(number).is_some();
         // What was granted goes back, and what somebody smaller behind it waits for may be there.
         drop(place);
         if waited {
@@ -206,7 +249,7 @@ impl Drop for Admission {
 pub struct Held {
     budget: Rc<ByteBudget>,
     bytes: usize,
-    /// By [`ByteBudget::take_small`].
+    /// Of what is kept for those who need little.
     is_small: bool,
 }
 
@@ -282,7 +325,7 @@ mod tests {
     fn bytes_go_to_those_who_have_waited_longest() {
         let budget = ByteBudget::new(100);
         let mut held = budget.hold(100);
-        let mut first = budget.admit_between(60, 80);
+        let mut first = budget.admit_between(60, 80, None);
         let mut second = budget.admit(10);
         let mut third = budget.admit(10);
         for waiting in [&mut first, &mut second, &mut third] {
@@ -301,16 +344,55 @@ mod tests {
     }
 
     #[test]
+    fn what_is_small_gets_its_share_behind_what_is_large() {
+        let budget = ByteBudget::new(100);
+        let held = budget.hold(200);
+        let answered = budget.take_small(20).unwrap();
+        let mut large = budget.admit(SMALL_BYTES + 1);
+        let mut small = budget.admit_or_small(15);
+        let mut smaller = budget.admit_between(50, 80, Some(5));
+        assert!((&mut large).now_or_never().is_none());
+        for waiting in [&mut small, &mut smaller] {
+            assert!(waiting.now_or_never().is_none(), "the share is spent");
+        }
+        assert!(budget.admit_now_or_small(1).is_none(), "others wait for the share");
+        drop(answered);
+        let small = small.now_or_never().expect("the share is there again");
+        let smaller = smaller.now_or_never().expect("for both");
+        assert_eq!((small.bytes(), smaller.bytes(), budget.small_bytes.get()), (15, 5, 20));
+        assert!((&mut large).now_or_never().is_none() && budget.is_waited_for());
+        drop(held);
+        assert_eq!(large.now_or_never().unwrap().bytes(), SMALL_BYTES + 1);
+        drop((small, smaller));
+        assert_eq!((budget.used_bytes(), budget.small_bytes.get(), budget.is_waited_for()), (0, 0, false));
+    }
+
+    #[test]
+    fn what_is_small_comes_first_where_it_has_waited_longest() {
+        let budget = ByteBudget::new(100);
+        let held = budget.hold(100);
+        let share = budget.take_small(25).unwrap();
+        let mut small = budget.admit_or_small(10);
+        let mut large = budget.admit(50);
+        assert!((&mut small).now_or_never().is_none() && (&mut large).now_or_never().is_none());
+        drop(held);
+        assert_eq!(small.now_or_never().unwrap().bytes(), 10);
+        assert_eq!(large.now_or_never().unwrap().bytes(), 50);
+        drop(share);
+        assert_eq!((budget.used_bytes(), budget.small_bytes.get()), (0, 0));
+    }
+
+    #[test]
     fn whoever_leaves_the_queue_leaves_nothing_behind() {
         let budget = ByteBudget::new(100);
         let mut held = budget.hold(90);
-        let mut large = budget.admit_between(50, 50);
+        let mut large = budget.admit_between(50, 50, None);
         let mut small = budget.admit(5);
         assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
         drop(large);
         let small = small.now_or_never().expect("there was room for it all the time");
         drop(small);
-        let mut granted = budget.admit_between(20, 20);
+        let mut granted = budget.admit_between(20, 20, None);
         assert!((&mut granted).now_or_never().is_none());
         held.resize(10);
         assert_eq!(budget.used_bytes(), 30, "granted, and not taken yet");
