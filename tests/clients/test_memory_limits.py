@@ -4,6 +4,7 @@ Each test puts the broker into a control group with a limit a little above the s
 what goes beyond, and lets many clients do together what costs memory while a well-behaved one goes on.
 """
 
+import collections
 import contextlib
 import selectors
 import socket
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import batch, memory_limit, paths, wire
+from harness import batch, memory_limit, metrics, paths, wire
 from harness.topics import create_topic
 from harness.wait import wait_until
 
@@ -222,6 +223,145 @@ def test_records_that_nobody_reads(limited):
         wait_until(gathered.settled, "nothing more to be taken in")
         round_trip(broker)
     round_trip(broker)
+
+
+class SlowReaders:
+    """Sockets that send a request each and read the answers with so many bytes a second, in a thread."""
+
+    TICK_S = 0.05
+
+    def __init__(self, address, request, sockets, rate):
+        self.rate, self.sockets = rate, []
+        for _ in range(sockets):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            s.connect(address)
+            s.sendall(request)
+            s.setblocking(False)
+            self.sockets.append(s)
+        self.read_bytes, self.ended, self.broken = collections.Counter(), set(), False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        began = time.monotonic()
+        while not self.broken:
+            # From the beginning on, so that a machine that was busy for a while makes nobody slower.
+            may_have_read = int(self.rate * (time.monotonic() - began)) + 1
+            for at, s in enumerate(self.sockets):
+                if at not in self.ended and self.read_bytes[at] < may_have_read:
+                    self._read(at, s, may_have_read - self.read_bytes[at])
+            time.sleep(self.TICK_S)
+
+    def _read(self, at, s, bytes_max):
+        try:
+            read = len(s.recv(min(bytes_max, MIB)))
+        except BlockingIOError:
+            return
+        except OSError:
+            read = 0
+        self.read_bytes[at] += read
+        if not read:
+            self.ended.add(at)
+
+    def close(self):
+        self.broken = True
+        self.thread.join()
+        for s in self.sockets:
+            s.close()
+
+
+@contextlib.contextmanager
+def slow_readers(broker, sockets, rate, requests=1):
+    """That fetch all partitions, of each a megabyte, so many times one behind the other."""
+    with wire.Connection(broker.address) as c:
+        for p in range(PARTITIONS):
+            assert wire.produce(c, "t", p, batch.batch([b"x" * 1_000_000]))[0] == wire.NONE
+    body = wire.fetch_many_body("t", dict.fromkeys(range(PARTITIONS), 0), max_bytes=50 * MIB, max_wait_ms=60_000)
+    readers = SlowReaders(broker.address, frame(wire.FETCH, 4, body) * requests, sockets, rate)
+    try:
+        wait_until(lambda: responses_held(broker) > 32 * MIB, "slow readers to hold most of what answers may take")
+        yield readers
+    finally:
+        readers.close()
+
+
+def responses_held(broker):
+    return metrics.scrape(broker).sum("ringlog_memory_budget_used_bytes", budget="responses")
+
+
+def cut_off(broker, reason):
+    return metrics.scrape(broker).sum("ringlog_connections_closed_total", reason=reason)
+
+
+def fetch_a_megabyte(broker, max_wait_ms=1000):
+    """A fetch too large for what is kept for small ones; the client asks again as long as it is told that there is nothing."""
+    with wire.Connection(broker.address, timeout_s=60.0) as c:
+
+        def fetched():
+            error, _, data = wire.fetch(c, "t", 0, 0, max_wait_ms=max_wait_ms, max_bytes=MIB)
+            assert error == wire.NONE
+            return len(data)
+
+        assert wait_until(fetched, "a megabyte") > 1_000_000
+
+
+def test_slow_consumers_hold_up_nobody_for_long(limited):
+    """20 consumers have fetched all that they may and read it slowly, though not too slowly to be borne with: what they have
+    read is room for others."""
+    broker, _ = limited
+    with slow_readers(broker, 20, 112 << 10, requests=20) as readers:
+        for _ in range(3):
+            fetch_a_megabyte(broker)
+        assert not readers.ended and cut_off(broker, "stalled_response") == 0
+    round_trip(broker)
+
+
+def test_consumers_too_slow_are_cut_off_while_others_wait(limited):
+    """60 consumers want more than the kernel and the broker have room for, and read so slowly that those behind would wait for
+    minutes."""
+    broker, _ = limited
+    with slow_readers(broker, 60, 16 << 10, requests=20):
+        wait_until(lambda: cut_off(broker, "stalled_response") >= 5, "those that hold most to be cut off")
+        fetch_a_megabyte(broker, max_wait_ms=60_000)
+    assert "while others waited for the memory that it holds" in broker.log_text()
+    round_trip(broker)
+
+
+def test_half_sent_requests_that_get_on_are_waited_for(limited):
+    """Two requests of 60 MB, of which only the beginnings have come, leave no room for others on their way. Of one a byte comes
+    now and then: it is cut off. The other gets on, and is answered."""
+    broker, _ = limited
+    large = produce_of(range(60), 1_000_000)
+    with contextlib.ExitStack() as stack:
+        trickling, getting_on, waiting = (stack.enter_context(wire.Connection(broker.address, 120.0)) for _ in range(3))
+        for c in (trickling, getting_on):
+            c.send(large[:MIB])
+        sent = {trickling: MIB, getting_on: MIB}
+        arriving = lambda: metrics.scrape(broker).sum("ringlog_memory_budget_used_bytes", budget="arriving")  # noqa: E731
+        wait_until(lambda: arriving() >= 2 * len(large), "both to be on their way")
+        waiting.send(produce_of([0], 1_000_000))
+
+        def send_more():
+            for c, bytes_more in ((trickling, 1), (getting_on, 256 << 10)):
+                with contextlib.suppress(wire.Closed):
+                    c.send(large[sent[c] : sent[c] + bytes_more])
+                    sent[c] += bytes_more
+            return cut_off(broker, "stalled_request")
+
+        wait_until(send_more, "the one to be cut off", poll_s=0.2)
+        assert wire.read_produce(answer_of(waiting))[0][0] == wire.NONE
+        getting_on.send(large[sent[getting_on] :])
+        assert {error for error, _ in wire.read_produce(answer_of(getting_on)).values()} == {wire.NONE}
+        trickling.expect_close()
+        assert cut_off(broker, "stalled_request") == 1
+    assert "while others waited for the memory kept for it" in broker.log_text()
+
+
+def answer_of(connection):
+    r = wire.Reader(connection.receive())
+    assert r.int32() == 1, "the correlation id"
+    return r
 
 
 def test_connections_that_break_off_leave_nothing(limited):

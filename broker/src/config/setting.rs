@@ -324,7 +324,8 @@ pub const SETTINGS: &[Setting] = &[
         summary: "Request bytes of all of a shard's connections that are not yet answered",
         detail: "One half for those on their way, one for those at work, with what they take once decoded. Beyond it the shard's \
                  connections wait to be read until answers have left, and producers and consumers are told for how long \
-                 (throttle_time_ms). Each half may be exceeded by one request.",
+                 (throttle_time_ms). Each half may be exceeded by one request. A client whose large request comes with less than \
+                 64 KiB a second, over 10 s, while others wait is cut off.",
     },
     Setting {
         key: Key::ShardResponseBytesMax,
@@ -335,8 +336,8 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Text("256MiB"),
         summary: "Response bytes of all of a shard's connections that are not yet sent",
         detail: "Beyond it requests whose answers may be large wait until responses have left, a fetch for its max_wait_ms or a \
-                 second, then it returns nothing. A client that takes no byte of its answer for 10 s while others wait is cut \
-                 off. Small answers go a fifth of it beyond what large ones may fill.",
+                 second, then it returns nothing. A client that takes less than 64 KiB of its answer a second, over 10 s, while \
+                 others wait is cut off. Small answers go a fifth of it beyond what large ones may fill.",
     },
     Setting {
         key: Key::ShardTailCacheBytesMax,

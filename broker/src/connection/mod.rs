@@ -11,11 +11,12 @@
 //!
 //! Bounds: requests in flight and their bytes per connection, request and response bytes per shard, connections per broker.
 //! Beyond them the reader stops reading, and TCP holds up the client; answers to Produce and Fetch tell it for how long
-//! (`throttle_time_ms`). A connection that is silent for `connections.max.idle.ms`, stops in the middle of a frame, or takes
-//! no byte of an answer while others wait for the memory, is closed.
+//! (`throttle_time_ms`). A connection that is silent for `connections.max.idle.ms`, or stops in the middle of a frame or of an
+//! answer, is closed, and one that gets on too slowly with either while others wait for the memory ([`pace`]).
 
 pub mod gathered;
 mod lanes;
+mod pace;
 mod permit;
 pub mod reader;
 pub mod response;
@@ -33,6 +34,7 @@ use glommio::timer::Timer;
 use protocol::ApiKey;
 
 pub use lanes::{LaneTurn, Lanes};
+use pace::TooSlow;
 pub use permit::{ConnectionLimits, ConnectionPermit};
 use response::Response;
 
@@ -81,8 +83,22 @@ pub enum CloseReason {
     Idle(Duration),
     #[error("a request stopped arriving half-way for {0:?}")]
     StalledRequest(Duration),
+    #[error("a request was not complete after {within:?}: {arrived} bytes of it had come")]
+    UnfinishedRequest { arrived: usize, within: Duration },
+    #[error(
+        "a request came too slowly while others waited for the memory kept for it: {moved} bytes in {within:?}, where {least} a \
+         second are expected",
+        least = pace::RATE_MIN
+    )]
+    SlowRequest { moved: u64, within: Duration },
     #[error("the client did not take an answer for {0:?}")]
     StalledResponse(Duration),
+    #[error(
+        "the client took an answer too slowly while others waited for the memory that it holds: {moved} bytes in {within:?}, \
+         where {least} a second are expected",
+        least = pace::RATE_MIN
+    )]
+    SlowResponse { moved: u64, within: Duration },
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),
     #[error("the broker is shutting down")]
@@ -90,6 +106,20 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    fn of_request(slow: TooSlow) -> CloseReason {
+        match slow {
+            TooSlow::Stalled(stalled) => CloseReason::StalledRequest(stalled),
+            TooSlow::WaitedFor { moved, within } => CloseReason::SlowRequest { moved, within },
+        }
+    }
+
+    fn of_response(slow: TooSlow) -> CloseReason {
+        match slow {
+            TooSlow::Stalled(stalled) => CloseReason::StalledResponse(stalled),
+            TooSlow::WaitedFor { moved, within } => CloseReason::SlowResponse { moved, within },
+        }
+    }
+
     fn counted(&self) -> Closed {
         match self {
             CloseReason::ClosedByClient => Closed::ByClient,
@@ -97,8 +127,10 @@ impl CloseReason {
             CloseReason::Frame(_) => Closed::MalformedFrame,
             CloseReason::Request(_) => Closed::BadRequest,
             CloseReason::Idle(_) => Closed::Idle,
-            CloseReason::StalledRequest(_) => Closed::StalledRequest,
-            CloseReason::StalledResponse(_) => Closed::StalledResponse,
+            CloseReason::StalledRequest(_)
+            | CloseReason::UnfinishedRequest { .. }
+            | CloseReason::SlowRequest { .. } => Closed::StalledRequest,
+            CloseReason::StalledResponse(_) | CloseReason::SlowResponse { .. } => Closed::StalledResponse,
             CloseReason::Socket(_) => Closed::Socket,
             CloseReason::Shutdown => Closed::Shutdown,
         }

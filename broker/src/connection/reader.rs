@@ -11,6 +11,7 @@ use glommio::timer::Timer;
 use protocol::frame::{FrameAssembler, FrameDecoder};
 use protocol::request;
 
+use super::pace::{self, LOOK_INTERVAL, Pace};
 use super::response::Response;
 use super::socket::ReadHalf;
 use super::{Arrival, CloseReason, Connection};
@@ -20,7 +21,7 @@ use crate::shard::budget::Held;
 /// Stands for "no limit": a timer cannot be set further ahead than the clock goes.
 const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a request may stop arriving half-way.
-const STALLED_REQUEST_MAX: Duration = Duration::from_secs(60);
+const STALLED_REQUEST_MAX: Duration = pace::STALLED_MAX;
 /// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
 const FRAME_RATE_MIN: u64 = 1 << 20;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
@@ -43,8 +44,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
     };
     let mut frames = FrameAssembler::new(decoder);
     let mut flow = Flow::default();
-    // A large frame on its way: its share of the budget, and until when it must be here.
-    let mut arriving: Option<(Held, Instant)> = None;
+    let mut arriving: Option<Arriving> = None;
     let mut stopped = pin!(shard.stopped().fuse());
     loop {
         loop {
@@ -90,8 +90,7 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
                 },
             };
             connection.note_held_up(since);
-            let deadline = STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
-            arriving = Some((held, Instant::now() + deadline));
+            arriving = Some(Arriving::begin(held, announced, frames.partial_bytes(), Instant::now()));
             frames.reserve_announced();
         }
         if connection.take_in_now(0).is_none() {
@@ -101,13 +100,15 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
                 Either::Left(_) => {}
                 Either::Right(_) => return CloseReason::Shutdown,
             }
-            // It was not the client that made the rest of the request wait.
-            if let Some((_, deadline)) = &mut arriving {
-                *deadline += since.elapsed();
+            if let Some(arriving) = &mut arriving {
+                arriving.excuse(since.elapsed());
             }
         }
-        let patience = match &arriving {
-            Some((_, deadline)) => deadline.saturating_duration_since(Instant::now()).min(STALLED_REQUEST_MAX),
+        let patience = match &mut arriving {
+            Some(arriving) => match arriving.patience(frames.partial_bytes(), Instant::now()) {
+                Ok(patience) => patience,
+                Err(reason) => return reason,
+            },
             None if frames.is_empty() => idle_max,
             None => STALLED_REQUEST_MAX.min(idle_max),
         };
@@ -120,6 +121,8 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
             }
         };
         match read {
+            // Looked at again, and given up if it is time.
+            None if arriving.is_some() => {}
             None if !frames.is_empty() => return CloseReason::StalledRequest(patience),
             // The client waits for us, not we for it.
             None if connection.in_flight.get() > 0 => {}
@@ -135,6 +138,40 @@ pub async fn run(connection: &Rc<Connection>, mut socket: ReadHalf) -> CloseReas
 fn close(reason: &str) -> futures_util::future::LocalBoxFuture<'static, Response> {
     let reason = reason.to_owned();
     async move { Response::Close { reason } }.boxed_local()
+}
+
+/// A large frame on its way.
+struct Arriving {
+    /// Its share of the budget.
+    held: Held,
+    began: Instant,
+    /// When it must be here.
+    deadline: Instant,
+    pace: Pace,
+}
+
+impl Arriving {
+    /// `arrived`: bytes of it that have come.
+    fn begin(held: Held, announced: usize, arrived: usize, now: Instant) -> Arriving {
+        let deadline = now + STALLED_REQUEST_MAX + Duration::from_secs(announced as u64 / FRAME_RATE_MIN);
+        Arriving { held, began: now, deadline, pace: Pace::new(now, arrived as u64) }
+    }
+
+    /// It was not the client that made the rest of the request wait.
+    fn excuse(&mut self, held_up: Duration) {
+        self.deadline += held_up;
+        self.pace.excuse(Instant::now(), held_up);
+    }
+
+    /// For how long to wait until it is looked at again; or why it is waited for no more.
+    fn patience(&mut self, arrived: usize, now: Instant) -> Result<Duration, CloseReason> {
+        self.pace.look(now, arrived as u64, self.held.is_waited_for()).map_err(CloseReason::of_request)?;
+        let left = self.deadline.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(CloseReason::UnfinishedRequest { arrived, within: now - self.began });
+        }
+        Ok(left.min(LOOK_INTERVAL))
+    }
 }
 
 /// What a connection's last reads say about the next.

@@ -18,8 +18,7 @@ pub enum Response {
 /// Encoded bytes, and what is released when they have been sent.
 pub struct ResponseBytes {
     pub chunks: Vec<Bytes>,
-    /// Share of the shard's response budget.
-    #[expect(dead_code, reason = "given back by being dropped")]
+    /// Share of the shard's response budget, given back as the bytes are sent.
     pub held: Option<Held>,
     /// The lane that stays closed until the bytes are sent.
     #[expect(dead_code, reason = "ends by being dropped")]
@@ -29,5 +28,17 @@ pub struct ResponseBytes {
 impl ResponseBytes {
     pub fn plain(bytes: Bytes) -> ResponseBytes {
         ResponseBytes { chunks: vec![bytes], held: None, turn: None }
+    }
+
+    /// No more than so many bytes of it are in memory any more.
+    pub fn hold_at_most(&mut self, bytes: usize) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.bytes() > bytes) {
+            held.resize(bytes);
+        }
+    }
+
+    /// Somebody waits for what it holds.
+    pub fn is_waited_for(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_waited_for)
     }
 }

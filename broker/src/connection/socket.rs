@@ -6,6 +6,7 @@
 //! calls are made here without it; glommio serves to wait.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::TcpStream as StdStream;
@@ -13,16 +14,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::ready;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::io::Errno;
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 /// Pieces of one send; the kernel takes no more than 1024 (`IOV_MAX`).
 const PIECES_PER_SEND: usize = 256;
+
+/// Bytes that the kernel has taken to send and the peer has not acknowledged (`SIOCOUTQ`, tcp(7)).
+const SEND_QUEUE_BYTES: Opcode = 0x5411;
 
 /// The two halves of one connection.
 pub struct Halves {
@@ -93,15 +97,25 @@ pub struct WriteHalf {
     taken_bytes: Rc<Cell<u64>>,
 }
 
-impl WriteHalf {
-    /// A send during which the peer takes no byte for this long fails with `TimedOut`.
-    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Ok(self.stream.0.borrow().set_write_timeout(Some(timeout))?)
-    }
+/// How far a peer has got with what it is sent; can be asked during a send.
+pub struct SendProgress {
+    stream: Shared,
+    taken_bytes: Rc<Cell<u64>>,
+}
 
-    /// How much the kernel has taken so far, during a send too.
-    pub fn taken_bytes(&self) -> Rc<Cell<u64>> {
-        self.taken_bytes.clone()
+impl SendProgress {
+    /// Bytes that the peer's kernel has acknowledged: ours takes megabytes at a time, and then none for long.
+    pub fn acknowledged_bytes(&self) -> u64 {
+        // SAFETY: the kernel writes one `int` for this request, as the type says.
+        let unacknowledged = unsafe { ioctl(&self.stream, Getter::<SEND_QUEUE_BYTES, c_int>::new()) };
+        let unacknowledged = unacknowledged.ok().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        self.taken_bytes.get().saturating_sub(unacknowledged)
+    }
+}
+
+impl WriteHalf {
+    pub fn progress(&self) -> SendProgress {
+        SendProgress { stream: self.stream.clone(), taken_bytes: self.taken_bytes.clone() }
     }
 
     /// Sends the pieces one behind the other, in as few sends as the socket allows.

@@ -1,31 +1,35 @@
 //! Sending answers in order, as many as are ready at once.
+//!
+//! What an answer holds of the shard's budget goes back as its pieces leave, and with it their memory.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 
 use super::gathered::Gathered;
+use super::pace::{LOOK_INTERVAL, Pace};
 use super::response::{Response, ResponseBytes};
-use super::socket::WriteHalf;
+use super::socket::{SendProgress, WriteHalf};
 use super::{Arrival, CloseReason, Connection, Slot};
-
-/// A client that takes no byte for this long is cut off: it holds memory that others could use.
-const STALLED_RESPONSE_MAX: Duration = Duration::from_secs(60);
-/// The same while others do wait for that memory.
-const STALLED_AND_WAITED_FOR_MAX: Duration = Duration::from_secs(10);
 
 /// Sends until the reader has ended and everything is answered.
 pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), CloseReason> {
-    socket.set_timeout(STALLED_RESPONSE_MAX)?;
-    let mut sending =
-        Sending { connection, socket, gathered: Gathered::default(), releases: Vec::new(), answers: Vec::new() };
+    let mut sending = Sending {
+        connection,
+        progress: socket.progress(),
+        socket,
+        gathered: Gathered::default(),
+        releases: Vec::new(),
+        answers: Vec::new(),
+        pace: None,
+    };
     while let Some(Slot { mut response, request, arrival }) = connection.next_slot().await {
         let response = match (&mut response).now_or_never() {
             Some(response) => response,
@@ -58,28 +62,40 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
 struct Sending<'a> {
     connection: &'a Connection,
     socket: WriteHalf,
+    progress: SendProgress,
     gathered: Gathered,
-    /// Released when everything has been sent.
+    /// What is given back as it is sent; the last may have been gathered in part.
     releases: Vec<ResponseBytes>,
     /// Requests whose answers are under way.
     answers: Vec<Arrival>,
+    /// Since the socket was full first, until all is sent.
+    pace: Option<Pace>,
 }
 
 impl Sending<'_> {
     async fn add(&mut self, mut response: ResponseBytes) -> Result<(), CloseReason> {
-        for chunk in std::mem::take(&mut response.chunks) {
+        let chunks = std::mem::take(&mut response.chunks);
+        let mut unsent_bytes: usize = chunks.iter().map(Bytes::len).sum();
+        let mut gathered_bytes = 0;
+        self.releases.push(response);
+        for chunk in chunks {
+            gathered_bytes += chunk.len();
             self.gathered.add(chunk);
             if self.gathered.is_much() {
                 self.send().await?;
+                unsent_bytes -= std::mem::take(&mut gathered_bytes);
+                let before = self.releases.len() - 1;
+                self.releases.drain(..before);
+                self.releases[0].hold_at_most(unsent_bytes);
             }
         }
-        self.releases.push(response);
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), CloseReason> {
         self.send().await?;
         self.releases.clear();
+        self.pace = None;
         if !self.answers.is_empty() {
             let (now, metrics) = (Instant::now(), self.connection.shard.metrics());
             self.answers.drain(..).for_each(|Arrival { api, at }| metrics.answered(api, now - at));
@@ -87,28 +103,25 @@ impl Sending<'_> {
         Ok(())
     }
 
+    /// Sends what has been gathered.
     async fn send(&mut self) -> Result<(), CloseReason> {
-        let taken = self.socket.taken_bytes();
-        let mut sending = pin!(self.gathered.send(&mut self.socket));
+        let Sending { gathered, socket, progress, releases, pace, .. } = self;
+        let mut sending = pin!(gathered.send(socket));
         // Most of the time the socket has room, and no clock is looked at.
-        let sent = match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
-            Poll::Ready(sent) => sent,
-            Poll::Pending => loop {
-                let before = taken.get();
-                match select(&mut sending, Timer::new(STALLED_AND_WAITED_FOR_MAX)).await {
-                    Either::Left((sent, _)) => break sent,
-                    Either::Right(_) => {
-                        if self.connection.shard.response_budget().is_waited_for() && taken.get() == before {
-                            return Err(CloseReason::StalledResponse(STALLED_AND_WAITED_FOR_MAX));
-                        }
-                    }
+        if let Poll::Ready(sent) = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
+            return Ok(sent?);
+        }
+        loop {
+            match select(&mut sending, Timer::new(LOOK_INTERVAL)).await {
+                Either::Left((sent, _)) => return Ok(sent?),
+                Either::Right(_) => {
+                    let (now, moved) = (Instant::now(), progress.acknowledged_bytes());
+                    let is_waited_for = releases.iter().any(ResponseBytes::is_waited_for);
+                    let pace = pace.get_or_insert_with(|| Pace::new(now, moved));
+                    pace.look(now, moved, is_waited_for).map_err(CloseReason::of_response)?;
                 }
-            },
-        };
-        sent.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => CloseReason::StalledResponse(STALLED_RESPONSE_MAX),
-            _ => CloseReason::Socket(error),
-        })
+            }
+        }
     }
 }
 

@@ -47,7 +47,8 @@ const VERSION_PREFERRED_REPLICA: i16 = 11;
 const VERSION_SESSIONS: i16 = 7;
 /// What a fetch wants to return at least, if there is so much: a batch of the largest size that topics allow by default.
 const RESPONSE_BYTES_LEAST: usize = 1024 * 1024 + 64 * 1024;
-/// One fetch takes no more of the shard's budget for responses than one part of so many.
+/// One fetch takes no more of what is left of the shard's budget for responses than one part of so many: the less there is,
+/// the less each takes.
 const RESPONSE_SHARE: usize = 4;
 /// So little is answered although large answers that are on their way to others have spent the budget.
 const SMALL_RESPONSE_BYTES: usize = 64 * 1024;
@@ -332,7 +333,7 @@ async fn room_for(
     let budget = shard.response_budget();
     // At least a batch is read, however little was asked for.
     let asked = asked.max(RESPONSE_BYTES_LEAST);
-    let want = asked.min(RESPONSE_BYTES_LEAST.max(budget.limit_bytes() / RESPONSE_SHARE));
+    let want = asked.min(RESPONSE_BYTES_LEAST.max(budget.left_bytes() / RESPONSE_SHARE));
     let least = want.min(RESPONSE_BYTES_LEAST);
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);

@@ -7,7 +7,7 @@
 //!
 //! Whoever gets room may take more than there is, so a budget is exceeded by one request, or one answer, at most.
 //!
-//! Deliberately absent: who is cut off when others wait for what it holds (`connection`).
+//! Deliberately absent: who is cut off when others wait for what it holds (`connection::pace`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -258,6 +258,12 @@ impl Held {
         self.bytes
     }
 
+    /// Somebody waits for bytes of these to come back.
+    pub fn is_waited_for(&self) -> bool {
+        let queue = self.budget.queue.borrow();
+        self.bytes > 0 && if self.is_small { !queue.small.is_empty() } else { !queue.places.is_empty() }
+    }
+
     /// Gives back all but `bytes`, or takes more so that `bytes` are held.
     pub fn resize(&mut self, bytes: usize) {
         let of = if self.is_small { &self.budget.small_bytes } else { &self.budget.used_bytes };
@@ -352,10 +358,11 @@ mod tests {
         let mut small = budget.admit_or_small(15);
         let mut smaller = budget.admit_between(50, 80, Some(5));
         assert!((&mut large).now_or_never().is_none());
+        assert!(held.is_waited_for() && !answered.is_waited_for(), "nobody is small yet");
         for waiting in [&mut small, &mut smaller] {
             assert!(waiting.now_or_never().is_none(), "the share is spent");
         }
-        assert!(budget.admit_now_or_small(1).is_none(), "others wait for the share");
+        assert!(answered.is_waited_for() && budget.admit_now_or_small(1).is_none(), "others wait for the share");
         drop(answered);
         let small = small.now_or_never().expect("the share is there again");
         let smaller = smaller.now_or_never().expect("for both");

@@ -257,6 +257,19 @@ def fetch_body(topic, partition, offset, max_wait_ms, min_bytes=1, max_bytes=50 
     return body + array([string(topic) + array([one + int32(max_bytes)])])
 
 
+def fetch_many_body(topic, offsets, max_bytes, partition_max_bytes=1 << 20, max_wait_ms=500, min_bytes=1):
+    """Fetch v4 for several partitions; `offsets` says from where on."""
+    partitions = array([int32(p) + int64(offset) + int32(partition_max_bytes) for p, offset in offsets.items()])
+    return int32(-1) + int32(max_wait_ms) + int32(min_bytes) + int32(max_bytes) + int8(0) + array([string(topic) + partitions])
+
+
+def read_fetch_many(r: Reader):
+    """The partitions of one topic in a Fetch v4 response: partition -> (error code, high watermark, record bytes)."""
+    r.int32()  # throttle time
+    ((_topic, partitions),) = r.array(lambda r: (r.string(), r.array(lambda r: (r.int32(), _fetched(r)))))
+    return dict(partitions)
+
+
 def fetch(connection, topic, partition, offset, max_wait_ms=500, min_bytes=1, max_bytes=50 << 20):
     """One partition's Fetch v4; returns (error code, high watermark, record bytes)."""
     return read_fetch(
@@ -266,13 +279,12 @@ def fetch(connection, topic, partition, offset, max_wait_ms=500, min_bytes=1, ma
 
 def read_fetch(r: Reader):
     """The single partition of a Fetch v4 response."""
-    r.int32()  # throttle time
-    ((_topic, ((error, high_watermark, records),)),) = r.array(lambda r: (r.string(), r.array(_fetched)))
-    return error, high_watermark, records
+    (answer,) = read_fetch_many(r).values()
+    return answer
 
 
 def _fetched(r):
-    _partition, error, high_watermark, _last_stable = r.int32(), r.int16(), r.int64(), r.int64()
+    error, high_watermark, _last_stable = r.int16(), r.int64(), r.int64()
     r.array(lambda r: (r.int64(), r.int64()))  # aborted transactions
     return error, high_watermark, r.bytes() or b""
 
