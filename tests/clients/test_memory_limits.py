@@ -364,6 +364,24 @@ def answer_of(connection):
     return r
 
 
+def test_a_fetch_that_waits_keeps_little(limited):
+    """Ten requests that each have a long client id, and name a partition 2,000 times."""
+    broker, _ = limited
+    body = wire.int32(-1) + wire.int32(300_000) + wire.int32(1) + wire.int32(MIB) + wire.int8(0)
+    body += wire.array([wire.string("t") + wire.array([wire.int32(99) + wire.int64(0) + wire.int32(MIB)] * 2_000)])
+    request = wire.frame(wire.header(wire.FETCH, 4, 1, client_id="c" * 30_000) + body)
+
+    def kept():
+        page = metrics.scrape(broker)
+        waiting, kept = page.sum("ringlog_waiting_fetches"), page.sum("ringlog_memory_budget_used_bytes", budget="requests")
+        return waiting == 10 and kept
+
+    with crowd(limited, [request] * 10):
+        used = wait_until(kept, "all to wait")
+        # As requests they were 30,000 bytes of client id, and 16 bytes and what they become for each of the names.
+        assert used < 10 * 2_000 * 128
+
+
 def test_connections_that_break_off_leave_nothing(limited):
     """60 connections are reset while a fetch of theirs waits, and behind it a produce of 20,000 partitions is done: together
     more than requests may take, so that nothing large would be taken in any more if it stayed."""

@@ -53,11 +53,9 @@ const SLOT_BYTES: usize = 1024;
 /// No client is told to wait longer than this, as with Kafka's quotas (their window of a second).
 const THROTTLE_MAX: Duration = Duration::from_secs(1);
 
-/// An answer on its way, and what it keeps occupied.
+/// An answer on its way.
 pub struct Slot {
     pub response: LocalBoxFuture<'static, Response>,
-    /// Given back when the response is there.
-    pub request: TakenIn,
     pub arrival: Option<Arrival>,
 }
 
@@ -143,6 +141,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     pub lanes: Lanes,
     slots: RefCell<VecDeque<Slot>>,
+    /// What requests keep occupied whose responses are not there yet, the oldest first.
+    taken_in: RefCell<VecDeque<TakenIn>>,
     slot_added: LocalEvent,
     slot_taken: LocalEvent,
     in_flight: Cell<usize>,
@@ -163,6 +163,12 @@ impl TakenIn {
     fn resize(&mut self, bytes: usize) {
         self.0.iter_mut().for_each(|held| held.resize(bytes));
     }
+
+    fn keep_only(&mut self, bytes: usize) {
+        if bytes < self.0[0].bytes() {
+            self.resize(bytes);
+        }
+    }
 }
 
 impl Connection {
@@ -174,6 +180,7 @@ impl Connection {
             peer,
             lanes: Lanes::new(),
             slots: RefCell::default(),
+            taken_in: RefCell::default(),
             slot_added: LocalEvent::default(),
             slot_taken: LocalEvent::default(),
             in_flight: Cell::new(0),
@@ -196,8 +203,26 @@ impl Connection {
         request.resize(request_bytes + SLOT_BYTES);
         self.in_flight.set(self.in_flight.get() + 1);
         self.pushed.set(self.pushed.get() + 1);
-        self.slots.borrow_mut().push_back(Slot { response, request, arrival });
+        self.taken_in.borrow_mut().push_back(request);
+        self.slots.borrow_mut().push_back(Slot { response, arrival });
         self.slot_added.notify();
+    }
+
+    /// Of the request at this place no more than so many bytes are in memory any more, though it is not answered yet.
+    pub fn keep_only(&self, place: u64, request_bytes: usize) {
+        let mut taken_in = self.taken_in.borrow_mut();
+        // The last of them is the one that was pushed last.
+        let first_place = self.pushed.get() - taken_in.len() as u64;
+        let at = place.checked_sub(first_place).and_then(|at| usize::try_from(at).ok());
+        if let Some(request) = at.and_then(|at| taken_in.get_mut(at)) {
+            request.keep_only(request_bytes + SLOT_BYTES);
+        }
+    }
+
+    /// The oldest request's response is there: it keeps nothing any more.
+    fn responded(&self) {
+        let oldest = self.taken_in.borrow_mut().pop_front();
+        debug_assert!(oldest.is_some(), "one for each slot");
     }
 
     /// Takes a request of `bytes` in, if there is room for it now.
@@ -280,6 +305,7 @@ pub async fn serve(shard: Rc<Shard>, socket: TcpStream, peer: SocketAddr, permit
             let reason = serve_halves(&connection, halves).await;
             // Answers that were not sent know the connection, which has them: none would ever go, nor what they hold.
             drop(connection.slots.take());
+            drop(connection.taken_in.take());
             reason
         }
         Err(error) => CloseReason::Socket(error),

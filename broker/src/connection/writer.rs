@@ -30,7 +30,7 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
         answers: Vec::new(),
         pace: None,
     };
-    while let Some(Slot { mut response, request, arrival }) = connection.next_slot().await {
+    while let Some(Slot { mut response, arrival }) = connection.next_slot().await {
         let response = match (&mut response).now_or_never() {
             Some(response) => response,
             None => {
@@ -39,7 +39,7 @@ pub async fn run(connection: &Rc<Connection>, socket: WriteHalf) -> Result<(), C
                 response.await
             }
         };
-        drop(request);
+        connection.responded();
         match response {
             Response::Silent => sending.answers.extend(arrival),
             Response::Close { reason } => {

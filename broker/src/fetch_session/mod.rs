@@ -39,6 +39,21 @@ pub enum TopicRef {
     Name(Rc<str>),
 }
 
+impl TopicRef {
+    /// Both share one copy of a name.
+    pub fn is_same_name(&self, other: &TopicRef) -> bool {
+        matches!((self, other), (TopicRef::Name(one), TopicRef::Name(other)) if Rc::ptr_eq(one, other))
+    }
+
+    /// Bytes of the name's copy.
+    pub fn name_bytes(&self) -> usize {
+        match self {
+            TopicRef::Id(_) => 0,
+            TopicRef::Name(name) => name.len(),
+        }
+    }
+}
+
 /// One partition of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FetchKey {

@@ -3,7 +3,8 @@
 //!
 //! A fetch reads from every shard concerned at once, each shard within the same byte limit, and drops what is over the
 //! limit when it puts the answer together. When there is too little to answer it leaves a [`Watch`] with every partition
-//! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile.
+//! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile, and keeps nothing of its request
+//! but what it wants of which partition.
 
 mod answer;
 mod preferred_replica;
@@ -157,8 +158,9 @@ impl Fetched {
 }
 
 /// Serves one request.
-pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
-    let (shard, version) = (context.shard(), context.version());
+pub async fn handle(context: &mut Context, request: FetchRequest) -> Fetched {
+    let version = context.version();
+    let shard = &context.shard().clone();
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64).min(MAX_WAIT_MAX);
     let min_bytes = request.min_bytes.max(0) as usize;
     let max_bytes = if request.max_bytes <= 0 { 0 } else { request.max_bytes as usize };
@@ -179,8 +181,13 @@ pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
         SessionPlan::Incremental { session_id, fetches } => (session_id, true, fetches),
     };
 
+    let consumer = consumer(context, &request);
+    // Both are slices of the request's frame.
+    drop(request);
+    context.header.client_id = None;
+    context.keep_only(bytes_of(&fetches, consumer.as_deref()));
     let limits = Limits { min_bytes, max_bytes, deadline };
-    let (outcomes, held) = read_until_enough(context, &fetches, consumer(context, &request), limits).await;
+    let (outcomes, held) = read_until_enough(context, &fetches, consumer, limits).await;
     let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
     if session_id != NO_SESSION {
         let mut sessions = shard.fetch_sessions();
@@ -196,6 +203,13 @@ pub async fn handle(context: &Context, request: FetchRequest) -> Fetched {
         false => Vec::new(),
     };
     Fetched { error: None, session_id, partitions, node_endpoints, held: Some(held) }
+}
+
+/// What a fetch that waits keeps in memory.
+fn bytes_of(fetches: &[(FetchKey, PartitionFetch)], consumer: Option<&Consumer>) -> usize {
+    let names = fetches.chunk_by(|(one, _), (next, _)| one.topic.is_same_name(&next.topic));
+    let names: usize = names.map(|fetches| fetches[0].0.topic.name_bytes()).sum();
+    size_of_val(fetches) + names + consumer.map_or(0, Consumer::bytes)
 }
 
 fn find_topic<'a>(image: &'a MetadataImage, topic: &TopicRef) -> Result<&'a Arc<TopicImage>, ResponseError> {

@@ -142,9 +142,10 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
         RequestBody::Fetch(body) => {
             let turn = connection.lanes.fetch.join();
             let queue = connection.shard.queues().fetch();
+            let mut context = context;
             let response = run_in(queue, async move {
                 turn.come().await;
-                let fetched = fetch::handle(&context, body).await;
+                let fetched = fetch::handle(&mut context, body).await;
                 let metrics = context.shard().metrics();
                 fetched.errors().for_each(|error| metrics.error(ApiKey::Fetch, error.code()));
                 match fetch::encode(fetched, &context.header, context.connection.throttle_time_ms()) {
@@ -230,6 +231,11 @@ impl Context {
     /// Waits until the connection's next answer is this request's; see [`Connection::come_to_front`].
     pub async fn come_to_front(&self) {
         self.connection.come_to_front(self.place).await;
+    }
+
+    /// The request keeps no more than so many bytes in memory from now on.
+    pub fn keep_only(&self, bytes: usize) {
+        self.connection.keep_only(self.place, bytes);
     }
 
     /// Waits, if the answer may be large, until the shard has room for it; such an answer is not worked at before.

@@ -22,6 +22,13 @@ pub struct Consumer {
     pub address: IpAddr,
 }
 
+impl Consumer {
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Consumer>() + self.rack.len() + self.client_id.len()
+    }
+}
+
 /// A replica in sync.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
