@@ -123,6 +123,43 @@ def test_traffic_is_counted_exactly(own_broker):
     assert grew("ringlog_request_duration_seconds_count", api="Fetch") == 1
 
 
+def test_a_fetch_of_several_shards_counts_what_it_sends(own_broker):
+    """Each shard has more than the fetch may take; nothing is read and counted that is not sent, and all of it comes in the end."""
+    broker = own_broker(shards=2)
+    create_topic(broker.bootstrap, "wide", 4)
+    one = len(batch([b"x" * 100_000]))
+    sent, ends, offsets = {p: b"" for p in range(4)}, {p: 20 for p in range(4)}, {p: 0 for p in range(4)}
+    with wire.Connection(broker.address) as c:
+        for p in range(4):
+            for _ in range(20):
+                assert wire.produce(c, "wide", p, batch([b"x" * 100_000]))[0] == wire.NONE
+        before, fetches = metrics.scrape(broker), 0
+        while offsets != ends:
+            # The first that has something gives a batch though it is larger than the limit.
+            limit = 1_000_000 if fetches else 10
+            wanted = {p: offset for p, offset in offsets.items() if offset < ends[p]}
+            body = wire.fetch_many_body("wide", wanted, max_bytes=limit)
+            got = wire.read_fetch_many(c.request(wire.FETCH, 4, body))
+            assert {error for error, _, _ in got.values()} == {wire.NONE}
+            answer = {p: data for p, (_, _, data) in got.items() if data}
+            assert answer, wanted
+            assert sum(map(len, answer.values())) <= limit or len(answer) == 1
+            for p, data in answer.items():
+                sent[p] += data
+                offsets[p] = len(sent[p]) // one
+            fetches += 1
+    after = metrics.scrape(broker)
+    for name in ("ringlog_topic_fetched_bytes_total", "ringlog_fetched_bytes_total"):
+        assert after.sum(name) - before.sum(name) == sum(map(len, sent.values()))
+    records_fetched = after.sum("ringlog_topic_fetched_records_total") - before.sum("ringlog_topic_fetched_records_total")
+    assert records_fetched == sum(ends.values())
+    for p in range(4):
+        assert sent[p] == b"".join(b.data for b in batches(broker, "wide", p))
+    # Shares of half a limit and of a whole one are filled, but for less than a batch each.
+    assert fetches <= 1 + sum(map(len, sent.values())) // (1_000_000 - 2 * one) + 2
+
+
+
 def test_commits_and_latencies_are_counted(own_broker):
     broker = own_broker(shards=1)
     create_topic(broker.bootstrap, "t")

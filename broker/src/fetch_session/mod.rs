@@ -72,6 +72,13 @@ pub struct PartitionFetch {
     pub last_fetched_epoch: LeaderEpoch,
 }
 
+impl PartitionFetch {
+    /// The limit, without a sign.
+    pub fn bytes_max(&self) -> usize {
+        usize::try_from(self.max_bytes).unwrap_or(0)
+    }
+}
+
 /// What an answer says of one partition, as far as sessions care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionAnswer {

@@ -1,21 +1,19 @@
 //! Fetch (key 1), versions 4-18, for consumers: sessions (KIP-227), long polling, size limits, topic ids, divergence by
 //! epoch, reads from followers (KIP-392).
 //!
-//! A fetch reads from every shard concerned at once, each shard within the same byte limit, and drops what is over the
-//! limit when it puts the answer together. When there is too little to answer it leaves a [`Watch`] with every partition
-//! and sleeps until one of them moves or the client's time is up: it is not polled meanwhile, and keeps nothing of its request
-//! but what it wants of which partition.
+//! A fetch reads from every shard concerned at once ([`gather`]). When there is too little to answer it leaves a [`Watch`]
+//! with every partition and sleeps until one of them moves or the client's time is up: it is not polled meanwhile, and
+//! keeps nothing of its request but what it wants of which partition.
 
 mod answer;
+mod gather;
 mod preferred_replica;
 mod read;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use kafka_protocol::ResponseError;
@@ -32,9 +30,9 @@ use crate::partition::PartitionKey;
 use crate::purgatory::Watch;
 use crate::shard::Shard;
 use crate::shard::budget::Held;
-use crate::shard::message::ShardMessage;
 pub use answer::encode;
 use answer::{group_by_topic, name_leaders};
+use gather::Gathering;
 pub use preferred_replica::Consumer;
 pub use read::read_here;
 
@@ -62,6 +60,8 @@ const MAX_WAIT_MAX: Duration = Duration::from_secs(3600);
 pub struct FetchForward {
     pub reads: Vec<PartitionRead>,
     pub max_bytes: usize,
+    /// Whether to read a batch in any case, however large.
+    pub at_least_one: bool,
     pub mode: ReadMode,
     /// Who may be served by a follower; `None` for whom only the leader serves.
     pub consumer: Option<Arc<Consumer>>,
@@ -94,6 +94,8 @@ pub struct FetchedPartition {
 /// One partition's part of the answer.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Zero where that failed.
+    pub topic_id: TopicId,
     pub error: Option<ResponseError>,
     pub high_watermark: Offset,
     pub log_start_offset: Offset,
@@ -107,11 +109,16 @@ pub struct Outcome {
     pub records: Vec<Bytes>,
     /// Size of `records`, or what it would be in [`ReadMode::Estimate`].
     pub bytes: usize,
+    /// Records in `records`.
+    pub record_count: u64,
+    /// There is something to be read, and nothing else to be said.
+    pub has_more: bool,
 }
 
 impl Outcome {
     fn failed(error: ResponseError) -> Outcome {
         Outcome {
+            topic_id: TopicId::ZERO,
             error: Some(error),
             high_watermark: Offset(-1),
             log_start_offset: Offset(-1),
@@ -120,7 +127,18 @@ impl Outcome {
             preferred_read_replica: None,
             records: Vec::new(),
             bytes: 0,
+            record_count: 0,
+            has_more: false,
         }
+    }
+
+    /// Nothing was read, for want of room in the answer.
+    fn was_left_out(&self) -> bool {
+        self.has_more && self.bytes == 0
+    }
+
+    fn drop_records(&mut self) {
+        (self.records, self.bytes, self.record_count) = (Vec::new(), 0, 0);
     }
 
     fn answers_at_once(&self) -> bool {
@@ -188,6 +206,7 @@ pub async fn handle(context: &mut Context, request: FetchRequest) -> Fetched {
     context.keep_only(bytes_of(&fetches, consumer.as_deref()));
     let limits = Limits { min_bytes, max_bytes, deadline };
     let (outcomes, held) = read_until_enough(context, &fetches, consumer, limits).await;
+    count_sent(shard, &outcomes);
     let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
     if session_id != NO_SESSION {
         let mut sessions = shard.fetch_sessions();
@@ -210,6 +229,20 @@ fn bytes_of(fetches: &[(FetchKey, PartitionFetch)], consumer: Option<&Consumer>)
     let names = fetches.chunk_by(|(one, _), (next, _)| one.topic.is_same_name(&next.topic));
     let names: usize = names.map(|fetches| fetches[0].0.topic.name_bytes()).sum();
     size_of_val(fetches) + names + consumer.map_or(0, Consumer::bytes)
+}
+
+/// Records are counted where they are sent from, for not all that other shards read may be sent.
+fn count_sent(shard: &Shard, outcomes: &[Outcome]) {
+    let mut total = 0;
+    for outcomes in outcomes.chunk_by(|one, next| one.topic_id == next.topic_id) {
+        let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
+        if bytes > 0 {
+            let records = outcomes.iter().map(|outcome| outcome.record_count).sum();
+            shard.topic_traffic(outcomes[0].topic_id).fetched(bytes, records);
+            total += bytes as u64;
+        }
+    }
+    shard.metrics().fetched_bytes.add(total);
 }
 
 fn find_topic<'a>(image: &'a MetadataImage, topic: &TopicRef) -> Result<&'a Arc<TopicImage>, ResponseError> {
@@ -288,29 +321,24 @@ async fn read_until_enough(
 ) -> (Vec<Outcome>, Held) {
     let shard = context.shard();
     let watch = Watch::new();
-    let gather = |max_bytes, mode| gather(shard, fetches, consumer.clone(), max_bytes, mode, &watch);
+    let gathering = Gathering { shard, fetches, consumer, watch: &watch };
     let min_bytes = min_bytes.min(max_bytes);
-    let asked = fetches
-        .iter()
-        .map(|(_, fetch)| usize::try_from(fetch.max_bytes).unwrap_or(0))
-        .fold(0, usize::saturating_add)
-        .min(max_bytes);
-    let estimate = || async { gather(max_bytes, ReadMode::Estimate).await };
-    let bytes_of = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
+    let asked = fetches.iter().map(|(_, fetch)| fetch.bytes_max()).fold(0, usize::saturating_add).min(max_bytes);
+    let sum = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
     loop {
         let waited_out = Instant::now() >= deadline || fetches.is_empty();
         let enough = waited_out || min_bytes <= 1 || {
-            let estimate = estimate().await;
-            estimate.iter().any(Outcome::answers_at_once) || bytes_of(&estimate) >= min_bytes
+            let estimate = gathering.estimate().await;
+            estimate.iter().any(Outcome::answers_at_once) || sum(&estimate) >= min_bytes
         };
         if enough {
-            let small = async || bytes_of(&estimate().await);
+            let small = async || sum(&gathering.estimate().await);
             let Some(mut held) = room_for(context, asked, small, deadline).await else {
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
-                return (without_records(estimate().await), shard.response_budget().hold(0));
+                return (without_records(gathering.estimate().await), shard.response_budget().hold(0));
             };
-            let outcomes = gather(held.bytes().min(asked), ReadMode::Read).await;
-            let bytes = bytes_of(&outcomes);
+            let outcomes = gathering.read(held.bytes().min(asked)).await;
+            let bytes = sum(&outcomes);
             held.resize(bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
             if waited_out || min_bytes > 1 || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
@@ -318,7 +346,7 @@ async fn read_until_enough(
             }
         }
         if shard.is_stopping() {
-            return (without_records(estimate().await), shard.response_budget().hold(0));
+            return (without_records(gathering.estimate().await), shard.response_budget().hold(0));
         }
         shard.parked_fetches().add(&watch);
         let timer = Timer::new(deadline.saturating_duration_since(Instant::now()));
@@ -362,71 +390,4 @@ async fn room_for(
     };
     context.connection.note_held_up(since);
     given
-}
-
-/// Reads from all shards concerned; one outcome per fetch, in order, within `max_bytes` all together (but at least one
-/// batch if there is one).
-async fn gather(
-    shard: &Rc<Shard>,
-    fetches: &[(FetchKey, PartitionFetch)],
-    consumer: Option<Arc<Consumer>>,
-    max_bytes: usize,
-    mode: ReadMode,
-    watch: &Arc<Watch>,
-) -> Vec<Outcome> {
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; fetches.len()];
-    let mut by_shard: Vec<Vec<PartitionRead>> = (0..shard.count()).map(|_| Vec::new()).collect();
-    let image = shard.image();
-    for (slot, (key, fetch)) in fetches.iter().enumerate() {
-        match find_topic(&image, &key.topic) {
-            Err(error) => outcomes[slot] = Some(Outcome::failed(error)),
-            Ok(topic) if topic.partition(key.partition).is_none() => {
-                outcomes[slot] = Some(Outcome::failed(ResponseError::UnknownTopicOrPartition));
-            }
-            Ok(topic) => {
-                let key = PartitionKey { topic_id: topic.id, partition: key.partition };
-                by_shard[shard.owner_of(key)].push(PartitionRead { slot, key, fetch: *fetch });
-            }
-        }
-    }
-    drop(image);
-    let mut local = None;
-    let mut remote = Vec::new();
-    for (owner, reads) in by_shard.into_iter().enumerate() {
-        if reads.is_empty() {
-            continue;
-        }
-        let forward = FetchForward { reads, max_bytes, mode, consumer: consumer.clone(), watch: watch.clone() };
-        if owner == shard.index() {
-            local = Some(forward);
-        } else {
-            let (answer, receiver) = oneshot::channel();
-            shard.send(owner, ShardMessage::Fetch { forward, answer });
-            remote.push(receiver);
-        }
-    }
-    if let Some(forward) = local {
-        for fetched in read_here(shard, forward).await {
-            outcomes[fetched.slot] = Some(fetched.outcome);
-        }
-    }
-    for receiver in remote {
-        for fetched in receiver.await.unwrap_or_default() {
-            outcomes[fetched.slot] = Some(fetched.outcome);
-        }
-    }
-    let mut total = 0;
-    outcomes
-        .into_iter()
-        .map(|outcome| {
-            let mut outcome = outcome.unwrap_or_else(|| Outcome::failed(ResponseError::KafkaStorageError));
-            // Each shard kept to the limit by itself; together they may be over it.
-            if mode == ReadMode::Read && total > 0 && total + outcome.bytes > max_bytes {
-                outcome.records = Vec::new();
-                outcome.bytes = 0;
-            }
-            total += outcome.bytes;
-            outcome
-        })
-        .collect()
 }

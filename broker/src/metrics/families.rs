@@ -37,11 +37,11 @@ families! {
 
     ProducedBytes Counter "ringlog_produced_bytes_total" ["shard"] "Bytes of record batches received from producers.";
     ProducedBatches Counter "ringlog_produced_batches_total" ["shard"] "Record batches received from producers.";
-    FetchedBytes Counter "ringlog_fetched_bytes_total" ["shard"] "Bytes of record batches read for consumers.";
+    FetchedBytes Counter "ringlog_fetched_bytes_total" ["shard"] "Bytes of record batches sent to consumers.";
     TopicProducedBytes Counter "ringlog_topic_produced_bytes_total" ["topic"] "Bytes of record batches appended by this broker as leader.";
     TopicProducedRecords Counter "ringlog_topic_produced_records_total" ["topic"] "Records appended by this broker as leader.";
-    TopicFetchedBytes Counter "ringlog_topic_fetched_bytes_total" ["topic"] "Bytes of record batches read for consumers.";
-    TopicFetchedRecords Counter "ringlog_topic_fetched_records_total" ["topic"] "Records of the batches read for consumers.";
+    TopicFetchedBytes Counter "ringlog_topic_fetched_bytes_total" ["topic"] "Bytes of record batches sent to consumers.";
+    TopicFetchedRecords Counter "ringlog_topic_fetched_records_total" ["topic"] "Records of the batches sent to consumers.";
     TopicsOmitted Gauge "ringlog_topics_omitted" [] "Topics without series of their own, beyond --topic-series-max.";
 
     PartitionLogStart Gauge "ringlog_partition_log_start_offset" ["topic", "partition"] "Log start offset of this broker's replica.";

@@ -23,7 +23,7 @@ pub struct ShardMetrics {
     /// Bytes and number of record batches that producers sent to partitions that this shard owns.
     pub produced_bytes: Counter,
     pub produced_batches: Counter,
-    /// Bytes of record batches read for consumers.
+    /// Bytes of record batches sent to consumers from this shard's connections.
     pub fetched_bytes: Counter,
     /// Shared with what counts them by topic.
     pub records: Arc<Records>,

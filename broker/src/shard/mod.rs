@@ -46,7 +46,7 @@ use crate::lease::Lease;
 use crate::lifecycle::ShardProgress;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
-use crate::metrics::topics::{ShardTopics, Totals};
+use crate::metrics::topics::{ShardTopics, TopicTraffic, Totals};
 use crate::partition::{Partition, PartitionKey};
 use crate::partition_op::{self, PartitionOp, PartitionOpResult};
 use crate::purgatory::Watchers;
@@ -142,6 +142,11 @@ impl Shard {
 
     pub fn wal(&self) -> &Wal {
         &self.wal
+    }
+
+    /// Where a topic's traffic is counted.
+    pub fn topic_traffic(&self, topic: TopicId) -> Rc<TopicTraffic> {
+        self.topics.borrow_mut().of(topic)
     }
 
     /// What was counted of each topic.

@@ -28,9 +28,6 @@ pub async fn read_here(shard: &Rc<Shard>, forward: FetchForward) -> Vec<FetchedP
         breathe_after(outcome.bytes).await;
         fetched.push(FetchedPartition { slot: read.slot, outcome });
     }
-    if forward.mode == ReadMode::Read {
-        shard.metrics().fetched_bytes.add(total as u64);
-    }
     fetched
 }
 
@@ -48,6 +45,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
     let log = &partition.log;
     let high_watermark = partition.high_watermark();
     let mut outcome = Outcome {
+        topic_id: read.key.topic_id,
         error: None,
         high_watermark,
         log_start_offset: log.log_start_offset(),
@@ -56,6 +54,8 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         preferred_read_replica: None,
         records: Vec::new(),
         bytes: 0,
+        record_count: 0,
+        has_more: false,
     };
     if let Some(consumer) = consumer.filter(|_| leads) {
         outcome.preferred_read_replica = preferred(shard, &partition, consumer, fetch_offset);
@@ -92,7 +92,8 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         return outcome;
     }
     let limit = partition_limit.min(forward.max_bytes.saturating_sub(total));
-    let at_least_one = total == 0;
+    let at_least_one = forward.at_least_one && total == 0;
+    outcome.has_more = true;
     if limit == 0 && !at_least_one {
         return outcome;
     }
@@ -102,18 +103,20 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
     };
     match batches {
         Ok(batches) => {
-            partition.traffic.fetched(batches.bytes, batches.records);
             outcome.bytes = batches.bytes;
+            outcome.record_count = batches.records;
             outcome.records = batches.pieces;
             outcome
         }
         // Retention may have moved the start while the disk was read.
-        Err(ReadError::OutOfRange { .. }) => Outcome { error: Some(ResponseError::OffsetOutOfRange), ..outcome },
+        Err(ReadError::OutOfRange { .. }) => {
+            Outcome { error: Some(ResponseError::OffsetOutOfRange), has_more: false, ..outcome }
+        }
         Err(error) => {
             if limit::REQUEST_FAILED.admit() {
                 tracing::error!(topic = %partition.topic, partition = %read.key.partition, %error, "fetch failed");
             }
-            Outcome { error: Some(ResponseError::KafkaStorageError), ..outcome }
+            Outcome { error: Some(ResponseError::KafkaStorageError), has_more: false, ..outcome }
         }
     }
 }

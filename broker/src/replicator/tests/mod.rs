@@ -225,6 +225,7 @@ impl RunningShard {
         let forward = FetchForward {
             reads: vec![PartitionRead { slot: 0, key: key(partition), fetch }],
             max_bytes: usize::MAX,
+            at_least_one: true,
             mode: ReadMode::Read,
             consumer: Some(Arc::new(consumer)),
             watch: watch.clone(),
