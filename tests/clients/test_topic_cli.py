@@ -112,6 +112,35 @@ def test_a_topic_comes_grows_and_goes(cluster, asks, topic_name):
     assert "does not exist" in asks("topic", "delete", name, "--yes", "--if-exists")
 
 
+def test_the_oldest_records_are_deleted(cluster, asks, made):
+    asks("topic", "write", made, "--partition", "0", stdin="".join(f"{n}\n" for n in range(10)))
+    asks("topic", "write", made, "--partition", "1", stdin="a\nb\n")
+    delete = ("topic", "delete-records", made, "--yes", "--before-offset")
+    assert asks(*delete, "7", "--partition", "0") == f"{made}-0 starts at offset 7 now\n"
+    assert [r["offset"] for r in records(asks, made, "--partition", "0")] == [7, 8, 9]
+    # What is gone already is no error, and of several partitions each is told of.
+    done = asks.run(*delete, "5", "--json")
+    assert done.returncode == 1, done
+    told = {p["partition"]: p for p in json.loads(done.stdout)["partitions"]}
+    assert {n: (p["log_start_offset"], p["done"]) for n, p in told.items()} == {0: (7, True), 1: (None, False), 2: (None, False)}
+    assert f"{made}-1: offset 5 is beyond the high watermark, which is 2 (OFFSET_OUT_OF_RANGE)" in done.stderr
+    assert f"{made}-2: offset 5 is beyond the high watermark, which is 0" in done.stderr
+    [shown] = asks.json(*delete, "latest", "--partition", "1")["partitions"]
+    wanted = {"topic": made, "partition": 1, "before_offset": None, "log_start_offset": 2, "done": True, "error": None}
+    assert shown == wanted
+    assert [r["value"] for r in records(asks, made)] == ["7", "8", "9"]
+    assert "--yes" in asks.refused("topic", "delete-records", made, "--before-offset", "8", status=2)
+    assert "has no partition 3: it has 3" in asks.refused(*delete, "1", "--partition", "3")
+    assert f"did you mean {made}?" in asks.refused("topic", "delete-records", f"{made}x", "--yes", "--before-offset", "1")
+    asks("config", "set", "--topic", made, "cleanup.policy=compact")
+    cluster.settle()
+    said = asks.refused(*delete, "8", "--partition", "0")
+    assert "POLICY_VIOLATION" in said and "cleanup.policy+=delete" in said
+    asks("config", "set", "--topic", made, "cleanup.policy+=delete")
+    cluster.settle()
+    assert asks(*delete, "8", "--partition", "0") == f"{made}-0 starts at offset 8 now\n"
+
+
 def test_replicas_can_be_assigned_by_hand(cluster, asks, topic_name):
     asks("topic", "create", topic_name, "--replica-assignment", "3:1,2:3")
     cluster.settle()

@@ -8,14 +8,15 @@
 //! - [`topic`], [`config_command`], [`group`]: ask the Kafka port, by the client in [`kafka`]; so do parts of [`partition`] and
 //!   [`cluster`], which else ask the internal port ([`internal_port`]).
 //! - [`wal`], [`check`]: look at files and the machine.
-//! - [`told`], [`table`], [`progress`]: what all commands say, and how.
-//! - [`documents`], [`completing`]: manual pages, and what shells complete.
+//! - [`told`], [`table`], [`progress`], [`confirming`]: what all commands say and ask, and how.
+//! - [`documents`], [`completing`]: manual pages, and what shells complete; [`habits`]: what people write who know Kafka's tools.
 
 mod args;
 mod check;
 mod cluster;
 mod completing;
 mod config_command;
+mod confirming;
 mod documents;
 pub mod group;
 mod internal_port;

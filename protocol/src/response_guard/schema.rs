@@ -27,6 +27,7 @@ pub(super) const fn layout_of(api: ApiKey) -> Option<(i16, i16, &'static [Field]
         ApiKey::CreateTopics => (5, 7, CREATE_TOPICS),
         ApiKey::DeleteTopics => (6, 6, DELETE_TOPICS),
         ApiKey::CreatePartitions => (2, 3, CREATE_PARTITIONS),
+        ApiKey::DeleteRecords => (2, 2, DELETE_RECORDS),
         ApiKey::InitProducerId => (2, 5, INIT_PRODUCER_ID),
         ApiKey::DescribeConfigs => (4, 4, DESCRIBE_CONFIGS),
         ApiKey::IncrementalAlterConfigs => (1, 1, INCREMENTAL_ALTER_CONFIGS),
@@ -312,6 +313,14 @@ const DELETE_TOPICS: &[Field] = &[
 const CREATE_PARTITIONS: &[Field] = &[
     int32("ThrottleTimeMs"),
     array("Results", &[string("Name"), int16("ErrorCode"), string("ErrorMessage").nullable()]),
+];
+
+const DELETE_RECORDS: &[Field] = &[
+    int32("ThrottleTimeMs"),
+    array(
+        "Topics",
+        &[string("Name"), array("Partitions", &[int32("PartitionIndex"), int64("LowWatermark"), int16("ErrorCode")])],
+    ),
 ];
 
 const INIT_PRODUCER_ID: &[Field] =

@@ -1,21 +1,18 @@
-//! Asks partitions' leaders for offsets of their logs (ListOffsets), and where the leaders are.
+//! Asks partitions' leaders for offsets of their logs (ListOffsets), and has them move where the logs start (DeleteRecords).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, TopicName,
+};
 use protocol::ApiKey;
 
-use super::client::{Client, Node, nodes};
+use super::client::Client;
 use super::error::ClientError;
-
-/// How long a partition's leader is looked for, while it is another than the metadata says, or none.
-const LEADER_PATIENCE: Duration = Duration::from_secs(5);
-
-pub(in crate::cli) type PartitionName = (String, i32);
+use super::leaders::{OfLeaders, PartitionName, Told};
 
 /// Which offset is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,155 +35,34 @@ impl At {
     }
 }
 
-/// Each topic's partitions with their leaders, of which there may be none now; or why the topic is not known.
-pub(in crate::cli) type Topics = BTreeMap<String, Result<BTreeMap<i32, Option<Node>>, ClientError>>;
-
 /// By partition. `None` where no record is that new.
-type Offsets = BTreeMap<PartitionName, Result<Option<i64>, ClientError>>;
+type Offsets = OfLeaders<Option<i64>>;
+
+/// The partition's high watermark, as DeleteRecords has it.
+const HIGH_WATERMARK: i64 = -1;
 
 impl Client {
-    /// Each of these topics is in the outcome.
-    pub async fn topics(&self, names: &BTreeSet<String>) -> Result<Topics, ClientError> {
-        if names.is_empty() {
-            return Ok(Topics::new());
-        }
-        let api = ApiKey::Metadata;
-        let asked: Vec<String> = names.iter().cloned().collect();
-        let (address, response) = self.metadata(&asked).await?;
-        let brokers: BTreeMap<i32, Node> = nodes(&response).into_iter().map(|node| (node.id, node)).collect();
-        let mut topics = Topics::new();
-        for topic in response.topics {
-            let Some(name) = topic.name.map(|name| name.to_string()).filter(|name| names.contains(name)) else {
-                continue;
-            };
-            let known = match ResponseError::try_from_code(topic.error_code) {
-                Some(error) => {
-                    let (address, what) = (address.clone(), format!("topic '{name}'"));
-                    Err(ClientError::RefusedOf { address, api, what, error, message: None })
-                }
-                None => {
-                    let partitions = topic.partitions.iter();
-                    Ok(partitions.map(|one| (one.partition_index, brokers.get(&one.leader_id.0).cloned())).collect())
-                }
-            };
-            topics.insert(name, known);
-        }
-        for name in asked {
-            let what = format!("topic '{name}'");
-            topics.entry(name).or_insert_with(|| Err(ClientError::Silent { address: address.clone(), api, what }));
-        }
-        Ok(topics)
-    }
-
     /// The offset of each of these partitions; each of them is in the outcome.
     pub async fn offsets(&self, partitions: &BTreeSet<PartitionName>, at: At) -> Result<Offsets, ClientError> {
-        let api = ApiKey::ListOffsets;
-        let give_up = Instant::now() + LEADER_PATIENCE;
-        let mut offsets = Offsets::new();
-        let mut pending = partitions.clone();
-        loop {
-            let mut again: BTreeMap<PartitionName, ClientError> = BTreeMap::new();
-            let topics = self.topics(&pending.iter().map(|(topic, _)| topic.clone()).collect()).await?;
-            let mut by_leader: BTreeMap<Node, BTreeMap<String, Vec<i32>>> = BTreeMap::new();
-            for (topic, partition) in std::mem::take(&mut pending) {
-                let name = (topic.clone(), partition);
-                match &topics[&topic] {
-                    Err(error) => drop(offsets.insert(name, Err(error.clone()))),
-                    Ok(known) => match known.get(&partition) {
-                        Some(Some(leader)) => {
-                            let topics = by_leader.entry(leader.clone()).or_default();
-                            topics.entry(topic).or_default().push(partition);
-                        }
-                        Some(None) => {
-                            let error =
-                                of_partition(&self.any_address(), api, &name, ResponseError::LeaderNotAvailable);
-                            again.insert(name, error);
-                        }
-                        None => {
-                            let error = ResponseError::UnknownTopicOrPartition;
-                            let error = of_partition(&self.any_address(), ApiKey::Metadata, &name, error);
-                            offsets.insert(name, Err(error));
-                        }
-                    },
-                }
-            }
-            let asked = by_leader
-                .iter()
-                .map(|(leader, topics)| async move { (leader, topics, self.call(leader, &request(topics, at)).await) });
-            for (leader, topics, outcome) in join_all(asked).await {
-                let address = format!("{}:{}", leader.host, leader.port);
-                let names = topics
-                    .iter()
-                    .flat_map(|(topic, partitions)| partitions.iter().map(|partition| (topic.clone(), *partition)));
-                let response = match outcome {
-                    Ok(response) => response,
-                    Err(error) if error.is_of_connection() => {
-                        again.extend(names.map(|name| (name, error.clone())));
-                        continue;
-                    }
-                    Err(error) => {
-                        offsets.extend(names.map(|name| (name, Err(error.clone()))));
-                        continue;
-                    }
-                };
-                let told = response.topics.into_iter().flat_map(|topic| {
-                    let name = topic.name.to_string();
-                    topic.partitions.into_iter().map(move |one| ((name.clone(), one.partition_index), one))
-                });
-                let told: BTreeMap<PartitionName, _> = told.collect();
-                for name in names {
-                    let outcome = match told.get(&name) {
-                        None => {
-                            let what = format!("partition {}-{}", name.0, name.1);
-                            Err(ClientError::Silent { address: address.clone(), api, what })
-                        }
-                        Some(one) => match ResponseError::try_from_code(one.error_code) {
-                            None => Ok(Some(one.offset).filter(|offset| *offset >= 0)),
-                            Some(error) => {
-                                let refused = of_partition(&address, api, &name, error);
-                                if of_leader(error) {
-                                    again.insert(name, refused);
-                                    continue;
-                                }
-                                Err(refused)
-                            }
-                        },
-                    };
-                    offsets.insert(name, outcome);
-                }
-            }
-            if again.is_empty() {
-                return Ok(offsets);
-            }
-            if Instant::now() >= give_up || !self.may_retry().await {
-                offsets.extend(again.into_iter().map(|(name, error)| (name, Err(error))));
-                return Ok(offsets);
-            }
-            pending = again.into_keys().collect();
-        }
+        let request = |topics: &BTreeMap<String, Vec<i32>>| list_offsets(topics, at);
+        self.ask_leaders(ApiKey::ListOffsets, partitions, request, offsets_told).await
+    }
+
+    /// Deletes what is before an offset, or before the high watermark if there is none; gives back where each log starts then.
+    /// Each of the partitions is in the outcome.
+    pub async fn delete_records(
+        &self,
+        partitions: &BTreeSet<PartitionName>,
+        before: Option<i64>,
+    ) -> Result<OfLeaders<i64>, ClientError> {
+        // So that a leader which waits for replicas says so before it is given up.
+        let timeout_ms = self.patience_ms() / 10 * 8;
+        let request = |topics: &BTreeMap<String, Vec<i32>>| delete_records(topics, before, timeout_ms);
+        self.ask_leaders(ApiKey::DeleteRecords, partitions, request, log_starts_told).await
     }
 }
 
-/// Errors of a leader that is not one any more, or not yet.
-pub(in crate::cli) fn of_leader(error: ResponseError) -> bool {
-    matches!(
-        error,
-        ResponseError::NotLeaderOrFollower
-            | ResponseError::LeaderNotAvailable
-            | ResponseError::UnknownTopicOrPartition
-            | ResponseError::FencedLeaderEpoch
-            | ResponseError::UnknownLeaderEpoch
-            | ResponseError::OffsetNotAvailable
-            | ResponseError::RequestTimedOut
-    )
-}
-
-pub(super) fn of_partition(address: &str, api: ApiKey, name: &PartitionName, error: ResponseError) -> ClientError {
-    let what = format!("partition {}-{}", name.0, name.1);
-    ClientError::RefusedOf { address: address.to_owned(), api, what, error, message: None }
-}
-
-fn request(topics: &BTreeMap<String, Vec<i32>>, at: At) -> ListOffsetsRequest {
+fn list_offsets(topics: &BTreeMap<String, Vec<i32>>, at: At) -> ListOffsetsRequest {
     let partition = |partition: &i32| {
         ListOffsetsPartition::default()
             .with_partition_index(*partition)
@@ -199,4 +75,41 @@ fn request(topics: &BTreeMap<String, Vec<i32>>, at: At) -> ListOffsetsRequest {
             .with_partitions(partitions.iter().map(partition).collect())
     };
     ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.iter().map(topic).collect())
+}
+
+fn offsets_told(response: ListOffsetsResponse) -> Told<Option<i64>> {
+    let topics = response.topics.into_iter().flat_map(|topic| {
+        let name = topic.name.to_string();
+        topic.partitions.into_iter().map(move |one| {
+            let offset = Some(one.offset).filter(|offset| *offset >= 0);
+            ((name.clone(), one.partition_index), unless_error(one.error_code, offset))
+        })
+    });
+    topics.collect()
+}
+
+fn delete_records(topics: &BTreeMap<String, Vec<i32>>, before: Option<i64>, timeout_ms: i32) -> DeleteRecordsRequest {
+    let partition = |partition: &i32| {
+        DeleteRecordsPartition::default().with_partition_index(*partition).with_offset(before.unwrap_or(HIGH_WATERMARK))
+    };
+    let topic = |(name, partitions): (&String, &Vec<i32>)| {
+        DeleteRecordsTopic::default()
+            .with_name(TopicName(name.clone().into()))
+            .with_partitions(partitions.iter().map(partition).collect())
+    };
+    DeleteRecordsRequest::default().with_topics(topics.iter().map(topic).collect()).with_timeout_ms(timeout_ms)
+}
+
+fn log_starts_told(response: DeleteRecordsResponse) -> Told<i64> {
+    let topics = response.topics.into_iter().flat_map(|topic| {
+        let name = topic.name.to_string();
+        let partitions = topic.partitions.into_iter();
+        partitions
+            .map(move |one| ((name.clone(), one.partition_index), unless_error(one.error_code, one.low_watermark)))
+    });
+    topics.collect()
+}
+
+fn unless_error<T>(code: i16, told: T) -> Result<T, ResponseError> {
+    ResponseError::try_from_code(code).map_or(Ok(told), Err)
 }

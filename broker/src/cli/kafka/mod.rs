@@ -8,7 +8,7 @@
 //! - [`connection`]: one connection, one request at a time, in the newest version that both sides know.
 //! - [`client`]: which brokers there are, and a connection to each that is asked.
 //! - [`coordinator`]: asks groups' coordinators, wherever they are and go to.
-//! - [`log_ends`]: asks partitions' leaders for offsets.
+//! - [`leaders`]: asks partitions' leaders, wherever they are and go to; [`log_ends`]: for offsets, and to move where logs start.
 //!
 //! - [`reading`], [`writing`]: fetch and produce record batches, as plainly as that goes.
 //! - [`topic_names`]: what may have been meant by a topic that does not exist.
@@ -21,6 +21,7 @@ mod client;
 mod connection;
 mod coordinator;
 mod error;
+mod leaders;
 mod log_ends;
 mod reading;
 mod topic_names;
@@ -31,7 +32,8 @@ pub(super) use args::{BOOTSTRAP_VARIABLE, DEFAULT_BOOTSTRAP, KafkaArgs};
 pub(super) use client::{Client, Node, passes};
 pub(super) use coordinator::{Answered, PerGroup};
 pub(super) use error::{ClientError, code_name, refused};
-pub(super) use log_ends::{At, PartitionName, of_leader};
+pub(super) use leaders::{PartitionName, of_leader};
+pub(super) use log_ends::At;
 pub(super) use reading::{Fetched, From as FetchFrom};
 pub(super) use writing::Producer;
 pub(super) use wrong_port::{Spoken, what_is_spoken};

@@ -11,7 +11,7 @@ use protocol::records::BatchBuilder;
 
 use super::client::{Client, Node};
 use super::error::ClientError;
-use super::log_ends::{of_leader, of_partition};
+use super::leaders::{of_leader, of_partition};
 
 const ALL_IN_SYNC: i16 = -1;
 const NO_PRODUCER_ID: i64 = -1;

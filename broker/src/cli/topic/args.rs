@@ -45,6 +45,11 @@ pub(in crate::cli) enum TopicCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Delete the oldest records of a topic's partitions, up to an offset, and print where each log starts then.
+    ///
+    /// What is deleted cannot be read any more at once; its space is free when a whole segment is. Done when every replica in
+    /// sync has done it. Of a compacted topic nothing is deleted, unless its cleanup.policy has 'delete' too.
+    DeleteRecords(DeleteRecordsArgs),
     /// Give a topic more partitions. Records with keys that come then may go to other partitions than before.
     AddPartitions {
         #[arg(add = completing::topics())]
@@ -124,6 +129,56 @@ pub(in crate::cli) struct DescribeArgs {
 impl DescribeArgs {
     pub fn has_filter(&self) -> bool {
         self.under_replicated || self.unavailable || self.under_min_isr
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeleteRecordsArgs {
+    #[arg(add = completing::topics())]
+    pub(in crate::cli) topic: String,
+    /// Only of this partition; repeatable.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    pub(in crate::cli) partition: Vec<i32>,
+    /// The first offset that stays; or latest, for nothing that is there now.
+    #[arg(long, value_name = "OFFSET|latest")]
+    pub(in crate::cli) before_offset: Before,
+    /// Do not ask before.
+    #[arg(long, short)]
+    pub(in crate::cli) yes: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// Up to where records are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Before {
+    Offset(i64),
+    /// All that is committed.
+    Latest,
+}
+
+impl Before {
+    /// `None` for the high watermark.
+    pub fn offset(self) -> Option<i64> {
+        match self {
+            Before::Offset(offset) => Some(offset),
+            Before::Latest => None,
+        }
+    }
+}
+
+impl FromStr for Before {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Before, String> {
+        match text.trim() {
+            "latest" | "end" => Ok(Before::Latest),
+            text => match text.parse() {
+                Ok(offset) if offset >= 0 => Ok(Before::Offset(offset)),
+                _ => Err(format!("'{text}' is neither an offset, from 0 on, nor latest")),
+            },
+        }
     }
 }
 
@@ -242,6 +297,8 @@ mod tests {
             "describe a b --under-replicated --json",
             "delete a b -y",
             "add-partitions t --total 4 --dry-run",
+            "delete-records t --partition 0 --partition 1 --before-offset 7 --json",
+            "delete-records t --before-offset latest -y",
             "read t --partition 0 --partition 2 --from -5 --max 3 -f --format json",
             "read t --from 2026-03-01T12:00:00",
             "read t --from PT1H",
@@ -257,6 +314,9 @@ mod tests {
             "create t --config =b",
             "create t --replica-assignment 1:x",
             "delete",
+            "delete-records t",
+            "delete-records t --before-offset x",
+            "delete-records t --before-offset=-1",
             "add-partitions t",
             "read",
             "read t --from yesterday",

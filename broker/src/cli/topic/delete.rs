@@ -1,7 +1,6 @@
 //! `ringlog topic delete`: asks before, where somebody can be asked.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -9,6 +8,7 @@ use kafka_protocol::messages::{DeleteTopicsRequest, TopicName};
 use serde_json::json;
 
 use super::seen;
+use crate::cli::confirming;
 use crate::cli::kafka::{Client, refused};
 use crate::cli::progress::waiting;
 use crate::cli::told::{Deeds, Failure, Told};
@@ -59,9 +59,7 @@ pub(super) async fn run(client: &Client, names: &[String], how: How) -> Result<T
 
 /// Asks whoever sits at the terminal.
 async fn confirm(client: &Client, names: &[String]) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::Usage("nobody can be asked whether to delete: --yes deletes without asking".to_owned()));
-    }
+    confirming::can_be_asked("delete")?;
     let (topics, problems) = seen::named(client, names).await?;
     for problem in &problems {
         eprintln!("{problem}");
@@ -74,12 +72,5 @@ async fn confirm(client: &Client, names: &[String]) -> Result<(), Failure> {
             topic.replication_factor()
         );
     }
-    eprint!("Delete {}, with all records? [y/N] ", names.join(", "));
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        true => Ok(()),
-        false => Err(Failure::Failed("nothing was deleted".to_owned())),
-    }
+    confirming::ask("delete", &format!("Delete {}, with all records?", names.join(", ")))
 }

@@ -13,6 +13,7 @@ use protocol::records::{DECOMPRESSED_BYTES_MAX_DEFAULT, RecordReader};
 
 use super::args::ReadArgs;
 use super::from::From;
+use super::partitions_of;
 use super::shown_record::write_record;
 use crate::cli::kafka::{At, Client, ClientError, FetchFrom, Fetched, Node, PartitionName, of_leader, refused};
 use crate::cli::told::{Failure, Told};
@@ -35,7 +36,7 @@ impl Cursor {
 }
 
 pub(super) async fn run(client: &Client, args: &ReadArgs) -> Result<Told, Failure> {
-    let partitions = partitions(client, args).await?;
+    let partitions = partitions_of(client, &args.topic, &args.partition).await?;
     let mut told = Told::default();
     let cursors = cursors(client, args, &partitions).await?;
     let out = BufWriter::new(io::stdout().lock());
@@ -52,24 +53,6 @@ pub(super) async fn run(client: &Client, args: &ReadArgs) -> Result<Told, Failur
         }
     }
     Ok(told)
-}
-
-/// Those that are asked for.
-async fn partitions(client: &Client, args: &ReadArgs) -> Result<BTreeSet<i32>, Failure> {
-    let topic = &args.topic;
-    let known = client.topics(&BTreeSet::from([topic.clone()])).await?;
-    let known: BTreeSet<i32> = match known.into_values().next().expect("each topic is in the outcome") {
-        Ok(known) => known.into_keys().collect(),
-        Err(error) if error.refusal() == Some(ResponseError::UnknownTopicOrPartition) => {
-            return Err(Failure::Failed(client.unknown_topic(topic).await));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if let Some(missing) = args.partition.iter().find(|partition| !known.contains(partition)) {
-        let count = known.len();
-        return Err(Failure::Failed(format!("topic '{topic}' has no partition {missing}: it has {count}, from 0 on")));
-    }
-    Ok(if args.partition.is_empty() { known } else { args.partition.iter().copied().collect() })
 }
 
 async fn offsets(
