@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod config;
 mod connection;
+mod exit_status;
 mod fetch_session;
 mod group_lag;
 mod group_shard;

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::acceptor::Acceptor;
 use crate::config::ServeConfig;
 use crate::connection::ConnectionLimits;
+use crate::exit_status;
 use crate::group_lag::Lag;
 use crate::high_watermarks;
 use crate::http::console::{self, Console};
@@ -55,10 +56,10 @@ use recovery::{log_replay, recovered};
 use signals::StopSignals;
 use stop::Stopping;
 
-/// Why the broker did not start, or ended by itself.
+/// Why the broker did not start, or ended by itself. [`crate::exit_status`] says with which status it ends.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
-    #[error("cannot create the data directory {dir}: {source}")]
+pub enum ServeError {
+    #[error("cannot use the data directory {dir}: {source}{}", directory::advice(source))]
     DataDir { dir: String, source: io::Error },
     #[error("cannot remove leftovers of deleted topics from {dir}: {source}")]
     Leftovers { dir: String, source: io::Error },
@@ -104,7 +105,7 @@ fn failed(error: &ServeError, manager: &Manager) -> ExitCode {
     let text = crate::handlers::describe(error);
     tracing::error!(error = %text, "ringlog ends");
     manager.failed(error, &text.to_string());
-    ExitCode::FAILURE
+    exit_status::of_serve(error).into()
 }
 
 /// A shard without its thread would leave its partitions silently unserved.

@@ -116,6 +116,31 @@ fn a_wrong_command_line_or_configuration_ends_with_status_2_and_says_why() {
     }
 }
 
+#[test]
+fn a_wrong_path_ends_with_status_2_and_says_what_is_in_the_way() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").expect("writing the file");
+    let below = file.join("data");
+    let man = ["man", "--out", path_of(&below)];
+    for (args, expected) in [
+        (&["--data-dir", path_of(&file)][..], "something that is no directory is in the way"),
+        (&["--data-dir", path_of(&below)], "something that is no directory is in the way"),
+        (&["--data-dir", "/proc/nope"], "--data-dir gives another path"),
+        (&["--config", path_of(directory.path())], "cannot read the configuration file"),
+        (&man, "cannot write manual pages"),
+        (&["wal", "verify", "/nonexistent"], "/nonexistent"),
+    ] {
+        let ended = run(ringlog(args, &[]));
+        assert!(
+            ended.stderr.contains(expected) && ended.status == Some(2),
+            "{args:?} {:?}: {}",
+            ended.status,
+            ended.stderr
+        );
+    }
+}
+
 /// Runs `ringlog check --json`, and checks that status and overall verdict agree.
 fn check_json(ended: &Ended) -> Vec<Value> {
     let report: Value = serde_json::from_str(&ended.stdout)

@@ -12,7 +12,7 @@ use clap_complete::env::Shells;
 
 use super::args::Cli;
 use super::completing::COMPLETE_VARIABLE;
-use super::{failed, print, settings_page};
+use super::{failed, failed_at, print, settings_page};
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionArgs {
@@ -52,7 +52,7 @@ pub(super) fn man(args: &ManArgs) -> ExitCode {
             print(&format!("{count} manual pages were written to {}\n", args.out.display()));
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&format!("cannot write manual pages to {}: {error}", args.out.display())),
+        Err(error) => failed_at(&format!("cannot write manual pages to {}: {error}", args.out.display()), &error),
     }
 }
 

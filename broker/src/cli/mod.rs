@@ -3,7 +3,7 @@
 //! [`run`] does everything but serve: it parses, loads the configuration, sets up logging, and carries out the
 //! subcommands that end by themselves. Exit statuses are 0 for success; 1 if anything that was asked for is missing, was
 //! refused or failed, a log is damaged, or the machine cannot run the broker; and 2 for a command line, configuration or path
-//! that is wrong.
+//! that is wrong ([`crate::exit_status`]).
 //!
 //! - [`topic`], [`config_command`], [`group`]: ask the Kafka port, by the client in [`kafka`]; so do parts of [`partition`] and
 //!   [`cluster`], which else ask the internal port ([`internal_port`]).
@@ -40,6 +40,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 
 use crate::config::{self, ConfigErrors, Machine, ServeConfig};
+use crate::exit_status::{self, Failure};
 use crate::logging;
 use args::{Cli, Subcommands, WalCommand};
 
@@ -53,7 +54,7 @@ pub enum Command {
 }
 
 /// The status for a command line or configuration that is wrong, as clap has it.
-const EXIT_USAGE: u8 = 2;
+const EXIT_USAGE: u8 = Failure::Stays.status();
 
 /// Reads the process's command line and environment; see the module's documentation.
 #[must_use]
@@ -94,13 +95,19 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
     for error in &errors.0 {
         eprintln!("error: {error}");
     }
-    ExitCode::from(EXIT_USAGE)
+    exit_status::of_config(errors).into()
 }
 
 /// Says why a subcommand did not do what was asked. What peers said may be part of that.
 fn failed(reason: &str) -> ExitCode {
     eprintln!("error: {}", table::shown(reason));
     ExitCode::FAILURE
+}
+
+/// The same of a path that was given and could not be used.
+fn failed_at(reason: &str, error: &std::io::Error) -> ExitCode {
+    failed(reason);
+    exit_status::of_path(error).into()
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is nobody's loss.

@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use metadata::config::StaticConfig;
-use origin::{Layers, Origin};
+use origin::Layers;
 use protocol::newtypes::BrokerId;
 
 pub use environment::IgnoredVariable;
@@ -41,6 +41,7 @@ pub use host_port::{Endpoint, Host, HostPort};
 pub use limits::MemoryLimits;
 pub use machine::Machine;
 pub use nearest::nearest;
+pub use origin::Origin;
 pub use setting::{CONFIG_VARIABLE, Key, SET_VARIABLE, SETTINGS, Section, Setting};
 pub use value::size_bytes;
 

@@ -141,7 +141,11 @@ impl MetadataClient {
 pub enum CoreError {
     #[error(transparent)]
     Stopped(#[from] NodeStopped),
+    /// What it was given is not this cluster's, or another's.
     #[error("this broker has no place in the cluster: {0}")]
+    NoPlace(String),
+    /// Of this process; another may be let in.
+    #[error("this broker has no place in the cluster any more: {0}")]
     Refused(String),
     #[error("cannot listen for other brokers: {0}")]
     Listen(io::Error),

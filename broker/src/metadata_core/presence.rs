@@ -29,9 +29,9 @@ const WAITING_TOLD_EVERY: Duration = Duration::from_secs(60);
 pub async fn arrive(router: &Router, start: &BrokerStart) -> Result<(u64, u64), CoreError> {
     let node = &start.node;
     let (joined, _) = insist(|| router.ask(Join(node.clone()), ATTEMPT_PATIENCE)).await?;
-    joined.map_err(CoreError::Refused)?;
+    joined.map_err(CoreError::NoPlace)?;
     let (registered, metadata_offset) = insist(|| router.ask(Register(start.clone()), ATTEMPT_PATIENCE)).await?;
-    let epoch = registered.map_err(CoreError::Refused)?;
+    let epoch = registered.map_err(CoreError::NoPlace)?;
     tracing::info!(broker = %node.node, epoch, "broker registered");
     Ok((epoch, metadata_offset))
 }
@@ -59,7 +59,7 @@ pub async fn call_at(seeds: &[String], links: &Links, me: &NodeBinding, cluster_
     for address in seeds {
         match links::welcome(address, Some(me.clone())).await {
             Ok(welcome) if welcome.cluster_id != cluster_id => {
-                return Err(CoreError::Refused(format!(
+                return Err(CoreError::NoPlace(format!(
                     "the data directory belongs to cluster {}, and {address} that is to be joined is node {} of cluster {}",
                     ClusterId(cluster_id),
                     welcome.node,

@@ -1,5 +1,6 @@
 //! Opening the data directory, and finding the cluster that a new one is to belong to.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +19,22 @@ use crate::internal::links;
 
 /// Pause before members of the cluster to join are asked again.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
+
+/// What to do where the data directory cannot be made or found, as the end of the sentence.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            "; something that is no directory is in the way: --data-dir gives another path"
+        }
+        ErrorKind::PermissionDenied => {
+            "; make it for the user that runs the broker, or mount its disk; --data-dir gives another path"
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            "; under systemd ReadWritePaths= has to name it if it is not below /var/lib/ringlog; --data-dir gives another path"
+        }
+        _ => "; --data-dir gives another path",
+    }
+}
 
 /// Opens the data directory. An empty one becomes a cluster's first, or, where there is a cluster to join, one of a node of
 /// that: then some member must say which cluster it is.

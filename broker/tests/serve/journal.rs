@@ -264,7 +264,7 @@ fn no_start_without_the_journal_that_is_needed() {
     assert!(log.contains("holds another one"), "{log}");
     let third = directory();
     let (code, log) = Broker::spawn(third.path(), "127.0.0.1:0", &journal_arg).wait();
-    assert!(code == Some(1) && log.contains("belongs to the data directory"), "{log}");
+    assert!(code == Some(2) && log.contains("belongs to the data directory"), "{log}");
 
     // There it is, under another path.
     let away = ["--journal-dir", away.to_str().unwrap(), "--shard-journal-bytes-max", "0"];

@@ -62,7 +62,7 @@ fn a_data_directory_and_a_port_have_one_broker() {
 
     broker.stop();
     let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &["--node-id", "2"]).wait();
-    assert_eq!(code, Some(1), "another node's directory was taken: {log}");
+    assert_eq!(code, Some(2), "another node's directory was taken: {log}");
 }
 
 #[test]
