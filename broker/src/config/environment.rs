@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::ConfigError;
 use super::kafka;
 use super::nearest::nearest;
 use super::origin::{Given, Layer, Origin};
@@ -28,10 +28,12 @@ pub(super) struct Environment {
     pub(super) ignored: Vec<IgnoredVariable>,
 }
 
-/// Sorts out `variables`, of which those without our prefix are none of our business.
-pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigErrors> {
+/// Sorts out `variables`, of which those without our prefix are none of our business, and those with errors are left out.
+pub(super) fn read(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    errors: &mut Vec<ConfigError>,
+) -> Environment {
     let mut environment = Environment::default();
-    let mut errors = Vec::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
             continue;
@@ -63,7 +65,7 @@ pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) ->
             },
         }
     }
-    if errors.is_empty() { Ok(environment) } else { Err(ConfigErrors(errors)) }
+    environment
 }
 
 fn suggest(name: &str) -> Option<String> {
@@ -79,8 +81,12 @@ mod tests {
     use crate::config::setting::Key;
     use std::os::unix::ffi::OsStringExt;
 
-    fn read_pairs(pairs: &[(&str, &str)]) -> Result<Environment, ConfigErrors> {
-        read(pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    fn read_pairs(pairs: &[(&str, &str)]) -> Environment {
+        let mut errors = Vec::new();
+        let variables = pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let environment = read(variables, &mut errors);
+        assert!(errors.is_empty(), "{errors:?}");
+        environment
     }
 
     #[test]
@@ -93,8 +99,7 @@ mod tests {
             ("RINGLOG_SET", "num.partitions=4"),
             ("RINGLOG_SHARD", "3"),
             ("RINGLOG_SERVICE_HOST", "10.0.0.1"),
-        ])
-        .unwrap();
+        ]);
         let shards = Given { value: "3".to_owned(), origin: Origin::Variable("RINGLOG_SHARDS".to_owned()) };
         assert_eq!(found.layer.settings.into_iter().collect::<Vec<_>>(), [(Key::Shards, shards)]);
         assert_eq!(found.config, Some(PathBuf::from("/etc/r.toml")));
@@ -110,7 +115,12 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_refused() {
-        let error = read([(OsString::from("RINGLOG_DATA_DIR"), OsString::from_vec(vec![0xff]))]).unwrap_err();
-        assert_eq!(error.to_string(), "RINGLOG_DATA_DIR: the value is not UTF-8 text");
+        let mut errors = Vec::new();
+        let variables = [("RINGLOG_DATA_DIR", vec![0xff]), ("RINGLOG_SHARDS", vec![b'2'])];
+        let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from_vec(value)));
+        let environment = read(variables, &mut errors);
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["RINGLOG_DATA_DIR: the value is not UTF-8 text"]);
+        assert!(environment.layer.settings.contains_key(&Key::Shards), "the others are read");
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::ConfigError;
 use super::nearest::nearest;
 use super::origin::{Given, Layer, Origin};
 use super::setting::{KAFKA_TABLE, SETTINGS};
@@ -18,18 +18,23 @@ use super::setting::{KAFKA_TABLE, SETTINGS};
 /// What a setting's value may be.
 const SCALAR: &str = "a string, a number or a boolean";
 
-/// Reads the text of the file `path`, which is used for messages only.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Layer, ConfigErrors> {
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        message: error.message().to_owned(),
-    })?;
-    let mut reader = Reader { path, text, layer: Layer::default(), errors: Vec::new() };
+/// Reads the text of the file `path`, which is used for messages only. `None` of what is not TOML; of what else is wrong the
+/// rest is given back.
+pub(super) fn parse(path: &Path, text: &str, errors: &mut Vec<ConfigError>) -> Option<Layer> {
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let line = line_of(text, error.span().map_or(0, |span| span.start));
+            let message = error.message().to_owned();
+            errors.push(ConfigError::Syntax { path: path.to_owned(), line, message });
+            return None;
+        }
+    };
+    let mut reader = Reader { path, text, layer: Layer::default(), errors };
     for (key, value) in table.get_ref() {
         reader.top_level(key.get_ref(), key.span().start, value);
     }
-    if reader.errors.is_empty() { Ok(reader.layer) } else { Err(ConfigErrors(reader.errors)) }
+    Some(reader.layer)
 }
 
 /// The line, from 1, that byte `at` is on.
@@ -41,7 +46,7 @@ struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
     layer: Layer,
-    errors: Vec<ConfigError>,
+    errors: &'a mut Vec<ConfigError>,
 }
 
 impl Reader<'_> {
@@ -131,11 +136,17 @@ fn decimal(integer: &DeInteger<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::error::ConfigErrors;
     use crate::config::setting::Key;
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<Layer, String> {
-        parse(Path::new("f.toml"), text).map_err(|errors| errors.to_string())
+        let mut errors = Vec::new();
+        let layer = parse(Path::new("f.toml"), text, &mut errors);
+        match errors.is_empty() {
+            true => Ok(layer.expect("nothing is wrong with it")),
+            false => Err(ConfigErrors(errors).to_string()),
+        }
     }
 
     #[test]

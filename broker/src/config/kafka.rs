@@ -10,9 +10,10 @@ use super::error::ConfigError;
 use super::origin::{Given, Origin};
 
 /// Reads the values of repeated `--set` flags; of a name given more than once the last counts, as usual with flags.
-pub(super) fn parse_flags(texts: &[String]) -> Result<BTreeMap<String, Given>, ConfigError> {
+pub(super) fn parse_flags(texts: &[String], errors: &mut Vec<ConfigError>) -> BTreeMap<String, Given> {
     let origin = Origin::Flag("--set".to_owned());
-    texts.iter().map(|text| key_value(text, &origin)).collect()
+    let read = |text: &String| key_value(text, &origin).map_err(|error| errors.push(error)).ok();
+    texts.iter().filter_map(read).collect()
 }
 
 /// Reads `RINGLOG_SET`: settings separated by commas or newlines.
@@ -109,10 +110,18 @@ mod tests {
     #[test]
     fn a_flag_is_one_setting_commas_and_all() {
         let texts = ["a=1,b=2".to_owned(), "c=3".to_owned(), "c=4".to_owned()];
-        assert_eq!(pairs(parse_flags(&texts)), Ok(own(&[("a", "1,b=2"), ("c", "4")])));
+        let mut errors = Vec::new();
+        assert_eq!(pairs(Ok(parse_flags(&texts, &mut errors))), Ok(own(&[("a", "1,b=2"), ("c", "4")])));
+        assert!(errors.is_empty(), "{errors:?}");
+        let texts = ["a", "b=1", "=2"].map(str::to_owned);
+        assert_eq!(pairs(Ok(parse_flags(&texts, &mut errors))), Ok(own(&[("b", "1")])));
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
-            pairs(parse_flags(&["a".to_owned()])),
-            Err("--set: \"a\" is not KEY=VALUE, as in num.partitions=3".to_owned())
+            errors,
+            [
+                "--set: \"a\" is not KEY=VALUE, as in num.partitions=3",
+                "--set: \"=2\" is not KEY=VALUE, as in num.partitions=3"
+            ]
         );
     }
 }

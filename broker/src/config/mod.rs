@@ -171,34 +171,42 @@ pub struct Flags {
 /// Merges the places and checks the outcome.
 ///
 /// # Errors
-/// Everything found wrong; see [`ConfigError`]. Mistakes in the file's syntax or in how variables are written are
-/// reported before any value is looked at.
+/// Everything found wrong, in all places at once; see [`ConfigError`]. Where the file cannot be read or is not TOML, nothing is
+/// said of what it may have to do with.
 pub fn load(
     flags: Flags,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     machine: Machine,
 ) -> Result<ServeConfig, ConfigErrors> {
-    let environment = environment::read(variables)?;
+    let mut errors = Vec::new();
+    let environment = environment::read(variables, &mut errors);
     let loaded_with = (flags.clone(), machine.clone());
     let mut layers = Layers { environment: environment.layer, ..Layers::default() };
     for (key, value) in flags.settings {
         layers.flags.insert_flag(key, value);
     }
-    layers.flags.kafka = kafka::parse_flags(&flags.set)?;
+    layers.flags.kafka = kafka::parse_flags(&flags.set, &mut errors);
     let config = match (flags.config, environment.config) {
         (Some(path), _) => Some((path, Origin::Flag("--config".to_owned()))),
         (None, Some(path)) => Some((path, Origin::Variable(CONFIG_VARIABLE.to_owned()))),
         (None, None) => None,
     };
     if let Some((path, origin)) = config {
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::ReadFile {
-            path: path.clone(),
-            origin,
-            source,
-        })?;
-        layers.file = file::parse(&path, &text)?;
+        let read = std::fs::read_to_string(&path);
+        let read = read.map_err(|source| errors.push(ConfigError::ReadFile { path: path.clone(), origin, source }));
+        match read.ok().and_then(|text| file::parse(&path, &text, &mut errors)) {
+            Some(layer) => layers.file = layer,
+            None => return Err(ConfigErrors(errors)),
+        }
     }
-    let mut config = resolve::resolve(&layers, machine)?;
+    let mut config = match resolve::resolve(&layers, machine) {
+        Ok(config) if errors.is_empty() => config,
+        Ok(_) => return Err(ConfigErrors(errors)),
+        Err(ConfigErrors(more)) => {
+            errors.extend(more);
+            return Err(ConfigErrors(errors));
+        }
+    };
     config.ignored_variables = environment.ignored;
     (config.flags, config.machine) = loaded_with;
     Ok(config)

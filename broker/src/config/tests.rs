@@ -156,6 +156,26 @@ fn a_bad_value_is_blamed_on_the_place_that_gave_it_and_all_are_reported() {
 }
 
 #[test]
+fn a_name_that_is_no_setting_hides_nothing_else() {
+    let file = "kafka-adr = 'h:1'\nshards = 'many'\nnode-id = [1]\n[kafka]\nnum.partitions = 0";
+    let errors = load_from(&[(Key::LogFormat, "xml")], &[(SET_VARIABLE.to_owned(), "x")], file).unwrap_err();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        [
+            "RINGLOG_SET: \"x\" is not KEY=VALUE, as in num.partitions=3",
+            "f.toml:1: unknown setting \"kafka-adr\"; did you mean \"kafka-addr\"?",
+            "f.toml:3: node-id is an array where a string, a number or a boolean is expected",
+            "f.toml:2: \"many\" for shards is not a whole number",
+            "--log-format: \"xml\" for log-format is not one of text, json",
+            "f.toml:5: Invalid value 0 for configuration num.partitions: Value must be at least 1",
+        ]
+    );
+    let broken = load_from(&[(Key::KafkaAddr, "0.0.0.0:1")], &[(SET_VARIABLE.to_owned(), "x")], "a = = 1").unwrap_err();
+    let errors: Vec<&str> = broken.lines().collect();
+    assert!(errors.len() == 2 && errors[0].starts_with("RINGLOG_SET") && errors[1].contains("not TOML"), "{errors:?}");
+}
+
+#[test]
 fn an_overridden_bad_value_does_no_harm() {
     assert!(load_from(&[(Key::Shards, "2")], &[], "shards = 'many'").is_ok());
 }
