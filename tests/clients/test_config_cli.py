@@ -115,5 +115,9 @@ def test_what_cannot_be_is_refused_with_what_to_do(cluster, asks):
     assert "does not exist" in asks.refused("config", "describe", "--topic", "nothing-like-it")
     assert "does not exist" in asks.refused("config", "set", "--topic", "nothing-like-it", "retention.ms=5")
     assert "those that are there are 1, 2, 3" in asks.refused("config", "describe", "--broker", "9")
-    asks.refused("config", "set", "--broker", "1", "log.dirs=/elsewhere")
+    said = asks.refused("config", "set", "--broker", "1", "log.dirs=/elsewhere")
+    assert "a broker reads log.dirs when it starts" in said and "--data-dir" in said and "start it again" in said
+    said = asks.refused("config", "set", "--broker", "default", "log.retention.bytes=soon")
+    assert "log.retention.bytes" in said and "there is no config" not in said
+    assert "there is no logger 'none.such'" in asks.refused("config", "set", "--broker-logger", "2", "none.such=DEBUG")
     assert described(asks, "--topic", "t") == before

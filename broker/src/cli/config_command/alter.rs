@@ -6,7 +6,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use serde_json::{Value, json};
 
 use super::args::{Change, Op};
-use super::resource::{Resource, ask, nearest_config};
+use super::resource::{Deed, Resource, advice_on, ask};
 use crate::cli::kafka::{Client, refused};
 use crate::cli::progress::waiting;
 use crate::cli::told::{Failure, Told};
@@ -41,7 +41,7 @@ pub(super) async fn run(client: &Client, resource: &Resource, changes: &[Change]
         }
         Some(error) => {
             let names = changes.iter().map(|change| change.name.as_str());
-            let advice = nearest_config(client, resource, names).await;
+            let advice = advice_on(client, resource, names, Deed::Change).await;
             Some(format!("{resource}: {}{advice}", refused(error, result.error_message.as_deref())))
         }
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::{Described, Resource, described, nearest_config};
+use super::resource::{Deed, Described, Resource, advice_on, described};
 use crate::cli::kafka::Client;
 use crate::cli::table::{Table, known, shown, words};
 use crate::cli::told::{Failure, Told};
@@ -27,9 +27,11 @@ pub(super) async fn run(client: &Client, resource: &Resource, how: How<'_>) -> R
     let missing: Vec<&str> = missing.map(String::as_str).collect();
     let mut problems = Vec::new();
     for name in missing {
-        let advice = nearest_config(client, resource, std::iter::once(name)).await;
-        let advice = advice.trim_start_matches("; ");
-        problems.push(format!("{resource}: {}", if advice.is_empty() { name } else { advice }));
+        let advice = advice_on(client, resource, std::iter::once(name), Deed::Describe).await;
+        problems.push(match advice.trim_start_matches("; ") {
+            "" => format!("{resource}: {name} is not set"),
+            advice => format!("{resource}: {advice}"),
+        });
     }
     let mut told = match how {
         How { as_json: true, .. } => Told::json(&to_json(resource, &configs)),

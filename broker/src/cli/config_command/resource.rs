@@ -7,6 +7,7 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::Request;
+use metadata::config::{Scope, definition};
 
 use crate::cli::kafka::{Client, ClientError, refused};
 use crate::config::nearest;
@@ -73,6 +74,11 @@ impl Resource {
             BROKER_LOGGER => "broker_logger",
             _ => "group",
         }
+    }
+
+    /// How the command line names it.
+    fn flag(&self) -> String {
+        format!("--{} {}", self.kind_name().replace('_', "-"), self.shown_name())
     }
 
     /// As `--broker` and the others have it.
@@ -233,32 +239,77 @@ fn configs_of(result: DescribeConfigsResult) -> Vec<Described> {
 
 /// Of topics that do not exist yet: by the names that this program knows.
 pub(in crate::cli) fn nearest_topic_config<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let known = metadata::config::topic_configs().iter().map(|definition| definition.name);
-    advice(&known.collect::<Vec<_>>(), names)
+    let known = metadata::config::topic_configs().iter().map(|definition| Known::changeable(definition.name));
+    advice(&Resource::topic("TOPIC"), &known.collect::<Vec<_>>(), names)
 }
 
-/// `; there is no config 'retention': did you mean retention.ms?` for those of `names` that a resource like this one does not
-/// have; empty if it has them all, or does not say which it has.
-pub(in crate::cli) async fn nearest_config<'a>(
+/// What was to be done with configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Deed {
+    Describe,
+    Change,
+}
+
+/// What to do about those of `names` that a resource like this one does not have, or that do not change while a broker runs:
+/// `; there is no config 'retention': did you mean retention.ms?`. Empty if neither is so, or it cannot be found out.
+pub(in crate::cli) async fn advice_on<'a>(
     client: &Client,
     resource: &Resource,
     names: impl Iterator<Item = &'a str>,
+    deed: Deed,
 ) -> String {
-    let Ok(known) = described(client, resource, None, false).await else { return String::new() };
-    advice(&known.iter().map(|config| config.name.as_str()).collect::<Vec<_>>(), names)
+    let mut example = resource.clone();
+    if resource.kind == BROKER && resource.name.is_empty() {
+        // All brokers together tell only what is set for all.
+        let Ok(brokers) = client.brokers().await else { return String::new() };
+        example = Resource::broker(brokers.first().map(|broker| broker.id));
+    }
+    let Ok(known) = described(client, &example, None, false).await else { return String::new() };
+    let known = known
+        .iter()
+        .map(|config| Known { name: &config.name, is_read_only: config.is_read_only && deed == Deed::Change });
+    advice(&example, &known.collect::<Vec<_>>(), names)
 }
 
-fn advice<'a>(known: &[&str], names: impl Iterator<Item = &'a str>) -> String {
+/// A config that there is.
+#[derive(Clone, Copy, Debug)]
+struct Known<'a> {
+    name: &'a str,
+    is_read_only: bool,
+}
+
+impl<'a> Known<'a> {
+    fn changeable(name: &'a str) -> Known<'a> {
+        Known { name, is_read_only: false }
+    }
+}
+
+fn advice<'a>(resource: &Resource, known: &[Known<'_>], names: impl Iterator<Item = &'a str>) -> String {
+    let what = if resource.kind == BROKER_LOGGER { "logger" } else { "config" };
     let mut advice = String::new();
-    for name in names.filter(|name| !known.contains(name)) {
-        advice.push_str(&match nearest(name, known.iter().copied()) {
-            Some(near) => format!("; there is no config '{name}': did you mean {near}?"),
-            None => {
-                format!("; there is no config '{name}': `ringlog config describe --all` prints those that there are")
-            }
-        });
+    for name in names {
+        match known.iter().find(|known| known.name == name) {
+            Some(known) if known.is_read_only => advice.push_str(&read_only(name)),
+            Some(_) => {}
+            None => advice.push_str(&match nearest(name, known.iter().map(|known| known.name)) {
+                Some(near) => format!("; there is no {what} '{name}': did you mean {near}?"),
+                None => format!(
+                    "; there is no {what} '{name}': `ringlog config describe {} --all` prints those that there are",
+                    resource.flag()
+                ),
+            }),
+        }
     }
     advice
+}
+
+/// Where a setting is given that does not change while a broker runs.
+fn read_only(name: &str) -> String {
+    let place = match definition(Scope::Broker, name).and_then(|definition| definition.flag) {
+        Some(flag) => format!("Ringlog's is {flag}"),
+        None => "Ringlog's has a table [kafka], and --set".to_owned(),
+    };
+    format!("; a broker reads {name} when it starts: set it in its configuration file ({place}), and start it again")
 }
 
 #[cfg(test)]
@@ -267,13 +318,28 @@ mod tests {
 
     #[test]
     fn names_that_are_no_configs_are_advised_on() {
-        let known = ["retention.ms", "retention.bytes", "cleanup.policy"];
-        assert_eq!(advice(&known, ["retention.ms"].into_iter()), "");
+        let known = ["retention.ms", "retention.bytes", "cleanup.policy"].map(Known::changeable);
+        let of = |names: &[&'static str]| advice(&Resource::topic("t"), &known, names.iter().copied());
+        assert_eq!(of(&["retention.ms"]), "");
         assert_eq!(
-            advice(&known, ["cleanup.policy", "retention_ms"].into_iter()),
+            of(&["cleanup.policy", "retention_ms"]),
             "; there is no config 'retention_ms': did you mean retention.ms?"
         );
-        assert!(advice(&known, ["xyz"].into_iter()).contains("describe --all"));
+        assert!(of(&["xyz"]).contains("`ringlog config describe --topic t --all`"));
+        let loggers = ["ringlog::wal"].map(Known::changeable);
+        assert_eq!(
+            advice(&Resource::broker_logger(1), &loggers, ["xyz"].into_iter()),
+            "; there is no logger 'xyz': `ringlog config describe --broker-logger 1 --all` prints those that there are"
+        );
+    }
+
+    #[test]
+    fn what_is_read_at_the_start_is_said_to_be_set_for_the_next_one() {
+        let known = ["log.dirs", "num.network.threads"].map(|name| Known { name, is_read_only: true });
+        let of = |name: &'static str| advice(&Resource::broker(Some(1)), &known, [name].into_iter());
+        let (dirs, threads) = (of("log.dirs"), of("num.network.threads"));
+        assert!(dirs.contains("Ringlog's is --data-dir") && dirs.ends_with("start it again"), "{dirs}");
+        assert!(threads.contains("a table [kafka], and --set"), "{threads}");
     }
 
     #[test]
