@@ -48,7 +48,7 @@ struct Check<'a> {
     advice: &'a str,
 }
 
-/// `{"verdict":"WARN","checks":[{"check":"kernel","verdict":"OK","found":"…"},…]}`.
+/// `{"verdict":"WARN","checks":[{"check":"kernel","verdict":"OK","found":"…"},…]}`, on one line as all of `--json`.
 pub(super) fn json(lines: &[Line]) -> Result<String, serde_json::Error> {
     let checks = lines.iter().map(|line| Check {
         check: line.check,
@@ -56,7 +56,7 @@ pub(super) fn json(lines: &[Line]) -> Result<String, serde_json::Error> {
         found: &line.found,
         advice: &line.advice,
     });
-    serde_json::to_string_pretty(&Report { verdict: word(overall(lines)), checks: checks.collect() })
+    serde_json::to_string(&Report { verdict: word(overall(lines)), checks: checks.collect() })
 }
 
 #[cfg(test)]
@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn programs_see_an_object_with_the_gravest_verdict() {
-        let value: serde_json::Value = serde_json::from_str(&json(&lines()).unwrap()).unwrap();
+        let text = json(&lines()).unwrap();
+        assert!(!text.contains('\n'), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({"verdict": "FAIL", "checks": [
             {"check": "kernel", "verdict": "OK", "found": "Linux 6.1"},
             {"check": "io_uring", "verdict": "FAIL", "found": "forbidden", "advice": "allow it"},

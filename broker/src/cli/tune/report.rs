@@ -91,7 +91,7 @@ impl Report {
             undo: format!("rm {}", file.path),
             outcome,
         });
-        serde_json::to_string_pretty(&Shown { changes: changes.collect(), files: files.collect(), hints: &self.hints })
+        serde_json::to_string(&Shown { changes: changes.collect(), files: files.collect(), hints: &self.hints })
     }
 
     /// A shell script that takes back what was done, the last first.
@@ -211,7 +211,9 @@ mod tests {
             ["rm -f /etc/sysctl.d/90-ringlog.conf", "echo 3 > /proc/sys/c", "echo '1 2 3' > /proc/sys/a"]
         );
         assert!(report.failed());
-        let value: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        let text = report.json().unwrap();
+        assert!(!text.contains('\n'), "one object on one line: {text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["changes"][1]["outcome"], "failed");
         assert_eq!(value["changes"][1]["error"], "no");
         assert_eq!(value["files"][0]["undo"], "rm /etc/sysctl.d/90-ringlog.conf");
