@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::frame::{self, Frames};
 use super::handshake::{self, HandshakeError, Hello, Purpose, Welcome};
+use crate::clock::rounded;
 
 /// How long a connection may take to come about.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ pub enum LinkError {
     Handshake { address: String, source: HandshakeError },
     #[error("{address}: the connection broke: {reason}")]
     Broken { address: String, reason: String },
-    #[error("{address}: no answer within {patience:?}")]
+    #[error("{address}: no answer within {}", rounded(*patience))]
     TimedOut { address: String, patience: Duration },
 }
 

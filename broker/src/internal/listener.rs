@@ -165,7 +165,15 @@ impl Answering {
                         }
                         Purpose::Inspect => {
                             let image = this.raft.image();
-                            inspect::answer(&question.message, &image, &this.links, &this.shards, &this.live).await
+                            inspect::answer(
+                                &question.message,
+                                &image,
+                                || this.raft.status(),
+                                &this.links,
+                                &this.shards,
+                                &this.live,
+                            )
+                            .await
                         }
                     };
                     match frame::encode(question.id, &message) {

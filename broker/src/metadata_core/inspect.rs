@@ -1,5 +1,6 @@
 //! What a broker is asked about itself: by `ringlog partition` the metadata as it knows it, and what its shards know of the
-//! partitions that they lead; by the controller how its logs end, when somebody is to be elected.
+//! partitions that they lead; by `ringlog cluster` the quorum as it sees it, where that has no leader; by the controller how its
+//! logs end, when somebody is to be elected.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
 use metadata::controller::LogEnd;
 use metadata::image::MetadataImage;
+use metadata::raft::QuorumStatus;
 use metadata::record::NodeBinding;
 use protocol::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use serde::de::DeserializeOwned;
@@ -58,7 +60,12 @@ inspections!(
     /// `None` if all records are older.
     OffsetAt(OffsetAt) => Result<Option<i64>, NoView>,
     LiveOf(LiveOf) => LiveView,
+    QuorumHere(QuorumHere) => QuorumStatus,
 );
+
+/// The metadata quorum as this broker sees it, whoever leads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuorumHere {}
 
 /// Partitions by the metadata: of one topic, or of all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,8 +134,15 @@ pub enum NoView {
     Failed(String),
 }
 
-/// Answers a question; why it cannot be read otherwise.
-pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards: &Shards, live: &Live) -> Vec<u8> {
+/// Answers a question, with the quorum as this broker sees it; why it cannot be read otherwise.
+pub async fn answer(
+    message: &[u8],
+    image: &MetadataImage,
+    quorum: impl Fn() -> QuorumStatus,
+    links: &Links,
+    shards: &Shards,
+    live: &Live,
+) -> Vec<u8> {
     let answered: Result<Vec<u8>, String> = match postcard::from_bytes(message) {
         Ok(Inspection::Partitions(question)) => Ok(encoded(&lines(&question, image, links))),
         Ok(Inspection::LeaderView(question)) => Ok(encoded(&view(&question, shards).await)),
@@ -149,6 +163,7 @@ pub async fn answer(message: &[u8], image: &MetadataImage, links: &Links, shards
         Ok(Inspection::ReadBatches(question)) => Ok(encoded(&views::read_batches(&question, shards).await)),
         Ok(Inspection::OffsetAt(question)) => Ok(encoded(&views::offset_at(&question, shards).await)),
         Ok(Inspection::LiveOf(question)) => Ok(encoded(&views::live_of(&question, live))),
+        Ok(Inspection::QuorumHere(QuorumHere {})) => Ok(encoded(&quorum())),
         // Also a question that only later versions know: whoever asks it does without the answer.
         Err(error) => Err(format!("the question cannot be read: {error}")),
     };
@@ -163,12 +178,13 @@ fn encoded(answer: &impl Serialize) -> Vec<u8> {
 pub async fn ask_here<I: Inspect>(
     question: I,
     image: &MetadataImage,
+    quorum: impl Fn() -> QuorumStatus,
     links: &Links,
     shards: &Shards,
     live: &Live,
 ) -> Result<I::Answer, String> {
     let question: Inspection = question.into();
-    decode::<I>(&answer(&encoded(&question), image, links, shards, live).await)
+    decode::<I>(&answer(&encoded(&question), image, quorum, links, shards, live).await)
 }
 
 /// Asks a broker, once; the error says which.
@@ -293,7 +309,9 @@ mod tests {
 
     async fn answered(message: &[u8]) -> Result<Vec<u8>, String> {
         let links = Links::new(Caller { cluster_id: None, node: None }, || 0);
-        let answer = answer(message, &MetadataImage::default(), &links, &Shards::default(), &Live::default()).await;
+        let quorum = || QuorumStatus { leader: None, term: 0, applied: 0, members: Vec::new() };
+        let (image, shards, live) = (MetadataImage::default(), Shards::default(), Live::default());
+        let answer = answer(message, &image, quorum, &links, &shards, &live).await;
         postcard::from_bytes(&answer).expect("an answer says whether it is one")
     }
 

@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::acceptor::Claimed;
+use crate::clock::rounded;
 use crate::group_lag::{Collector, Lag, LagConfig};
 use crate::http::console::Peers;
 use crate::internal::links::{Caller, Links};
@@ -80,7 +81,7 @@ pub enum RequestFailed {
     #[error("{0}")]
     NotController(String),
     /// Kafka: `REQUEST_TIMED_OUT`.
-    #[error("the change was made, and this broker has not applied it within {REQUEST_PATIENCE:?}")]
+    #[error("the change was made, and this broker has not applied it within {}", rounded(REQUEST_PATIENCE))]
     NotApplied,
     /// Kafka: `REQUEST_TIMED_OUT`.
     #[error("the broker is shutting down")]
@@ -501,7 +502,8 @@ impl Observer {
             Ok(Ok(image)) => Ok((image.clone(), status)),
             Ok(Err(_)) => Err(RequestFailed::Stopping),
             Err(_) => Err(RequestFailed::NotController(format!(
-                "this broker lacks metadata that the controller has, and has not got it within {patience:?}"
+                "this broker lacks metadata that the controller has, and has not got it within {}",
+                rounded(patience)
             ))),
         }
     }

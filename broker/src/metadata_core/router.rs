@@ -13,6 +13,7 @@ use super::RequestFailed;
 use super::controller::{BrokerLife, Done, Job, NotDone, Reply};
 use super::refusal::Refusal;
 use super::request::{Ask, Beat, Request};
+use crate::clock::rounded;
 use crate::internal::frame;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Links};
@@ -101,7 +102,7 @@ impl Router {
                 () = async { raft.changed().await; tokio::time::sleep(CHANGE_PAUSE).await } => {}
             }
         }
-        Err(RequestFailed::NotController(format!("the controller did not answer within {patience:?}: {why}")))
+        Err(RequestFailed::NotController(format!("the controller did not answer within {}: {why}", rounded(patience))))
     }
 
     async fn ask_here(&self, request: Request, patience: Duration) -> Result<Reply, String> {

@@ -382,3 +382,32 @@ fn garbage_on_the_internal_port_costs_its_sender_the_connection_and_nothing_else
     Client::connect(node.kafka).create_topic("goes-on");
     node.broker.stop();
 }
+
+#[test]
+fn a_quorum_that_is_lost_is_shown_with_what_is_needed() {
+    let mut cluster = Cluster::start();
+    let (internal, kafka) = (cluster.nodes[&1].internal.clone(), cluster.nodes[&1].kafka.to_string());
+    for id in [2, 3] {
+        cluster.take(id).kill9();
+    }
+    let ask = |command: &[&str]| {
+        let (ok, out) = ringlog(&[command, &["--timeout", "2", "--internal-addr", &internal]].concat());
+        assert!(!ok && out.contains("1 of 3 voters answers, and 2 are needed"), "{out}");
+        assert!(out.contains("start 1 of node 2 (") && !out.contains("panicked"), "{out}");
+        out
+    };
+    for command in ["status", "voters"] {
+        let out = ask(&["cluster", command]);
+        assert!(out.starts_with("NODE  INTERNAL") && out.matches("  no  ").count() == 2, "{out}");
+    }
+    let out = ask(&["cluster", "voters", "--json"]);
+    let seen: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((&seen["leader"], &seen["voters_needed"]), (&Value::Null, &2.into()), "{seen:#}");
+    let answers: Vec<_> = seen["voters"].as_array().unwrap().iter().map(|voter| voter["answers"] == true).collect();
+    assert_eq!(answers, [true, false, false], "{seen:#}");
+    ask(&["cluster", "remove", "3"]);
+    // The port is the right one, and is not blamed.
+    let (ok, out) = ringlog(&["topic", "create", "t", "--timeout", "2", "--bootstrap-server", &kafka]);
+    assert!(!ok && out.contains("no answer to CreateTopics within 2 s") && out.contains("controller"), "{out}");
+    assert!(!out.contains("is this the Kafka port"), "{out}");
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use metadata::record::NodeBinding;
 
+use super::no_controller::{self, NoAnswer};
 use crate::cli::internal_port::obstacle;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
@@ -35,7 +36,7 @@ impl Asking {
 
     /// Asks the broker that was given, or another that is known, and then whomever it names as controller. A request may be
     /// carried out twice, if it was first and the answer was lost.
-    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, String> {
+    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, NoAnswer> {
         let deadline = Instant::now() + self.patience;
         let request: Request = request.into();
         let message = postcard::to_allocvec(&request).expect("requests hold nothing that postcard cannot write");
@@ -50,23 +51,25 @@ impl Asking {
             if !self.answered.get()
                 && let Some(obstacle) = obstacle(&address).await
             {
-                return Err(obstacle);
+                return Err(obstacle.into());
             }
             let why = match asked {
                 Ok(answer) => match postcard::from_bytes::<Reply>(&answer) {
-                    Ok(Ok(done)) => return router::decode::<R>(&done.answer).map_err(|error| error.to_string()),
-                    Ok(Err(NotDone::Refused(refusal))) => return Err(refusal.message),
+                    Ok(Ok(done)) => return router::decode::<R>(&done.answer).map_err(|error| error.to_string().into()),
+                    Ok(Err(NotDone::Refused(refusal))) => return Err(refusal.message.into()),
                     Ok(Err(NotDone::NotController { leader: Some((_, leader)) })) if leader != address => {
                         address = leader;
                         continue;
                     }
                     Ok(Err(NotDone::NotController { .. })) => "no controller is elected".to_owned(),
-                    Err(error) => return Err(format!("{address}: its answer cannot be read: {error}")),
+                    Err(error) => return Err(format!("{address}: its answer cannot be read: {error}").into()),
                 },
                 Err(error) => error.to_string(),
             };
             if Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(why);
+                let addresses = self.addresses.borrow().clone();
+                let quorum = no_controller::look(&self.links, &addresses).await.map(Box::new);
+                return Err(NoAnswer { why, quorum });
             }
             tokio::time::sleep(RETRY_PAUSE).await;
             // The controller may be another one by now.
@@ -82,7 +85,7 @@ impl Asking {
     }
 
     /// Where replicas are; also learns where the brokers are.
-    pub async fn placement(&self, topics: Option<Vec<String>>) -> Result<PlacementSeen, String> {
+    pub async fn placement(&self, topics: Option<Vec<String>>) -> Result<PlacementSeen, NoAnswer> {
         let seen = self.ask(DescribePlacement { topics }).await?;
         let mut addresses = self.addresses.borrow_mut();
         addresses.truncate(1);

@@ -1,5 +1,6 @@
 //! `ringlog cluster`: asks the controller over the internal port, whichever broker is given; [`brokers`] asks the Kafka port.
 //!
+//! - [`asking`]: whom, and again until there is an answer; [`no_controller`]: what is known where there is none.
 //! - [`moving`]: `drain` and `rebalance`, which carry out what [`metadata::placement`] plans; [`throttle`]: at which rate;
 //!   [`progress`]: how far they are; [`plan_table`]: what they would do.
 
@@ -7,6 +8,7 @@ pub(super) mod args;
 mod asking;
 mod brokers;
 mod moving;
+mod no_controller;
 mod plan_table;
 mod progress;
 mod throttle;
@@ -14,6 +16,7 @@ mod throttle;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use metadata::raft::QuorumStatus;
 use protocol::BrokerId;
 use serde_json::{Value, json};
@@ -21,9 +24,15 @@ use serde_json::{Value, json};
 use self::args::{ClusterArgs, ClusterCommand};
 use self::asking::Asking;
 use self::moving::Goal;
+use self::no_controller::NoAnswer;
+use super::progress::waiting;
 use super::table::{Table, known, numbers, words};
 use super::told::{self, Deeds, Told, ask_kafka};
+use crate::metadata_core::refusal::Refusal;
 use crate::metadata_core::request::{BrokerLine, DescribeBrokers, DescribeQuorum, RemoveNode};
+
+/// What somebody at a terminal waits for.
+const CONTROLLER_ASKED: &str = "asking the controller";
 
 pub(super) fn run(args: &ClusterArgs) -> ExitCode {
     let (ClusterCommand::Status { broker, .. }
@@ -42,28 +51,43 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
 async fn carry_out(asking: &Asking, command: &ClusterCommand) -> Result<Told, String> {
     match command {
         ClusterCommand::Status { json, .. } => {
-            let brokers = asking.ask(DescribeBrokers).await?;
-            let quorum = asking.ask(DescribeQuorum).await?;
-            Ok(match json {
-                true => Told::json(&status_json(&brokers, &quorum)),
-                false => Told::text(status_text(&brokers, &quorum)),
-            })
+            let described = async {
+                let brokers = asking.ask(DescribeBrokers).await?;
+                Ok::<_, NoAnswer>((brokers, asking.ask(DescribeQuorum).await?))
+            };
+            match (waiting(CONTROLLER_ASKED, described).await, *json) {
+                (Ok((brokers, quorum)), true) => Ok(Told::json(&status_json(&brokers, &quorum))),
+                (Ok((brokers, quorum)), false) => Ok(Told::text(status_text(&brokers, &quorum))),
+                (Err(no_answer), as_json) => no_answer.told(as_json),
+            }
         }
         ClusterCommand::Remove { node, json, .. } => {
-            let answer = asking.ask(RemoveNode(BrokerId(*node))).await?;
+            let answer = waiting(CONTROLLER_ASKED, asking.ask(RemoveNode(BrokerId(*node)))).await?;
             let mut deeds = Deeds::new("nodes", *json);
-            let outcome = answer.map(|()| format!("node {node} was removed")).map_err(|refusal| refusal.message);
+            let outcome = answer.map(|()| format!("node {node} was removed")).map_err(|refusal| not_removed(&refusal));
             deeds.add(json!({ "node": node }), outcome);
             Ok(deeds.told())
         }
         ClusterCommand::Voters { json, .. } => {
-            let quorum = asking.ask(DescribeQuorum).await?;
-            Ok(if *json { Told::json(&voters_json(&quorum)) } else { Told::text(voters_text(&quorum)) })
+            match (waiting(CONTROLLER_ASKED, asking.ask(DescribeQuorum)).await, *json) {
+                (Ok(quorum), true) => Ok(Told::json(&voters_json(&quorum))),
+                (Ok(quorum), false) => Ok(Told::text(voters_text(&quorum))),
+                (Err(no_answer), as_json) => no_answer.told(as_json),
+            }
         }
         ClusterCommand::Drain { node, moving, .. } => moving::run(asking, Goal::Drain(BrokerId(*node)), *moving).await,
         ClusterCommand::Rebalance { moving, .. } => moving::run(asking, Goal::Rebalance, *moving).await,
         ClusterCommand::Brokers { .. } => unreachable!("it is asked of the Kafka port"),
     }
+}
+
+/// Why, and what to do.
+fn not_removed(refusal: &Refusal) -> String {
+    let advice = match refusal.is(ResponseError::BrokerIdNotRegistered) {
+        true => "; `ringlog cluster status` prints the nodes that there are",
+        false => "",
+    };
+    format!("{}{advice}", refusal.message)
 }
 
 /// What a node is in the quorum.

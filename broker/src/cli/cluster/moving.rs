@@ -470,7 +470,10 @@ impl<'a> Run<'a> {
                     .map_or(String::new(), |plan| format!(", {} were not begun", plan.len()));
                 format!("stopped: {} partition(s) are done, {moving} are moving and go on{left}; {how}", self.done)
             }
-            Err(why) => format!("stopped, and what is moving goes on: {how} (how much that is is not known: {why})"),
+            Err(why) => {
+                let why = String::from(why);
+                format!("stopped, and what is moving goes on: {how} (how much that is is not known: {why})")
+            }
         }
     }
 }

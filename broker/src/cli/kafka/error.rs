@@ -12,6 +12,7 @@ use protocol::response_guard;
 
 use super::args::BOOTSTRAP_VARIABLE;
 use super::wrong_port::Spoken;
+use crate::clock::rounded;
 
 /// See the module's documentation. `address` is where the broker was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,11 +29,11 @@ pub(in crate::cli) enum ClientError {
     WrongPort { address: String, spoken: Spoken },
     #[error("{address}: the connection broke while {api} was asked: {source}")]
     Broken { address: String, api: ApiKey, source: Arc<io::Error> },
-    #[error("{address} closed the connection when {api} was asked; is this the Kafka port (without TLS)?")]
+    #[error("{address} closed the connection when {api} was asked{}", if_closed(*api))]
     Closed { address: String, api: ApiKey },
-    #[error("{address}: no answer to {api} within {waited:?}; is this the Kafka port? (--timeout allows more time)")]
+    #[error("{address}: no answer to {api} within {}{}", rounded(*waited), if_silent(*api))]
     NoAnswer { address: String, api: ApiKey, waited: Duration },
-    #[error("{address}: no connection within {waited:?} (--timeout allows more time)")]
+    #[error("{address}: no connection within {} (--timeout allows more time)", rounded(*waited))]
     NoConnection { address: String, waited: Duration },
     #[error("{address}: what it answers to {api} is not the Kafka protocol: {source}; is this the Kafka port?")]
     Frame { address: String, api: ApiKey, source: FrameError },
@@ -88,11 +89,41 @@ fn if_refused(source: &io::Error) -> String {
     }
 }
 
+/// What a broker may wait for that took a request. The first that it is asked is answered by any broker at once.
+fn if_silent(api: ApiKey) -> &'static str {
+    match api {
+        ApiKey::ApiVersions => "; is this the Kafka port? (--timeout allows more time)",
+        ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
+        | ApiKey::CreatePartitions
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::ElectLeaders
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::InitProducerId => {
+            ": the broker is there, and waits for the cluster's controller, it seems; `ringlog cluster status`, which asks the \
+             internal port, prints whether one is elected (--timeout allows more time)"
+        }
+        ApiKey::Produce | ApiKey::DeleteRecords => {
+            ": the broker is there, and waits for replicas in sync, it seems; `ringlog topic describe --under-replicated` prints \
+             partitions that lack some (--timeout allows more time)"
+        }
+        _ => ": the broker is there, and has not answered this (--timeout allows more time)",
+    }
+}
+
 fn spoken_there(spoken: Spoken) -> &'static str {
     match spoken {
         Spoken::Internal => "Ringlog's port for other brokers (--internal-addr)",
         Spoken::Http => "a port that speaks HTTP (--http-addr)",
         Spoken::Nothing | Spoken::Kafka | Spoken::Unknown => "something else",
+    }
+}
+
+fn if_closed(api: ApiKey) -> &'static str {
+    match api {
+        ApiKey::ApiVersions => "; is this the Kafka port (without TLS)?",
+        _ => ": did the broker stop?",
     }
 }
 
@@ -104,11 +135,17 @@ fn said(message: &Option<String>) -> String {
     message.as_ref().filter(|message| !message.is_empty()).map_or(String::new(), |message| format!(": {message}"))
 }
 
-/// What a broker says to a refusal, with the error's name.
+/// What a broker says to a refusal, with the error's name; and what to do where it is not the request's fault.
 pub(in crate::cli) fn refused(error: ResponseError, message: Option<&str>) -> String {
-    match message.map(str::trim).filter(|message| !message.is_empty()) {
+    let said = match message.map(str::trim).filter(|message| !message.is_empty()) {
         Some(message) => format!("{} ({})", message.trim_end_matches('.'), code_name(error)),
         None => code_name(error),
+    };
+    match error {
+        ResponseError::NotController => {
+            format!("{said}; `ringlog cluster status` prints whether a controller is elected")
+        }
+        _ => said,
     }
 }
 
@@ -130,6 +167,22 @@ pub(in crate::cli) fn code_name(error: ResponseError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_is_silent_is_not_taken_for_another_port() {
+        let silent = |api| {
+            let waited = Duration::from_micros(15_000_500);
+            ClientError::NoAnswer { address: "a:1".to_owned(), api, waited }.to_string()
+        };
+        assert!(
+            silent(ApiKey::ApiVersions)
+                .starts_with("a:1: no answer to ApiVersions within 15 s; is this the Kafka port?")
+        );
+        for api in ApiKey::ALL.iter().copied().filter(|api| *api != ApiKey::ApiVersions) {
+            assert!(!silent(api).contains("is this the Kafka port"), "{api}");
+        }
+        assert!(silent(ApiKey::CreateTopics).contains("waits for the cluster's controller"));
+    }
 
     #[test]
     fn codes_have_kafkas_names() {

@@ -46,7 +46,8 @@ impl Peers {
     pub async fn ask<I: Inspect>(&self, broker: BrokerId, question: I) -> Result<I::Answer, String> {
         let image = self.image();
         if broker == self.me {
-            return inspect::ask_here(question, &image, &self.links, &self.shards, &self.live).await;
+            let quorum = || self.raft.status();
+            return inspect::ask_here(question, &image, quorum, &self.links, &self.shards, &self.live).await;
         }
         let node = image.node(broker).ok_or_else(|| format!("broker {broker} does not belong to the cluster"))?;
         inspect::ask(&self.links, &self.links.callee(Purpose::Inspect, node), question, PATIENCE).await
