@@ -78,6 +78,8 @@ def test_what_is_described_is_what_kafkas_tool_describes(cluster, asks):
     assert [t["topic"] for t in shown] == ["base"] and shown[0]["configs"]["retention.ms"] == "3600000"
     assert shown[0]["partitions"][1]["replicas"] == [2, 3, 1] and shown[0]["replication_factor"] == 3
     assert not shown[0]["is_internal"] and shown[0]["partitions"][0]["offline_replicas"] == []
+    # As Kafka's tools have it.
+    assert asks("topic", "describe", "--topic", "base") == text
 
 
 def test_list_has_what_kafkas_tool_lists(cluster, asks):
@@ -197,6 +199,8 @@ def test_records_of_every_codec_are_read(cluster, asks, made, codec):
     assert [r["offset"] for r in records(asks, made, "--partition", "1", "--from", "7", "--max", "3")] == [7, 8, 9]
     assert [r["offset"] for r in records(asks, made, "--from", "-2")] == [499, 500]
     assert [r["offset"] for r in records(asks, made, "--from", "1970-01-01T00:08:19")] == [498, 499, 500]
+    assert records(asks, made, "--from", "1970-01-02") == [] and records(asks, made, "--from", "2h") == []
+    assert len(records(asks, made, "--from", "1970-01-01", "--max", "3")) == 3
     assert records(asks, made, "--from", "latest") == [] and records(asks, made, "--from", "9999") == []
     line = asks("topic", "read", made, "--from", "2", "--max", "1").rstrip("\n").split("\t")
     assert line == ["1", "2", "1970-01-01T00:00:03.000Z", "k2", "value 2 " * 20, "h=k2"]

@@ -19,6 +19,7 @@ mod config_command;
 mod confirming;
 mod documents;
 pub mod group;
+mod habits;
 mod internal_port;
 mod kafka;
 mod limits;
@@ -61,10 +62,12 @@ const EXIT_USAGE: u8 = Failure::Stays.status();
 pub fn run() -> Command {
     // Ends the process if a shell wants to know.
     CompleteEnv::with_factory(Cli::command).var(completing::COMPLETE_VARIABLE).complete();
-    let cli = match Cli::try_parse() {
+    let line = habits::without_flags_before_names(std::env::args_os());
+    let cli = match Cli::try_parse_from(&line) {
         Ok(cli) => cli,
         // Also help and version, which go to standard output. A closed pipe there is nobody's loss.
         Err(outcome) => {
+            let outcome = habits::advise(outcome, &line);
             let _ = outcome.print();
             return Command::Done(ExitCode::from(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_USAGE)));
         }

@@ -23,7 +23,7 @@ mod scope;
 
 use std::process::ExitCode;
 
-pub(super) use moment::{datetime_ms, duration_ms};
+pub(super) use moment::{ago_ms, date_ms, datetime_ms};
 
 use args::{GroupArgs, GroupCommand};
 

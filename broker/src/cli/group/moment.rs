@@ -1,6 +1,6 @@
 //! Moments and durations as operators write them (ISO 8601), in milliseconds.
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Milliseconds since 1970; UTC if the text says nothing else, as in Kafka's tool.
@@ -23,17 +23,41 @@ pub(in crate::cli) fn datetime_ms(text: &str) -> Result<i64, String> {
     }
 }
 
+/// The midnight, in UTC, that a date begins with.
+pub(in crate::cli) fn date_ms(text: &str) -> Result<i64, String> {
+    let wrong = || format!("'{text}' is no date such as 2026-03-01");
+    let date: Date = text.parse().map_err(|_| wrong())?;
+    let midnight = jiff::tz::Offset::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight()));
+    match midnight.map_err(|_| wrong())?.as_millisecond() {
+        ms if ms >= 0 => Ok(ms),
+        _ => Err(format!("'{text}' is before 1970")),
+    }
+}
+
 /// Milliseconds; days have 24 hours.
 pub(in crate::cli) fn duration_ms(text: &str) -> Result<i64, String> {
     let wrong = || format!("'{text}' is no duration such as PT1H30M or P7D (weeks, days, hours, minutes, seconds)");
     if !text.trim_start_matches(['-', '+']).starts_with(['P', 'p']) {
         return Err(wrong());
     }
-    let span: Span = text.parse().map_err(|_| wrong())?;
-    // Months and years have no length of their own.
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    let ms = i64::try_from(duration.as_millis()).map_err(|_| wrong())?;
-    if ms < 0 { Err(format!("'{text}' is negative")) } else { Ok(ms) }
+    match span_ms(text).ok_or_else(wrong)? {
+        ms if ms < 0 => Err(format!("'{text}' is negative")),
+        ms => Ok(ms),
+    }
+}
+
+/// The same, or as people write it: `2h`, `1h30m`, `7d`.
+pub(in crate::cli) fn ago_ms(text: &str) -> Result<i64, String> {
+    let wrong =
+        || format!("'{text}' is no time ago such as 2h, 30m, 7d or PT1H30M (weeks, days, hours, minutes, seconds)");
+    span_ms(text).filter(|ms| *ms >= 0).ok_or_else(wrong)
+}
+
+/// `None` also of months and years, which have no length of their own.
+fn span_ms(text: &str) -> Option<i64> {
+    let span: Span = text.parse().ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    i64::try_from(duration.as_millis()).ok()
 }
 
 #[cfg(test)]

@@ -67,11 +67,13 @@ pub(in crate::cli) enum TopicCommand {
     /// Print a topic's records, without a group.
     ///
     /// Ends where the topic ended when the command began, or goes on with --follow. Records of one partition are in their order.
+    #[command(alias = "consume")]
     Read(ReadArgs),
     /// Write lines of standard input as records; each is on disk in every in-sync replica when this ends.
     ///
     /// Records with keys go to the partitions that Kafka's clients put them into. What was sent and not acknowledged is sent
     /// again, and never there twice.
+    #[command(alias = "produce")]
     Write(WriteArgs),
 }
 
@@ -189,8 +191,8 @@ pub(in crate::cli) struct ReadArgs {
     /// Only this partition; repeatable.
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
     pub(in crate::cli) partition: Vec<i32>,
-    /// Where to begin: earliest, latest, an offset, -N for N offsets before the end, or a time as 2026-03-01T12:00:00 (UTC)
-    /// or PT1H (an hour ago).
+    /// Where to begin: earliest, latest, an offset, -N for N offsets before the end, a time as 2026-03-01 or 2026-03-01T12:00:00
+    /// (UTC, or with an offset behind it, as +01:00), or how long ago, as 2h, 30m, 1d or PT1H.
     #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     pub(in crate::cli) from: From,
     /// End after so many records.
@@ -302,6 +304,9 @@ mod tests {
             "read t --partition 0 --partition 2 --from -5 --max 3 -f --format json",
             "read t --from 2026-03-01T12:00:00",
             "read t --from PT1H",
+            "read t --from 2h",
+            "consume t --from 2026-03-01",
+            "produce t",
             "write t --key-separator : --header a=b --null-marker NULL",
         ] {
             assert!(parsed(line).is_ok(), "{line}: {:?}", parsed(line));
