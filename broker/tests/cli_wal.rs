@@ -267,6 +267,31 @@ fn a_path_without_a_log_is_status_2_and_not_a_good_log() {
 }
 
 #[test]
+fn a_journal_with_nothing_in_it_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, other) = (dir.path().join("journal"), dir.path().join("other"));
+    for dir in [&journal, &other] {
+        fs::create_dir(dir).unwrap();
+    }
+    assert_eq!(ringlog(&["verify"], &journal).status, Some(2), "it is in no data directory");
+    // Of a broker that was stopped in order.
+    fs::write(dir.path().join("metadata.redb"), b"").unwrap();
+    for command in ["verify", "dump"] {
+        let ended = ringlog(&[command], &journal);
+        assert!(
+            ended.stdout.starts_with("OK ") && ended.stdout.contains("journals=0"),
+            "{}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{command}");
+    }
+    let ended = ringlog(&["verify"], &other);
+    assert!(ended.status == Some(2) && ended.stderr.contains("give a segment"), "{}", ended.stderr);
+    assert!(ringlog(&["verify"], &dir.path().join("nope")).stderr.contains("give a segment"));
+}
+
+#[test]
 fn files_are_left_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     write_log(dir.path(), SMALL_SEGMENT_BYTES, false);

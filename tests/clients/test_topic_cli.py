@@ -310,9 +310,9 @@ def test_partitions_that_lack_something_are_found(cluster, asks, topic_name):
     cluster.create_topic(pair, {0: [1, 2], 1: [2, 3]})
     cluster.create_topic(single, {0: [1], 1: [3]})
     cluster.settle()
-    for how in ("--under-replicated", "--unavailable"):
+    for how, answer in (("--under-replicated", "is under-replicated"), ("--unavailable", "is without a leader")):
         found = asks.run("topic", "describe", pair, single, how)
-        assert (found.returncode, found.stdout, found.stderr) == (0, "", "no partition is so\n")
+        assert (found.returncode, found.stdout, found.stderr) == (0, "", f"no partition {answer}\n")
     cluster[3].stop()
     try:
         rest = Asks(cluster.bootstrap_without(3))

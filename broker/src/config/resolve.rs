@@ -19,6 +19,7 @@ use super::setting::{DefaultValue, Key, Setting};
 use super::value::{self, ValueError};
 use super::{ConsoleMode, Flags, LogConfig, LogFormat, ServeConfig, Value};
 use crate::group_lag::LagConfig;
+use crate::journal_dir;
 use crate::metrics::SeriesLimits;
 
 /// A bound against typing errors: an event loop costs a thread and rings.
@@ -141,7 +142,7 @@ impl Resolver<'_> {
     fn journal_dir(&mut self, data_dir: Option<&Path>) -> Option<PathBuf> {
         match self.layers.given(Key::JournalDir) {
             Some(_) => self.value(Key::JournalDir, value::path),
-            None => data_dir.map(|data_dir| data_dir.join("journal")),
+            None => data_dir.map(|data_dir| data_dir.join(journal_dir::NAME_DEFAULT)),
         }
     }
 

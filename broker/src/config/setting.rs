@@ -256,7 +256,7 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "HOST:PORT",
         unit: "",
         default: DefaultValue::Text("127.0.0.1:9094"),
-        summary: "Where metrics, health and the status page are served over HTTP",
+        summary: "Where metrics, health and the console are served over HTTP",
         detail: "",
     },
     Setting {

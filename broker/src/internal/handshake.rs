@@ -100,7 +100,7 @@ pub enum Refused {
     SameId { node: BrokerId },
     #[error(
         "node id {node} belongs to the data directory {bound}, and the caller's is {found}; if the disk was lost, \
-         'ringlog cluster remove {node}' gives the id free"
+         'ringlog cluster remove {node}' frees the id"
     )]
     OtherDirectory { node: BrokerId, bound: Uuid, found: Uuid },
     #[error("node {node} does not belong to the cluster: it was removed")]

@@ -33,6 +33,9 @@ pub use decision::Refusal;
 use decision::{Decision, FREE_BYTES_MIN, Found, decide};
 use marker::{Marker, MarkerError, sync_directory};
 
+/// What the directory is called, in the data directory, where it is not put elsewhere.
+pub const NAME_DEFAULT: &str = "journal";
+
 /// Why the broker cannot start with this journal directory.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalDirError {

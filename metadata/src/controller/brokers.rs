@@ -68,7 +68,7 @@ pub struct Heartbeat {
 pub enum NodeRefused {
     #[error(
         "node id {node} belongs to the data directory {bound}, and this one is {found}: choose another --node-id; if the disk \
-         of node {node} was lost, 'ringlog cluster remove {node}' gives its id free"
+         of node {node} was lost, 'ringlog cluster remove {node}' frees the id"
     )]
     OtherDirectory { node: BrokerId, bound: Uuid, found: Uuid },
     #[error("node {node} does not belong to the cluster: it was removed")]
@@ -89,7 +89,7 @@ pub enum RemoveError {
     /// INVALID_REQUEST
     #[error(
         "node {node} is the last in-sync or eligible replica of {partitions} partition(s) that have others, such as {example}: \
-         start it again, or have another replica elected there (kafka-leader-election --election-type unclean), which may \
+         start it again, or have another replica elected there (`ringlog partition elect-leader --unclean`), which may \
          lose records"
     )]
     LastInSync { node: BrokerId, partitions: usize, example: String },

@@ -13,7 +13,7 @@ pub enum DrainError {
     #[error(
         "{} partition(s) have no other broker to go to: {}-{} has {replication_factor} replicas, and only {found} broker(s) \
          besides broker {node} can have them; start another broker, or take replicas off these partitions \
-         (kafka-reassign-partitions.sh){}",
+         (`ringlog partition reassign`){}",
         partitions.len(), partitions[0].0, partitions[0].1, others(partitions)
     )]
     TooFewBrokers {

@@ -18,6 +18,7 @@ use self::args::{PartitionArgs, PartitionCommand};
 use super::internal_port::obstacle;
 use super::table::{Table, list, numbers, words};
 use super::told::{self, Told, ask_kafka};
+use crate::config::nearest;
 use crate::internal::handshake::Purpose;
 use crate::internal::links::{Callee, Caller, Links};
 use crate::metadata_core::inspect::{self, Inspect, LeaderView, NoView, PartitionLine, Partitions};
@@ -87,7 +88,22 @@ impl Asking {
 
     async fn lines(&self, topic: Option<String>) -> Result<Vec<PartitionLine>, String> {
         let lines = self.ask(None, Partitions { topic: topic.clone() }).await?;
-        lines.ok_or_else(|| format!("there is no topic '{}'", topic.unwrap_or_default()))
+        match (lines, topic) {
+            (Some(lines), _) => Ok(lines),
+            (None, None) => Err("the broker says nothing of its partitions".to_owned()),
+            (None, Some(topic)) => Err(self.unknown_topic(&topic).await),
+        }
+    }
+
+    async fn unknown_topic(&self, name: &str) -> String {
+        // What went wrong first is worth more.
+        let all = self.ask(None, Partitions { topic: None }).await.ok().flatten().unwrap_or_default();
+        match nearest(name, all.iter().map(|line| line.topic.as_str())) {
+            Some(near) => format!("topic '{name}' does not exist: did you mean {near}?"),
+            None => {
+                format!("topic '{name}' does not exist; `ringlog partition list` prints all partitions that there are")
+            }
+        }
     }
 
     /// Asks the leader, and looks for it again where leadership moves meanwhile.

@@ -46,12 +46,23 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<Told, Fa
     if topics.is_empty() && !args.json && problems.is_empty() {
         told = Told::default();
         told.notes.push(match args.has_filter() {
-            true => "no partition is so".to_owned(),
+            true => none_is(args),
             false => "there are no topics; `ringlog topic create TOPIC` creates one".to_owned(),
         });
     }
     told.problems = problems;
     Ok(told)
+}
+
+/// That nothing was found, as the answer that was hoped for.
+fn none_is(args: &DescribeArgs) -> String {
+    let asked = [
+        (args.under_replicated, "is under-replicated"),
+        (args.unavailable, "is without a leader"),
+        (args.under_min_isr, "has fewer replicas in sync than min.insync.replicas"),
+    ];
+    let asked: Vec<&str> = asked.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, what)| what).collect();
+    format!("no partition {}", asked.join(" and "))
 }
 
 fn min_isr(configs: &Configs, topic: &str) -> Option<usize> {
@@ -190,6 +201,14 @@ mod tests {
             assert_eq!(found, expected, "{args:?}");
         }
         assert!(!is_wanted(&dead, None, &DescribeArgs { under_min_isr: true, ..args() }));
+    }
+
+    #[test]
+    fn that_none_was_found_is_an_answer() {
+        let under_replicated = DescribeArgs { under_replicated: true, ..args() };
+        assert_eq!(none_is(&under_replicated), "no partition is under-replicated");
+        let both = DescribeArgs { unavailable: true, ..under_replicated };
+        assert_eq!(none_is(&both), "no partition is under-replicated and is without a leader");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wal::inspect::{InspectError, InspectedFrame, Inspection, JournalView, inspect, is_journal};
+use wal::inspect::{InspectError, InspectedFrame, Inspection, JournalView, inspect};
 
 use super::lines::{BatchLine, FindingLine, FrameLine, LogLine, SegmentLine};
 use super::output::Output;
@@ -14,7 +14,7 @@ use crate::cli::args::DumpArgs;
 /// Shows every frame, or with `batches` every batch, of the logs at `path`; or everything in a journal.
 pub(in crate::cli) fn dump(args: &DumpArgs) -> ExitCode {
     let DumpArgs { path, journal_dir, batches, json } = args;
-    if is_journal(path) {
+    if journal::is_it(path) {
         return journal::dump(path, *json);
     }
     each_log(

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wal::inspect::{InspectError, JournalInspection, JournalItem, JournalView, inspect_journal};
+use metadata::store::DataDirectory;
+use wal::inspect::{InspectError, JournalInspection, JournalItem, JournalView, inspect_journal, is_journal};
 
 use super::Outcome;
 use super::journal_lines::{EntryLine, JournalLine, RecordLine, RegionLine};
 use super::lines::FindingLine;
 use super::output::Output;
+use crate::journal_dir::NAME_DEFAULT;
 use crate::journal_dir::marker::{MARKER_FILE, Marker, MarkerError};
 
 /// Why the journal of a log cannot be looked at.
@@ -25,6 +27,21 @@ pub(super) enum JournalError {
     OfAnother { dir: PathBuf },
     #[error(transparent)]
     Inspect(#[from] InspectError),
+}
+
+/// Whether a journal is meant, which may have nothing in it: after a stop in order its directory is empty. That one cannot be
+/// told from any other, unless its marker says so, or it lies where a data directory has its journal by default.
+pub(super) fn is_it(path: &Path) -> bool {
+    if is_journal(path) {
+        return true;
+    }
+    let Ok(dir) = path.canonicalize() else { return false };
+    let is_marked = || Marker::read(&dir).ok().flatten().is_some_and(|marker| marker.journal_dir == dir);
+    let is_default = || {
+        let is_of_node = |data_dir: &Path| DataDirectory::is_new(data_dir).is_ok_and(|is_new| !is_new);
+        dir.file_name().is_some_and(|name| name == NAME_DEFAULT) && dir.parent().is_some_and(is_of_node)
+    };
+    dir.is_dir() && (is_marked() || is_default())
 }
 
 /// Where the journal of the logs at `path` lies: as `given`, or as the data directory's marker says. `None` if no journal

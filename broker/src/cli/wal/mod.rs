@@ -46,12 +46,14 @@ impl From<Outcome> for ExitCode {
     }
 }
 
+const GIVE: &str = "give a segment, a partition's directory, a data directory or a journal";
+
 /// Why there is nothing to inspect.
 #[derive(Debug, thiserror::Error)]
 enum SubjectError {
-    #[error(transparent)]
+    #[error("{0}; {GIVE}")]
     Inspect(#[from] InspectError),
-    #[error("{} holds no partition's log; give a segment, a partition's directory, a data directory or a journal", path.display())]
+    #[error("{} holds no partition's log; {GIVE}", path.display())]
     NoLogs { path: PathBuf },
 }
 

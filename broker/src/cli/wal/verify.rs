@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use wal::inspect::{inspect, is_journal};
+use wal::inspect::inspect;
 
 use super::lines::{FindingLine, LogLine};
 use super::reading::Shown;
@@ -12,7 +12,7 @@ use crate::cli::args::VerifyArgs;
 /// Reads the logs at `path` to their end, and their journal, and says what is wrong with each.
 pub(in crate::cli) fn verify(args: &VerifyArgs) -> ExitCode {
     let VerifyArgs { path, journal_dir, json } = args;
-    if is_journal(path) {
+    if journal::is_it(path) {
         return journal::verify(path, *json);
     }
     each_log(

@@ -58,17 +58,18 @@ fn unknown(reason: &str) -> Report {
 fn told(heard: String, partitions: &PartitionsSeen, quorum: &QuorumSeen) -> Report {
     let checks = vec![
         Check::new("controller", true, heard),
-        affected("partitions", "partitions", &partitions.of_topics),
-        affected(OFFSETS_TOPIC, "partitions of __consumer_offsets", &partitions.of_offsets_topic),
+        affected("partitions", "", &partitions.of_topics),
+        affected(OFFSETS_TOPIC, " of __consumer_offsets", &partitions.of_offsets_topic),
         voters(quorum),
     ];
     Report::of(checks, "nothing would be lost if this broker stopped now")
 }
 
-fn affected(name: &str, what: &str, affected: &AffectedPartitions) -> Check {
+fn affected(name: &str, of: &str, affected: &AffectedPartitions) -> Check {
     let reason = match affected.count {
         0 => "enough replicas would be left in sync".to_owned(),
-        count => format!("{count} {what} would have too few replicas in sync"),
+        1 => format!("1 partition{of} would have too few replicas in sync"),
+        count => format!("{count} partitions{of} would have too few replicas in sync"),
     };
     let listed: Vec<Value> = affected.listed.iter().map(line).collect();
     Check::new(name, affected.count == 0, reason).with("affected", affected.count).with("listed", listed)
@@ -91,7 +92,10 @@ fn voters(quorum: &QuorumSeen) -> Check {
     let (left, majority) = (quorum.voters_left.len(), quorum.majority);
     let reason = match quorum.is_safe {
         true => "the metadata quorum would keep its majority".to_owned(),
-        false => format!("the metadata quorum would have {left} voters left, and {majority} are its majority"),
+        false => {
+            let voters = if left == 1 { "voter" } else { "voters" };
+            format!("the metadata quorum would have {left} {voters} left, and {majority} are its majority")
+        }
     };
     Check::new("metadata-quorum", quorum.is_safe, reason)
         .with("voters", ids(&quorum.voters))
@@ -139,7 +143,7 @@ mod tests {
         let quorum = QuorumSeen { voters_left: ids(&[2]), is_safe: false, ..safe_quorum() };
         let report = told("broker 2 has answered".into(), &partitions, &quorum);
         let expected = "250 partitions would have too few replicas in sync; \
-                        the metadata quorum would have 1 voters left, and 2 are its majority";
+                        the metadata quorum would have 1 voter left, and 2 are its majority";
         assert_eq!((report.status, &*report.reason), (Status::Unavailable, expected));
         let check = &report.checks[1];
         assert_eq!(

@@ -162,7 +162,7 @@ fn refusals_say_what_is_missing() {
     assert_eq!(
         drain(&placement, NODE).unwrap_err().to_string(),
         "2 partition(s) have no other broker to go to: t-0 has 2 replicas, and only 1 broker(s) besides broker 1 can have \
-         them; start another broker, or take replicas off these partitions (kafka-reassign-partitions.sh); the others are \
+         them; start another broker, or take replicas off these partitions (`ringlog partition reassign`); the others are \
          t-2"
     );
     assert_eq!(
