@@ -56,6 +56,16 @@ def test_headers_are_bold_on_a_terminal_alone(broker, topic):
     assert "\x1b" not in plain
 
 
+def test_lines_end_where_the_terminal_does_and_in_pipes_they_do_not(broker, topic):
+    name = topic()
+    terminal = Terminal("topic", "list", "--bootstrap-server", broker.bootstrap, columns=20)
+    assert terminal.end() == 0
+    lines = terminal.text.replace("\r", "").splitlines()
+    assert all(len(line) <= 20 for line in lines) and any(line.endswith("…") for line in lines), lines
+    plain = Asks(broker.bootstrap)("topic", "list")
+    assert name in plain and "…" not in plain
+
+
 def test_deletion_is_asked_about(broker, topic):
     name, asks = topic(3), Asks(broker.bootstrap)
     for answer, status in (("n", 1), ("", 1), ("yes", 0)):

@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
+use terminal_size::terminal_size_of;
 
 use crate::config::{self, ConfigErrors, Machine, ServeConfig};
 use crate::exit_status::{self, Failure};
@@ -72,7 +73,11 @@ pub fn run() -> Command {
             return Command::Done(ExitCode::from(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_USAGE)));
         }
     };
-    table::style_headers(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let stdout = std::io::stdout();
+    if stdout.is_terminal() {
+        let columns = terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+        table::style_for(std::env::var_os("NO_COLOR").is_none(), columns);
+    }
     match cli.command {
         None => serve(cli.serve.flags),
         Some(Subcommands::Serve(serve_args)) => serve(serve_args.flags),

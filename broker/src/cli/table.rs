@@ -1,21 +1,24 @@
 //! Tables for people: the one look of everything that prints lines with columns.
 //!
 //! Columns are as wide as their widest cells, two spaces apart; numbers stand at the right of theirs. No line ends in spaces.
-//! The header is bold where [`style_headers`] said so, that is on a terminal. What peers named themselves (groups, clients) may
-//! hold anything: characters that would move a terminal's cursor are shown as escapes. Deliberately absent: cutting lines to
-//! the terminal's width, since what is cut off cannot be searched or copied.
+//! On a terminal, as [`style_for`] says it is, the header is bold and lines end with … where they would not fit; what goes
+//! elsewhere has all of them. What peers named themselves (groups, clients) may hold anything: characters that would move a
+//! terminal's cursor are shown as escapes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Whether headers are bold; not in tests.
 static HEADERS_ARE_BOLD: AtomicBool = AtomicBool::new(false);
+/// Characters that a line may have.
+static LINE_WIDTH_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Once in the life of a process.
-pub(super) fn style_headers(bold: bool) {
+/// Once in the life of a process that writes to a terminal, of so many columns if it says so.
+pub(super) fn style_for(bold: bool, columns: Option<usize>) {
     HEADERS_ARE_BOLD.store(bold, Ordering::Relaxed);
+    LINE_WIDTH_MAX.store(columns.unwrap_or(usize::MAX), Ordering::Relaxed);
 }
 
 /// What a column is called, and where its cells stand.
@@ -65,13 +68,17 @@ impl Table {
 
     /// Header and rows, a line each.
     pub fn text(&self) -> String {
+        self.text_of(LINE_WIDTH_MAX.load(Ordering::Relaxed))
+    }
+
+    fn text_of(&self, line_width_max: usize) -> String {
         let names: Vec<String> = self.columns.iter().map(|column| column.name.to_owned()).collect();
         let lines = || std::iter::once(&names).chain(&self.rows);
         let width = |at: usize| lines().map(|row| width(&row[at])).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut text = String::new();
         for (at, row) in lines().enumerate() {
-            let line = self.line(row, &widths);
+            let line = cut(self.line(row, &widths), line_width_max);
             match at == 0 && HEADERS_ARE_BOLD.load(Ordering::Relaxed) {
                 true => text.push_str(&format!("{BOLD}{line}{PLAIN}\n")),
                 false => text.push_str(&format!("{line}\n")),
@@ -91,6 +98,17 @@ impl Table {
         line.truncate(line.trim_end().len());
         line
     }
+}
+
+/// The line, or as much of it as fits.
+fn cut(mut line: String, width_max: usize) -> String {
+    if width(&line) <= width_max {
+        return line;
+    }
+    let end = line.char_indices().nth(width_max.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    line.truncate(end);
+    line.push('…');
+    line
 }
 
 fn width(cell: &str) -> usize {
@@ -137,6 +155,16 @@ mod tests {
              a          10\n"
         );
         assert_eq!(table.retain(|name| name != "COUNT").text(), "TOPIC   OK\norders  yes\na\n");
+    }
+
+    #[test]
+    fn lines_end_where_the_terminal_does() {
+        let rows = [["1", "ünlang"], ["2", "b"]].map(|row| row.map(str::to_owned).to_vec());
+        let table = Table::new([numbers("NODE"), words("DIRECTORY")], rows);
+        assert_eq!(table.text_of(9), "NODE  DI…\n   1  ün…\n   2  b\n");
+        assert_eq!(table.text_of(12), "NODE  DIREC…\n   1  ünlang\n   2  b\n");
+        assert_eq!(table.text_of(15), table.text());
+        assert_eq!(table.text_of(1), "…\n…\n…\n");
     }
 
     #[test]

@@ -4,11 +4,14 @@ Contract: a command that went wrong says so in sentences on standard error that 
 """
 
 import errno
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import subprocess
+import termios
 import time
 
 from . import paths
@@ -77,11 +80,13 @@ def columns(text: str) -> list[dict[str, str]]:
 class Terminal:
     """The program on a terminal of its own."""
 
-    def __init__(self, *args: str, env: dict[str, str] | None = None):
+    def __init__(self, *args: str, env: dict[str, str] | None = None, columns: int | None = None):
         more = environment(env)
         if env and "NO_COLOR" not in env:
             del more["NO_COLOR"]
         self.main, end = pty.openpty()
+        if columns:
+            fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen(
             ["setsid", "--ctty", str(paths.ringlog_binary()), *args], stdin=end, stdout=end, stderr=end, env=more
         )
