@@ -1,7 +1,7 @@
 """A Debian that runs systemd, in namespaces of this one: packages are installed in it as on a machine of its own.
 
-Contract: `boot` returns when systemd is up; `run` runs a command in it as root; `client` runs Python of ours in its network;
-`halt` ends all of it. Absent: another kernel, and a network beside loopback.
+Contract: `boot` returns when systemd is up; `run` runs a command in it as root; `shell` is bash there, for a document's
+commands; `client` runs Python of ours in its network; `halt` ends all of it. Absent: another kernel, and a network beside loopback.
 """
 
 import os
@@ -13,18 +13,20 @@ import tempfile
 from pathlib import Path
 
 from harness import paths
+from harness.docs import BASH, Shell
 from harness.wait import wait_until
 
 HERE = Path(__file__).resolve().parent
 CACHE = paths.REPO / ".cache" / "packages"
 MIRROR = os.environ.get("RINGLOG_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-PACKAGES = "systemd,systemd-sysv,dbus,procps"
+PACKAGES = "systemd,systemd-sysv,dbus,procps,curl"
 BOOT_TIMEOUT_S = 120.0
 
 
 def base(suite: str) -> Path:
-    """A Debian root, made once."""
-    root, unfinished = CACHE / suite, CACHE / f"{suite}.unfinished"
+    """A Debian root, made once for what is to be in it."""
+    root = CACHE / f"{suite}-with-{PACKAGES.replace(',', '-')}"
+    unfinished = root.with_suffix(".unfinished")
     if not root.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,13 @@ class Machine:
         done = subprocess.run([*enter, *clean, *command], capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0 or not check, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
+
+    def shell(self) -> Shell:
+        """For a document's commands, in /root."""
+        enter = ["nsenter", f"--target={self.init}", "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"]
+        clean = ["env", "-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+        home = ["sh", "-c", 'cd /root && exec "$@"', "sh"]
+        return Shell(self.dir, {}, [*enter, *clean, *home, *BASH], errors="/root/.printed.err")
 
     def client(self, *arguments: str, timeout=120.0) -> str:
         """Runs client.py in the machine's network."""

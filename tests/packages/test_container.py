@@ -52,6 +52,7 @@ def test_the_image_says_how_it_is_run(buildah):
     assert list(image["Volumes"]) == ["/data"]
     assert (image["Entrypoint"], image["Cmd"]) == (["/usr/bin/ringlog"], ["serve"])
     assert image["Healthcheck"]["Test"][:2] == ["CMD", "/usr/bin/ringlog"]
+    assert set(image_environment()) <= set(image["Env"])
 
 
 def checked(buildah, profile):
@@ -97,6 +98,12 @@ def unpacked(buildah):
     return root
 
 
+def image_environment() -> list[str]:
+    """What the Containerfile sets, which engines hand to the process."""
+    text = (REPO / "deploy/container/Containerfile").read_text()
+    return re.findall(r"\b(RINGLOG_[A-Z_]+=\S+)", text[text.index("\nENV ") :])
+
+
 def run_in(root, profile, arguments, log):
     """As an engine would run it: files, devices, user, capabilities and filter. With the image's own settings."""
     mounts = f"mount -t proc proc {root}/proc && mount -t sysfs -o ro sysfs {root}/sys && mount -t tmpfs tmpfs {root}/dev"
@@ -104,10 +111,9 @@ def run_in(root, profile, arguments, log):
     inside = [
         "/usr/bin/python3", str(HERE / "under_profile.py"), str(profile), root, "10001", "/usr/bin/ringlog", *arguments,
     ]  # fmt: skip
-    environment = ["RINGLOG_DATA_DIR=/data", "RINGLOG_KAFKA_ADDR=0.0.0.0:9092", "RINGLOG_HTTP_ADDR=0.0.0.0:9094"]
     dropped = ["setpriv", "--bounding-set=-all,+setuid,+setgid,+sys_chroot", "--inh-caps=-all"]
     script = f'mount --make-rprivate / && {mounts} && {devices} && exec "$@"'
-    command = ["unshare", "--mount", "sh", "-euc", script, "sh", *dropped, "env", *environment, *inside]
+    command = ["unshare", "--mount", "sh", "-euc", script, "sh", *dropped, "env", *image_environment(), *inside]
     return Alone(command, log)
 
 

@@ -8,6 +8,7 @@ import pytest
 from alone import Alone
 from conftest import BUILT
 
+from harness import docs
 from harness.paths import REPO, data_root
 
 
@@ -38,8 +39,11 @@ def test_it_is_complete_and_all_of_it_is_root_s(tarball):
     top = tarball.name.removesuffix(".tar.gz")
     names = [member.name for member in members]
     for wanted in ("bin/ringlog", "etc/ringlog.toml", "systemd/ringlog.service", "container/seccomp.json", "LICENSE",
-                   "doc/deployment.md", "doc/configuration.md"):  # fmt: skip
+                   "doc/deployment.md", "doc/configuration.md", "doc/cluster.md", "doc/runbook.md",
+                   "share/prometheus/rules.yml", "share/grafana/ringlog-cluster.json"):  # fmt: skip
         assert f"{top}/{wanted}" in names, names
+    told = [command.text for command in docs.commands((REPO / "docs/deployment.md").read_text())]
+    assert f"tar -xzf {tarball.name}" in told and f"{top}/bin/ringlog serve --data-dir /srv/ringlog" in told, told
     assert names == sorted(names)
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
     assert len({member.mtime for member in members}) == 1

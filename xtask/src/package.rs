@@ -19,6 +19,20 @@ const CARGO_DEB: &str = "3.8.0";
 /// glibc in the binary. Its static form cannot look for a newer getrandom at run time, so that is called directly; every
 /// kernel with io_uring has it.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
+/// Documents for operators. Those of the Debian package are in broker/Cargo.toml.
+const DOCUMENTS: [&str; 11] = [
+    "backup",
+    "cli",
+    "cluster",
+    "configuration",
+    "console",
+    "deployment",
+    "health",
+    "metrics",
+    "runbook",
+    "sizing",
+    "upgrade",
+];
 const SHELLS: [(&str, &str); 3] = [("bash", "bash/ringlog"), ("zsh", "zsh/_ringlog"), ("fish", "fish/ringlog.fish")];
 
 /// What to make, and how.
@@ -111,12 +125,17 @@ fn tarball(options: &PackageOptions) -> Result<(), String> {
         ("deploy/systemd/ringlog.sysusers", "systemd/ringlog.sysusers"),
         ("deploy/systemd/ringlog.tmpfiles", "systemd/ringlog.tmpfiles"),
         ("deploy/container/seccomp.json", "container/seccomp.json"),
+        ("deploy/prometheus/prometheus.yml", "share/prometheus/prometheus.yml"),
+        ("deploy/prometheus/rules.yml", "share/prometheus/rules.yml"),
+        ("deploy/grafana/ringlog-broker.json", "share/grafana/ringlog-broker.json"),
+        ("deploy/grafana/ringlog-cluster.json", "share/grafana/ringlog-cluster.json"),
         ("LICENSE", "LICENSE"),
         ("CHANGELOG.md", "CHANGELOG.md"),
-        ("docs/configuration.md", "doc/configuration.md"),
-        ("docs/deployment.md", "doc/deployment.md"),
     ] {
         copy(&root().join(from), &folder.join(to))?;
+    }
+    for name in DOCUMENTS {
+        copy(&root().join(format!("docs/{name}.md")), &folder.join(format!("doc/{name}.md")))?;
     }
     pack(&name)?;
     container(&folder)
