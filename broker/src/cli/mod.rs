@@ -17,6 +17,8 @@ mod cluster;
 mod completing;
 mod config_command;
 mod confirming;
+#[cfg(test)]
+mod documented;
 mod documents;
 pub mod group;
 mod habits;
