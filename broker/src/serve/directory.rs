@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ServeError;
-use super::join_advice::{Said, advice};
+use super::join_advice::{self, Said};
 use crate::config::ServeConfig;
 use crate::internal::links;
 
@@ -72,7 +72,7 @@ pub async fn open(
                     return Ok(open(Beginning::Join(cluster_id))?);
                 }
                 Err(error) => {
-                    let advice = advice(&error, address == internal_address);
+                    let advice = join_advice::advice(&error, address == internal_address);
                     if let Some(attempts) = said.admit(&advice, Instant::now().into_std()) {
                         tracing::warn!(address, %error, attempts, "no member of a cluster could be asked here: {advice}");
                     }
