@@ -30,7 +30,9 @@ pub fn rounded(time: Duration) -> String {
     let ms = (time.as_micros() + 500) / 1000;
     match ms {
         0..1000 => format!("{ms} ms"),
-        1000..10_000 if (ms + 50) / 100 % 10 != 0 => format!("{}.{} s", (ms + 50) / 1000, (ms + 50) / 100 % 10),
+        1000..10_000 if !((ms + 50) / 100).is_multiple_of(10) => {
+            format!("{}.{} s", (ms + 50) / 1000, (ms + 50) / 100 % 10)
+        }
         _ => format!("{} s", (ms + 500) / 1000),
     }
 }

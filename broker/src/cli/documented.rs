@@ -202,7 +202,8 @@ fn wrong(typed: &Typed) -> Option<String> {
     // The shell puts the value there.
     let is_variable =
         error.kind() == ErrorKind::ValueValidation && typed.words.iter().any(|word| word.starts_with('$'));
-    (!is_shown && !is_variable && !(is_less && typed.in_passing)).then(|| error.to_string())
+    let is_fine = is_shown || is_variable || (is_less && typed.in_passing);
+    (!is_fine).then(|| error.to_string())
 }
 
 fn read(name: &str) -> String {
