@@ -167,13 +167,16 @@ impl Run<'_> {
         let work = || -> Result<u64, LimitsError> {
             let mut buffer = AlignedBuffer::filled(LARGE_BYTES as usize, FILL);
             let mut bytes = 0;
-            while began.elapsed() < self.budget.time {
+            // At least one each, also where the time is up before a thread has begun.
+            loop {
                 self.interrupt.check()?;
                 let offset = next.fetch_add(1, Ordering::Relaxed) * LARGE_BYTES % self.budget.file_bytes;
                 transfer(&self.scratch.file, buffer.as_mut_slice(), offset).map_err(failed)?;
                 bytes += LARGE_BYTES;
+                if began.elapsed() >= self.budget.time {
+                    return Ok(bytes);
+                }
             }
-            Ok(bytes)
         };
         let results: Vec<_> = std::thread::scope(|scope| {
             let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();

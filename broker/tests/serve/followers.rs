@@ -261,8 +261,8 @@ fn operators_are_shown_partitions_and_what_each_replica_lacks() {
     assert!(partition(&["list", TOPIC]).1.contains(" 1,2 "), "the metadata knows");
     // What cannot be answered says why.
     for (words, why) in [
-        (&["list", "none"][..], "there is no topic 'none'"),
-        (&["show", "none", "0"], "there is no topic 'none'"),
+        (&["list", "none"][..], "topic 'none' does not exist"),
+        (&["show", "none", "0"], "topic 'none' does not exist"),
         (&["show", TOPIC, "7"], "topic 'orders' has no partition 7: it has 1"),
     ] {
         let (ok, out) = partition(words);

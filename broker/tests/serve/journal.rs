@@ -426,7 +426,7 @@ fn a_damaged_journal_prevents_a_start() {
     bytes[9] ^= 1;
     fs::write(region, &bytes).unwrap();
     let (code, log) = Broker::spawn(dir.path(), "127.0.0.1:0", &[]).wait();
-    assert!(code == Some(1) && log.contains("cannot be replayed") && log.contains(region.to_str().unwrap()), "{log}");
+    assert!(code == Some(2) && log.contains("cannot be replayed") && log.contains(region.to_str().unwrap()), "{log}");
     bytes[9] ^= 1;
     fs::write(region, &bytes).unwrap();
     let (broker, _) = Broker::start(dir.path());

@@ -49,6 +49,11 @@ fn shards_view(image: &MetadataImage) -> MetadataImage {
     view.cluster_id = None;
     view.next_producer_id = ProducerId::default();
     view.nodes = Default::default();
+    // Whether somebody chose how many replicas a partition has is for the controller alone.
+    for topic in image.topics() {
+        let seen = TopicImage { replica_counts_chosen: Default::default(), ..topic.clone() };
+        view.topics.insert_mut(topic.id, Arc::new(seen));
+    }
     view
 }
 
