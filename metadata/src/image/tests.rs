@@ -51,7 +51,7 @@ fn shards_view(image: &MetadataImage) -> MetadataImage {
     view.nodes = Default::default();
     // Whether somebody chose how many replicas a partition has is for the controller alone.
     for topic in image.topics() {
-        let seen = TopicImage { replica_counts_chosen: Default::default(), ..topic.clone() };
+        let seen = TopicImage { replica_counts_chosen: Default::default(), ..TopicImage::clone(topic) };
         view.topics.insert_mut(topic.id, Arc::new(seen));
     }
     view
