@@ -90,7 +90,8 @@ fn deb(options: &PackageOptions) -> Result<(), String> {
         let mut command = Command::new(&cargo_deb);
         command.env("SOURCE_DATE_EPOCH", epoch()?);
         command.args(["--package", package, "--no-build", "--profile", &options.profile]);
-        command.args(["--deb-revision", &options.revision, "--output"]).arg(out());
+        // It would keep the line tables that the profile asks for.
+        command.args(["--strip", "--deb-revision", &options.revision, "--output"]).arg(out());
         run(command)?;
     }
     Ok(())
