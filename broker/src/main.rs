@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod config;
 mod connection;
+mod disk_space;
 mod exit_status;
 mod fetch_session;
 mod group_lag;

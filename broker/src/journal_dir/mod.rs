@@ -28,6 +28,7 @@ use wal::file::IoError;
 use wal::file::glommio::GlommioStorageError;
 use wal::journal::{ReplayError, ReplayReport};
 
+use crate::disk_space::DiskSpace;
 use crate::storage;
 pub use decision::Refusal;
 use decision::{Decision, FREE_BYTES_MIN, Found, decide};
@@ -174,7 +175,7 @@ impl JournalDir {
 
 /// Of the directory's file system; as much as there can be where it does not tell, so that a write finds out.
 fn free_bytes(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    DiskSpace::of(dir).map_or(u64::MAX, |space| space.free_bytes)
 }
 
 /// Makes the directory, durably, if it is not there.

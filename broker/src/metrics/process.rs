@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::disk_space::DiskSpace;
+
 /// This process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProcessFacts {
@@ -59,9 +61,8 @@ pub fn spaces(dirs: &[(&'static str, PathBuf)]) -> Vec<Space> {
 }
 
 fn space(dir: &'static str, path: &Path) -> Option<Space> {
-    // A directory that is made when it is needed lies on the file system of the one above.
-    let found = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
-    Some(Space { dir, free_bytes: found.f_bavail * found.f_frsize, total_bytes: found.f_blocks * found.f_frsize })
+    let DiskSpace { free_bytes, total_bytes } = DiskSpace::of(path)?;
+    Some(Space { dir, free_bytes, total_bytes })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use crate::disk_space::DiskSpace;
 use crate::journal_dir::marker::is_no_space;
 
 /// What the first start of a data directory needs, in bytes. Later ones need nothing as a rule: what they write has its place.
@@ -15,11 +16,7 @@ pub fn advice(error: &(dyn Error + 'static), dirs: &[&Path]) -> Option<String> {
     if !causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_no_space)) {
         return None;
     }
-    let free = dirs.iter().filter_map(|dir| {
-        // Which may be yet to be made.
-        let space = dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok())?;
-        Some((space.f_bavail.saturating_mul(space.f_frsize), *dir))
-    });
+    let free = dirs.iter().filter_map(|dir| Some((DiskSpace::of(dir)?.free_bytes, *dir)));
     let (free_bytes, dir) = free.min_by_key(|(free_bytes, _)| *free_bytes)?;
     Some(format!(
         "the disk with {} is full: {free_bytes} bytes are free, and a start wants {FREE_BYTES_WANTED}; make room with what is \
