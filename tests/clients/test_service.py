@@ -11,6 +11,7 @@ import pytest
 
 from harness import paths, replicas, wire
 from harness.broker import java
+from harness.cli import Asks
 from harness.cluster import Cluster, host_port, steady_ports
 from harness.service import Message, NotifySocket, hang_up, health, stopped_thread
 from harness.topics import admin_client, create_topic
@@ -585,6 +586,9 @@ def test_whoever_cannot_ask_the_controller_does_not_know(cluster):
         # Nobody serves replicated partitions without the controller for long, so that clients are better off elsewhere.
         wait_until(lambda: page(cluster, last, "ready").status == 503, "it not to be ready")
         assert page(cluster, last, "live").status == 200
+        # Who asks for a change hears why there is none before giving up.
+        refused = Asks(cluster.bootstrap_without(controller, other)).refused("topic", "create", "no", "--timeout", "5")
+        assert "the controller did not answer within 4 s" in refused, refused
     finally:
         for node_id in (controller, other):
             cluster[node_id].resume()

@@ -33,7 +33,7 @@ pub async fn handle(
         .collect();
     let names: Vec<PartitionName> = wanted.iter().map(|wanted| (wanted.topic.clone(), wanted.partition)).collect();
     let asked = AlterPartitionReassignments { wanted, may_change_replication_factor };
-    let response = match context.shard().metadata().ask(asked).await {
+    let response = match context.shard().metadata().ask_within(request.timeout_ms, asked).await {
         Ok(answers) => respond(answers.into_iter().map(|(name, answer)| {
             let error = answer.err().map(|refusal| (refusal.error(), refusal.message));
             (name, error)

@@ -22,7 +22,8 @@ pub async fn handle(context: &Context, request: CreatePartitionsRequest) -> Crea
         })
         .collect();
     let validate_only = request.validate_only;
-    let answers = context.shard().metadata().ask(CreatePartitions { topics, validate_only }).await;
+    let answers =
+        context.shard().metadata().ask_within(request.timeout_ms, CreatePartitions { topics, validate_only }).await;
     let results = match answers {
         Ok(answers) => answers
             .into_iter()

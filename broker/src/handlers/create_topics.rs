@@ -23,7 +23,8 @@ pub async fn handle(context: &Context, request: CreateTopicsRequest) -> CreateTo
     let topics: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let validate_only = request.validate_only;
-    let answers = context.shard().metadata().ask(CreateTopics { topics, validate_only }).await;
+    let answers =
+        context.shard().metadata().ask_within(request.timeout_ms, CreateTopics { topics, validate_only }).await;
     let results = match answers {
         Ok(answers) => {
             let layers = context.shard().config_layers();

@@ -29,7 +29,7 @@ pub async fn handle(context: &Context, request: DeleteTopicsRequest) -> DeleteTo
         by_name.map(|name| TopicToDelete { name: Some(name.to_string()), id: TopicId::ZERO }).collect()
     };
     let asked = topics.clone();
-    let answers = context.shard().metadata().ask(DeleteTopics { topics }).await;
+    let answers = context.shard().metadata().ask_within(request.timeout_ms, DeleteTopics { topics }).await;
     let results = match answers {
         Ok(answers) => answers
             .into_iter()

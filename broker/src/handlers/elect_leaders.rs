@@ -25,7 +25,12 @@ pub async fn handle(context: &Context, request: ElectLeadersRequest) -> ElectLea
         Ok(election) => election,
         Err(refusal) => return failed(context, partitions, refusal.error(), &refusal.message),
     };
-    match context.shard().metadata().ask(ElectLeaders { election, partitions: partitions.clone() }).await {
+    match context
+        .shard()
+        .metadata()
+        .ask_within(request.timeout_ms, ElectLeaders { election, partitions: partitions.clone() })
+        .await
+    {
         Ok(answers) => respond(answers.into_iter().map(|(name, answer)| {
             let error = answer.err().map(|refusal| (refusal.error(), refusal.message));
             (name, error)

@@ -1,6 +1,6 @@
 //! The metadata core: the one thread that takes part in the metadata quorum, and what shards ask of it.
 //!
-//! - [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
+//! - [`client`]: how shards ask; [`controller`]: decisions, where this node leads; [`router`]: the way to whoever leads.
 //! - [`inspect`], [`views`]: what this broker alone is asked; [`elections`]: what the controller asks before somebody is elected.
 //! - [`publisher`]: images and deltas to every shard, in order; [`presence`]: this broker's registration and heartbeats.
 //!
@@ -11,6 +11,7 @@
 //!
 //! Record data never comes here, and shards never see the quorum.
 
+mod client;
 pub mod controller;
 mod elections;
 pub mod inspect;
@@ -22,13 +23,10 @@ pub mod router;
 pub mod views;
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_channel::Sender;
-use futures_channel::oneshot;
-use kafka_protocol::ResponseError;
 use metadata::controller::{BrokerStart, ImpairedReplica, Wish};
 use metadata::image::MetadataImage;
 use metadata::raft::{Handle, Node, NodeStopped, Opened, Published, QuorumStatus};
@@ -51,16 +49,14 @@ use crate::metrics::changes::Changes;
 use crate::metrics::cluster::CoreFacts;
 use crate::settings::Settings;
 use crate::shard::message::{ShardCommand, ShardMessage};
-use controller::{Controller, Done};
+use client::serve_shards;
+pub use client::{MetadataClient, RequestFailed, ShardRequest};
+use controller::Controller;
 use elections::Polling;
 use presence::Reporting;
 use publisher::Publisher;
-use refusal::Refusal;
-use request::{Ask, Request};
 use router::Router;
 
-/// How long a client's request may take to reach the controller and to be applied here. Clients wait longer.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 /// Between calls at the addresses that were given to join at.
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that wait for the controller's decision. Further ones are told to try again.
@@ -70,72 +66,6 @@ const WATCH_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a stop waits for others to lead what this broker leads: longer than they take to find a controller if theirs has
 /// just gone, and not so long that the last ones of a cluster that is stopped wait for each other.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Why a request was not carried out at all.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestFailed {
-    /// The controller refused all of it; Kafka's error is the refusal's.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// Kafka: `NOT_CONTROLLER`, on which clients try again.
-    #[error("{0}")]
-    NotController(String),
-    /// Kafka: `REQUEST_TIMED_OUT`.
-    #[error("the change was made, and this broker has not applied it within {}", rounded(REQUEST_PATIENCE))]
-    NotApplied,
-    /// Kafka: `REQUEST_TIMED_OUT`.
-    #[error("the broker is shutting down")]
-    Stopping,
-}
-
-impl RequestFailed {
-    /// The error that a client is told.
-    pub fn code(&self) -> ResponseError {
-        match self {
-            RequestFailed::Refused(refusal) => refusal.error(),
-            RequestFailed::NotController(_) => ResponseError::NotController,
-            RequestFailed::NotApplied | RequestFailed::Stopping => ResponseError::RequestTimedOut,
-        }
-    }
-}
-
-/// What a shard asks.
-pub enum ShardRequest {
-    /// Of the controller.
-    Ask { request: Request, reply: oneshot::Sender<Result<Vec<u8>, RequestFailed>> },
-    /// A connection to a shard of another broker, which its own thread is to use.
-    Connect { to: BrokerId, shard: u32, reply: oneshot::Sender<Result<TcpStream, String>> },
-}
-
-/// A shard's way to the metadata core. The queue is bounded by what feeds it: requests in flight on connections.
-#[derive(Clone)]
-pub struct MetadataClient {
-    requests: mpsc::UnboundedSender<ShardRequest>,
-}
-
-impl MetadataClient {
-    pub fn new() -> (MetadataClient, mpsc::UnboundedReceiver<ShardRequest>) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        (MetadataClient { requests }, receiver)
-    }
-
-    /// Has the controller carry out a request; resolves when all shards of this broker have applied what it changed.
-    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, RequestFailed> {
-        let (reply, answer) = oneshot::channel();
-        if self.requests.send(ShardRequest::Ask { request: request.into(), reply }).is_err() {
-            return Err(RequestFailed::Stopping);
-        }
-        router::decode::<R>(&answer.await.unwrap_or(Err(RequestFailed::Stopping))?)
-    }
-
-    /// Connects to a shard of another broker, for replication.
-    pub async fn connect(&self, to: BrokerId, shard: u32) -> Result<TcpStream, String> {
-        let (reply, socket) = oneshot::channel();
-        // Nobody connects when this broker stops.
-        let _ = self.requests.send(ShardRequest::Connect { to, shard, reply });
-        socket.await.unwrap_or_else(|_| Err("the broker is stopping".to_owned()))
-    }
-}
 
 /// The metadata core cannot go on; the process must end.
 #[derive(Debug, thiserror::Error)]
@@ -545,47 +475,5 @@ impl Publishing {
     /// To be called once the shards have started: what they are told is theirs to apply in order.
     pub fn begin(self) {
         tokio::spawn(self.publisher.run());
-    }
-}
-
-/// Carries shards' requests to the controller, all at once.
-async fn serve_shards(
-    router: Router,
-    links: Links,
-    raft: Handle,
-    applied: watch::Receiver<u64>,
-    mut requests: mpsc::UnboundedReceiver<ShardRequest>,
-) {
-    while let Some(request) = requests.recv().await {
-        let (request, reply) = match request {
-            ShardRequest::Ask { request, reply } => (request, reply),
-            ShardRequest::Connect { to, shard, reply } => {
-                let (links, node) = (links.clone(), raft.image().node(to).cloned());
-                tokio::spawn(async move {
-                    let connected = match node {
-                        Some(node) => links.replicate_to(&node, shard).await.map_err(|error| error.to_string()),
-                        None => Err(format!("node {to} does not belong to the cluster")),
-                    };
-                    // The shard may not need it any more.
-                    let _ = reply.send(connected);
-                });
-                continue;
-            }
-        };
-        let (router, mut applied) = (router.clone(), applied.clone());
-        tokio::spawn(async move {
-            let outcome = async {
-                let deadline = Instant::now() + REQUEST_PATIENCE;
-                let Done { metadata_offset, answer } = router.carry(request, REQUEST_PATIENCE).await?;
-                let caught_up = applied.wait_for(|applied| *applied >= metadata_offset);
-                match tokio::time::timeout_at(deadline, caught_up).await {
-                    Ok(Ok(_)) => Ok(answer),
-                    Ok(Err(_)) => Err(RequestFailed::Stopping),
-                    Err(_) => Err(RequestFailed::NotApplied),
-                }
-            };
-            // The client may have gone.
-            let _ = reply.send(outcome.await);
-        });
     }
 }

@@ -70,7 +70,7 @@ async fn ask(shard: &Shard, together: Vec<(Rc<Partition>, Proposal)>) {
         // Another process of this broker has registered.
         Ok(Err(_)) => vec![Outcome::Refused; together.len()],
         // It was made, and the metadata will say so.
-        Err(RequestFailed::NotApplied) => vec![Outcome::Made; together.len()],
+        Err(RequestFailed::NotApplied(_)) => vec![Outcome::Made; together.len()],
         Err(error) => {
             tracing::warn!(shard = shard.index(), partitions = together.len(), %error,
                 "the controller has not said what became of changed ISRs");

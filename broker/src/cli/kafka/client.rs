@@ -67,9 +67,10 @@ impl Client {
         self.deadline.set(Instant::now() + self.patience);
     }
 
-    /// How long a broker may take, in ms: what requests that say so to brokers say.
+    /// How long a broker may take, in ms: what requests that say so to brokers say. Less than is waited for its answer, so that
+    /// one which waits itself, for the controller or for replicas, says so before it is given up.
     pub fn patience_ms(&self) -> i32 {
-        i32::try_from(self.patience.as_millis()).unwrap_or(i32::MAX)
+        i32::try_from(self.patience.as_millis() / 10 * 8).unwrap_or(i32::MAX)
     }
 
     /// Whether there is time to ask once more after a pause; pauses if so.

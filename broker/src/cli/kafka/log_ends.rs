@@ -55,8 +55,7 @@ impl Client {
         partitions: &BTreeSet<PartitionName>,
         before: Option<i64>,
     ) -> Result<OfLeaders<i64>, ClientError> {
-        // So that a leader which waits for replicas says so before it is given up.
-        let timeout_ms = self.patience_ms() / 10 * 8;
+        let timeout_ms = self.patience_ms();
         let request = |topics: &BTreeMap<String, Vec<i32>>| delete_records(topics, before, timeout_ms);
         self.ask_leaders(ApiKey::DeleteRecords, partitions, request, log_starts_told).await
     }

@@ -225,7 +225,7 @@ impl RunningShard {
         let forward = FetchForward {
             reads: vec![PartitionRead { slot: 0, key: key(partition), fetch }],
             max_bytes: usize::MAX,
-            at_least_one: true,
+            first_max: usize::MAX,
             mode: ReadMode::Read,
             consumer: Some(Arc::new(consumer)),
             watch: watch.clone(),
@@ -285,7 +285,7 @@ fn sorted(
                     // The test may be over.
                     let _ = connects.send(Connect { to: to.0, shard, reply });
                 }
-                ShardRequest::Ask { request: Request::AlterPartition(request), reply } => {
+                ShardRequest::Ask { request: Request::AlterPartition(request), reply, .. } => {
                     let _ = asks.send(Asked { request, reply });
                 }
                 ShardRequest::Ask { request, .. } => panic!("{request:?}"),
