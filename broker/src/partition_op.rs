@@ -235,7 +235,8 @@ async fn first_at_or_after(
     // The batch's matching records lie below a log start in its middle (DeleteRecords), or were compacted: go on behind it.
     let mut offset = BatchHeader::parse(&first).map_err(|e| read_failed(partition, &e))?.next_offset();
     while offset < up_to {
-        let read = log.read(offset, up_to, SCAN_READ_BYTES, true).await.map_err(|e| read_failed(partition, &e))?;
+        let read =
+            log.read(offset, up_to, SCAN_READ_BYTES, usize::MAX).await.map_err(|e| read_failed(partition, &e))?;
         for batch in batches(&read.contiguous()) {
             let (header, batch) = batch.map_err(|e| read_failed(partition, &e))?;
             if header.max_timestamp >= timestamp
@@ -277,7 +278,7 @@ async fn read_batches(partition: &Partition, offset: Offset, bytes_max: usize) -
     let (log_start, high_watermark) = (log.log_start_offset(), partition.high_watermark());
     let from = offset.max(log_start);
     let (batches, next_offset) = if from < high_watermark {
-        match log.read(from, high_watermark, bytes_max, false).await {
+        match log.read(from, high_watermark, bytes_max, 0).await {
             Ok(read) => (read.contiguous(), read.next_offset),
             // Retention may have moved the start while the disk was read.
             Err(ReadError::OutOfRange { .. }) => return Err(ResponseError::OffsetOutOfRange),

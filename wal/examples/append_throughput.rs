@@ -123,7 +123,7 @@ async fn read(log: &Log<GlommioStorage>) {
     let (begin, end) = (Instant::now(), log.log_end_offset());
     let (mut next, mut bytes) = (Offset(0), 0);
     while next < end && begin.elapsed() < Duration::from_secs(SECONDS) {
-        let read = log.read(next, end, 1 << 20, true).await.expect("it can be read");
+        let read = log.read(next, end, 1 << 20, usize::MAX).await.expect("it can be read");
         bytes += read.bytes;
         next = read.next_offset;
     }

@@ -128,6 +128,8 @@ pub struct ReadBatches {
     pub next_offset: Offset,
     /// Compaction has dropped what lay before one of the batches, here or at the leader: they do not follow one another.
     pub has_gaps: bool,
+    /// The size of the first batch, where nothing was read because it is larger than allowed; else 0.
+    pub too_large_bytes: usize,
 }
 
 impl ReadBatches {
@@ -353,17 +355,11 @@ impl<S: Storage> Log<S> {
     }
 
     /// Batches from memory: those from the one that contains `from`, or the next one where compaction has dropped that, that
-    /// end at or before `up_to`, up to `max_bytes` together, or one larger one with `at_least_one`. `None` if the first is not
-    /// in memory; [`Log::read`] then.
+    /// end at or before `up_to`, up to `max_bytes` together, or one larger one of up to `first_max` bytes. `None` if the first is
+    /// not in memory; [`Log::read`] then.
     #[must_use]
-    pub fn read_cached(
-        &self,
-        from: Offset,
-        up_to: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Option<ReadBatches> {
-        self.inner.read_cached(from, up_to, max_bytes, at_least_one)
+    pub fn read_cached(&self, from: Offset, up_to: Offset, max_bytes: usize, first_max: usize) -> Option<ReadBatches> {
+        self.inner.read_cached(from, up_to, max_bytes, first_max)
     }
 
     /// Batches from memory or disk, as [`Log::read_cached`]. A read may stop earlier, at a segment's end for example; it
@@ -373,9 +369,9 @@ impl<S: Storage> Log<S> {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-        at_least_one: bool,
+        first_max: usize,
     ) -> Result<ReadBatches, ReadError> {
-        self.inner.read(from, up_to, max_bytes, at_least_one).await
+        self.inner.read(from, up_to, max_bytes, first_max).await
     }
 
     /// The header of the batch at the log end, durable or not; none if the log holds no batch at or above its start.

@@ -62,7 +62,7 @@ struct Bounds {
     from: Offset,
     up_to: Offset,
     max_bytes: usize,
-    at_least_one: bool,
+    first_max: usize,
 }
 
 /// What was read of a segment.
@@ -72,6 +72,8 @@ struct Collected {
     records: u64,
     /// See [`ReadBatches::has_gaps`].
     has_gaps: bool,
+    /// See [`ReadBatches::too_large_bytes`].
+    too_large_bytes: usize,
 }
 
 impl Collected {
@@ -98,6 +100,12 @@ async fn collect<S: Storage>(
             continue;
         }
         let first = out.bytes.is_empty();
+        let bytes = info.payload_bytes as usize;
+        if first && bytes > bounds.max_bytes.max(bounds.first_max) && info.next_offset() <= bounds.up_to {
+            // Not even loaded: whoever sets the limits has no memory for it.
+            out.too_large_bytes = bytes;
+            return Ok(next_offset);
+        }
         if first {
             cursor.load(cursor.position.max(expected_end)).await?;
             // Whatever is concluded from this frame, nothing to read included, is concluded from a good one.
@@ -106,8 +114,7 @@ async fn collect<S: Storage>(
                 return Err(cursor.corrupt(Damage::OffsetGap { found: info.base_offset }));
             }
         }
-        let bytes = info.payload_bytes as usize;
-        let fits = out.bytes.len() + bytes <= bounds.max_bytes || (first && bounds.at_least_one);
+        let fits = first || out.bytes.len() + bytes <= bounds.max_bytes;
         if info.next_offset() > bounds.up_to || !fits {
             return Ok(next_offset);
         }
@@ -131,7 +138,7 @@ impl<S: Storage> LogInner<S> {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-        at_least_one: bool,
+        first_max: usize,
     ) -> Option<ReadBatches> {
         let state = self.state.borrow();
         if state.closed || from < state.log_start || from > state.log_end {
@@ -140,7 +147,7 @@ impl<S: Storage> LogInner<S> {
         if from >= up_to.min(state.log_end) {
             return Some(ReadBatches { next_offset: from, ..ReadBatches::default() });
         }
-        let found = self.shard.tail_cache.borrow().read(self.slot, from, up_to, max_bytes, at_least_one);
+        let found = self.shard.tail_cache.borrow().read(self.slot, from, up_to, max_bytes, first_max);
         self.shard.metrics.tail_hits.add(found.is_some().into());
         found
     }
@@ -150,11 +157,11 @@ impl<S: Storage> LogInner<S> {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-        at_least_one: bool,
+        first_max: usize,
     ) -> Result<ReadBatches, ReadError> {
         loop {
             self.check_range(from)?;
-            if let Some(found) = self.read_cached(from, up_to, max_bytes, at_least_one) {
+            if let Some(found) = self.read_cached(from, up_to, max_bytes, first_max) {
                 return Ok(found);
             }
             // Appended, not written yet and not cached any more: the commit that writes it is under way, or it is in the
@@ -162,7 +169,7 @@ impl<S: Storage> LogInner<S> {
             self.wait_written(Offset(from.0 + 1).min(up_to)).await?;
             let generation = self.state.borrow().generation;
             self.shard.metrics.tail_misses.increment();
-            let result = self.read_segments(from, up_to, max_bytes, at_least_one).await;
+            let result = self.read_segments(from, up_to, max_bytes, first_max).await;
             let changed = self.state.borrow().generation != generation;
             match result {
                 // The segment was truncated or deleted meanwhile: what was read says nothing.
@@ -204,7 +211,7 @@ impl<S: Storage> LogInner<S> {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-        at_least_one: bool,
+        first_max: usize,
     ) -> Result<ReadBatches, ReadError> {
         let (segment, up_to) = {
             let state = self.state.borrow();
@@ -213,7 +220,7 @@ impl<S: Storage> LogInner<S> {
         let start = self.floor(&segment, |index| index.floor(from)).await?;
         let mut cursor = self.cursor(segment.clone(), start).await?;
         let mut out = Collected::default();
-        let bounds = Bounds { from, up_to, max_bytes, at_least_one };
+        let bounds = Bounds { from, up_to, max_bytes, first_max };
         let result = collect(&mut cursor, &bounds, &mut out).await;
         let next_offset = match result {
             Ok(next_offset) => next_offset,
@@ -222,10 +229,10 @@ impl<S: Storage> LogInner<S> {
             Err(error) => return Err(self.locate(error, segment, start).await),
         };
         self.read_ahead(&segment, start, cursor.position, &cursor.file);
-        let Collected { bytes: out, records, has_gaps } = out;
+        let Collected { bytes: out, records, has_gaps, too_large_bytes } = out;
         let bytes = out.len();
         let pieces = if out.is_empty() { Vec::new() } else { vec![Bytes::from(out)] };
-        Ok(ReadBatches { pieces, bytes, records, next_offset, has_gaps })
+        Ok(ReadBatches { pieces, bytes, records, next_offset, has_gaps, too_large_bytes })
     }
 
     /// Frames before the wanted one are passed by what their headers say. If that led astray, this says which one it was.

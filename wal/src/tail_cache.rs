@@ -201,7 +201,7 @@ impl TailCache {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-        at_least_one: bool,
+        first_max: usize,
     ) -> Option<ReadBatches> {
         let log = &self.logs[slot.0];
         let first = log.partition_point(|batch| batch.last_offset < from);
@@ -211,11 +211,16 @@ impl TailCache {
         let mut found = ReadBatches { next_offset: from, ..ReadBatches::default() };
         let mut count = 0;
         for batch in log.range(first..) {
-            let fits = found.bytes + batch.batch.len() <= max_bytes || (count == 0 && at_least_one);
-            if batch.last_offset >= up_to || !fits {
+            let bytes = batch.batch.len();
+            if batch.last_offset >= up_to {
                 break;
             }
-            found.bytes += batch.batch.len();
+            let fits = found.bytes + bytes <= max_bytes;
+            if !fits && (count > 0 || bytes > first_max) {
+                found.too_large_bytes = if count == 0 { bytes } else { 0 };
+                break;
+            }
+            found.bytes += bytes;
             found.next_offset = batch.last_offset.advance(1);
             found.has_gaps |= batch.follows_gap;
             found.records += batch.records;
@@ -261,7 +266,7 @@ mod tests {
             let mut cache = TailCache::new(1 << 20);
             let slot = cache.register();
             cache.push(slot, Offset(0), Offset(0), false, CachedBytes::new(b"ab", &batch, shared));
-            let found = cache.read(slot, Offset(0), Offset(1), 100, true).expect("cached");
+            let found = cache.read(slot, Offset(0), Offset(1), 100, usize::MAX).expect("cached");
             assert_eq!((&found.contiguous()[..], found.bytes), (&b"ab23456789"[..], 10));
             let is_same_memory = found.pieces.last().expect("one").as_ptr() == batch[2..].as_ptr();
             assert_eq!(is_same_memory, shared.is_some());
@@ -275,12 +280,12 @@ mod tests {
         cache.push(a, Offset(0), Offset(9), false, cached(100));
         cache.push(b, Offset(0), Offset(4), false, cached(100));
         cache.push(a, Offset(10), Offset(19), false, cached(100));
-        assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_some());
+        assert!(cache.read(a, Offset(5), Offset(20), 1000, usize::MAX).is_some());
         cache.push(b, Offset(5), Offset(9), false, cached(100));
-        assert!(cache.read(a, Offset(5), Offset(20), 1000, true).is_none());
-        let found = cache.read(a, Offset(12), Offset(20), 1000, true).expect("still there");
+        assert!(cache.read(a, Offset(5), Offset(20), 1000, usize::MAX).is_none());
+        let found = cache.read(a, Offset(12), Offset(20), 1000, usize::MAX).expect("still there");
         assert_eq!((found.bytes, found.next_offset), (100, Offset(20)));
-        let found = cache.read(b, Offset(0), Offset(10), 1000, true).expect("still there");
+        let found = cache.read(b, Offset(0), Offset(10), 1000, usize::MAX).expect("still there");
         assert_eq!((found.bytes, found.next_offset), (200, Offset(10)));
         assert!(cache.used_bytes <= cache.limit_bytes);
     }
@@ -292,15 +297,16 @@ mod tests {
         for at in 0..10 {
             cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), false, cached(100));
         }
-        let read = |from, up_to, max_bytes, at_least_one| {
-            let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, at_least_one).expect("cached");
+        let read = |from, up_to, max_bytes, first_max| {
+            let found = cache.read(slot, Offset(from), Offset(up_to), max_bytes, first_max).expect("cached");
+            assert_eq!(found.too_large_bytes, if found.bytes == 0 { 100 } else { 0 });
             (found.bytes, found.next_offset.0)
         };
-        assert_eq!(read(0, 100, 1000, false), (1000, 100));
-        assert_eq!(read(0, 99, 1000, false), (900, 90));
-        assert_eq!(read(15, 100, 250, false), (200, 30));
-        assert_eq!(read(15, 100, 50, true), (100, 20));
-        assert_eq!(read(15, 100, 50, false), (0, 15));
+        assert_eq!(read(0, 100, 1000, 0), (1000, 100));
+        assert_eq!(read(0, 99, 1000, 0), (900, 90));
+        assert_eq!(read(15, 100, 250, 0), (200, 30));
+        assert_eq!(read(15, 100, 50, 100), (100, 20));
+        assert_eq!(read(15, 100, 50, 99), (0, 15));
         assert_eq!(cache.bytes_between(slot, Offset(15), Offset(40)), Some(300));
         assert_eq!(cache.bytes_between(slot, Offset(15), Offset(16)), Some(0));
     }
@@ -313,7 +319,7 @@ mod tests {
             let base = at as i64 * 10;
             cache.push(slot, Offset(base), Offset(base + 9), follows_gap, cached(100));
         }
-        let has_gaps = |from, up_to| cache.read(slot, Offset(from), Offset(up_to), 1000, true).unwrap().has_gaps;
+        let has_gaps = |from, up_to| cache.read(slot, Offset(from), Offset(up_to), 1000, usize::MAX).unwrap().has_gaps;
         assert_eq!((has_gaps(0, 10), has_gaps(0, 20), has_gaps(15, 30), has_gaps(20, 30)), (false, true, true, false));
     }
 
@@ -325,15 +331,15 @@ mod tests {
             cache.push(slot, Offset(at * 10), Offset(at * 10 + 9), false, cached(100));
         }
         cache.truncate(slot, Offset(50));
-        assert!(cache.read(slot, Offset(50), Offset(60), 1000, true).is_none());
+        assert!(cache.read(slot, Offset(50), Offset(60), 1000, usize::MAX).is_none());
         cache.push(slot, Offset(50), Offset(59), false, cached(200));
-        assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, true).map(|found| found.bytes), Some(300));
+        assert_eq!(cache.read(slot, Offset(40), Offset(60), 1000, usize::MAX).map(|found| found.bytes), Some(300));
         cache.unregister(slot);
         assert_eq!(cache.used_bytes, 0);
         // Batches larger than the cache leave it consistent.
         let slot = cache.register();
         cache.push(slot, Offset(0), Offset(0), false, cached(10));
         cache.push(slot, Offset(1), Offset(1), false, cached(2 << 20));
-        assert!(cache.read(slot, Offset(0), Offset(2), 100, true).is_none());
+        assert!(cache.read(slot, Offset(0), Offset(2), 100, usize::MAX).is_none());
     }
 }

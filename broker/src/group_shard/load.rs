@@ -25,7 +25,7 @@ pub(super) async fn load(partition: &Partition, end: Offset, state: &mut GroupCo
     while offset < end {
         let read = partition
             .log
-            .read(offset, end, LOAD_READ_BYTES, true)
+            .read(offset, end, LOAD_READ_BYTES, usize::MAX)
             .await
             .map_err(|source| LoadError::Read { offset, source })?;
         let undecodable = |reason: String| LoadError::Batch { offset, reason };

@@ -60,8 +60,8 @@ const MAX_WAIT_MAX: Duration = Duration::from_secs(3600);
 pub struct FetchForward {
     pub reads: Vec<PartitionRead>,
     pub max_bytes: usize,
-    /// Whether to read a batch in any case, however large.
-    pub at_least_one: bool,
+    /// The first batch may be larger than that: it may have so many bytes.
+    pub first_max: usize,
     pub mode: ReadMode,
     /// Who may be served by a follower; `None` for whom only the leader serves.
     pub consumer: Option<Arc<Consumer>>,
@@ -113,6 +113,8 @@ pub struct Outcome {
     pub record_count: u64,
     /// There is something to be read, and nothing else to be said.
     pub has_more: bool,
+    /// The size of the first batch, where nothing was read because it is larger than may be kept in memory; else 0.
+    pub too_large_bytes: usize,
 }
 
 impl Outcome {
@@ -129,6 +131,7 @@ impl Outcome {
             bytes: 0,
             record_count: 0,
             has_more: false,
+            too_large_bytes: 0,
         }
     }
 
@@ -325,6 +328,8 @@ async fn read_until_enough(
     let min_bytes = min_bytes.min(max_bytes);
     let asked = fetches.iter().map(|(_, fetch)| fetch.bytes_max()).fold(0, usize::saturating_add).min(max_bytes);
     let sum = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
+    // The size of the batch that has to be read, as far as it is known to be large.
+    let mut first_bytes = 0;
     loop {
         let waited_out = Instant::now() >= deadline || fetches.is_empty();
         let enough = waited_out || min_bytes <= 1 || {
@@ -333,11 +338,18 @@ async fn read_until_enough(
         };
         if enough {
             let small = async || sum(&gathering.estimate().await);
-            let Some(mut held) = room_for(context, asked, small, deadline).await else {
+            let Some(mut held) = room_for(context, asked, first_bytes, small, deadline).await else {
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
                 return (without_records(gathering.estimate().await), shard.response_budget().hold(0));
             };
-            let outcomes = gathering.read(held.bytes().min(asked)).await;
+            // Who has all that there ever is goes beyond it.
+            let may_all = held.bytes() >= shard.response_budget().limit_bytes();
+            let first_max = if may_all { usize::MAX } else { held.bytes().max(1) };
+            let outcomes = gathering.read(held.bytes().min(asked), first_max).await;
+            if let Some(too_large) = first_too_large(&outcomes) {
+                first_bytes = too_large.max(first_bytes);
+                continue;
+            }
             let bytes = sum(&outcomes);
             held.resize(bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
@@ -356,17 +368,25 @@ async fn read_until_enough(
     }
 }
 
+/// The size of the batch that is to be read before all others, where there was no room for it. As in Kafka the first partition
+/// that has anything gives a batch, however large.
+fn first_too_large(outcomes: &[Outcome]) -> Option<usize> {
+    let first = outcomes.iter().find(|outcome| outcome.has_more)?;
+    Some(first.too_large_bytes).filter(|bytes| *bytes > 0)
+}
+
 /// What an estimate says beside the records.
 fn without_records(estimate: Vec<Outcome>) -> Vec<Outcome> {
     estimate.into_iter().map(|outcome| Outcome { bytes: 0, ..outcome }).collect()
 }
 
 /// The share of the shard's budget that a fetch of `asked` bytes may fill, when its answer is the connection's next; `None` if
-/// there is none until the deadline.
+/// there is none until the deadline. It has room for a batch of `first_bytes`, if there ever is.
 /// `estimate` tells how much there is to be read.
 async fn room_for(
     context: &Context,
     asked: usize,
+    first_bytes: usize,
     estimate: impl AsyncFnOnce() -> usize,
     deadline: Instant,
 ) -> Option<Held> {
@@ -374,13 +394,12 @@ async fn room_for(
     let shard = context.shard();
     let budget = shard.response_budget();
     // At least a batch is read, however little was asked for.
-    let asked = asked.max(RESPONSE_BYTES_LEAST);
-    let want = asked.min(RESPONSE_BYTES_LEAST.max(budget.left_bytes() / RESPONSE_SHARE));
-    let least = want.min(RESPONSE_BYTES_LEAST);
+    let least = RESPONSE_BYTES_LEAST.max(first_bytes);
+    let want = asked.max(least).min(least.max(budget.left_bytes() / RESPONSE_SHARE));
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);
     }
-    let small = Some(estimate().await).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
+    let small = Some(estimate().await.max(first_bytes)).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
     let since = Instant::now();
     let timer = Timer::new(deadline.saturating_duration_since(since).max(ROOM_WAIT_MIN));
     let stopped = std::pin::pin!(shard.stopped());

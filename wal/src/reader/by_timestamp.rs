@@ -38,7 +38,7 @@ impl<S: Storage> LogInner<S> {
             reachable.then_some(best)
         };
         if let Some(best) = best {
-            let found = self.read(best.max_timestamp_offset, up_to, 0, true).await?;
+            let found = self.read(best.max_timestamp_offset, up_to, 0, usize::MAX).await?;
             if found.bytes > 0 {
                 return Ok(Some(found.contiguous()));
             }

@@ -39,7 +39,7 @@ impl<S: Storage> LogInner<S> {
                 }
             }
             // Whatever is appended there, durable or not: the log end bounds it, not what consumers may see.
-            match self.read(end.prev(), Offset(i64::MAX), 0, true).await {
+            match self.read(end.prev(), Offset(i64::MAX), 0, usize::MAX).await {
                 Ok(found) if found.bytes > 0 => {
                     let parsed = BatchHeader::parse(&found.contiguous()).map_err(|_| self.no_batch(end.prev()))?;
                     return Ok((parsed.base_offset < end).then_some(parsed));

@@ -93,7 +93,7 @@ async fn what_does_not_continue_the_log_is_refused<S: Storage>(storage: &S, root
         let shared = Bytes::from(next.clone());
         log.reserve(next.len(), START_MS).await.unwrap();
         log.append_replicated_shared(&shared, &header(&next), START_MS).unwrap();
-        let cached = log.read_cached(Offset(40), Offset(45), 1, true).expect("it was just appended");
+        let cached = log.read_cached(Offset(40), Offset(45), 1, usize::MAX).expect("it was just appended");
         assert_eq!(cached.pieces.iter().map(|piece| piece.as_ptr()).collect::<Vec<_>>(), [shared.as_ptr()]);
         stored.push(next);
         assert_eq!(read_all(&log, Offset(0), 4_000).await, stored);
@@ -232,8 +232,11 @@ async fn a_log_begins_anew_anywhere<S: Storage>(storage: &S, root: &Path) {
             check_empty(&log, begin).await;
             assert_eq!((log.durable_end_offset(), log.ackable_end_offset()), (begin, begin));
             for offset in [Offset(begin.0 - 1), Offset(begin.0 + 1)] {
-                assert!(matches!(log.read(offset, Offset(6_000), 1, true).await, Err(ReadError::OutOfRange { .. })));
-                assert_eq!(log.read_cached(offset, Offset(6_000), 1, true), None);
+                assert!(matches!(
+                    log.read(offset, Offset(6_000), 1, usize::MAX).await,
+                    Err(ReadError::OutOfRange { .. })
+                ));
+                assert_eq!(log.read_cached(offset, Offset(6_000), 1, usize::MAX), None);
             }
         })
         .await;
@@ -272,7 +275,7 @@ async fn a_log_begins_anew_anywhere<S: Storage>(storage: &S, root: &Path) {
 async fn check_empty<S: Storage>(log: &Log<S>, begin: Offset) {
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.size_bytes()), (begin, begin, 0));
     assert_eq!((log.latest_epoch(), log.producer_state().len()), (None, 0));
-    let read = log.read(begin, Offset(6_000), 1, true).await.unwrap();
+    let read = log.read(begin, Offset(6_000), 1, usize::MAX).await.unwrap();
     assert_eq!((read.bytes, read.next_offset), (0, begin));
     assert_eq!(log.bytes_between(Offset(0), Offset(6_000)), 0);
 }

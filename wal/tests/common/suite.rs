@@ -40,12 +40,17 @@ async fn appended_batches_are_read_back<S: Storage>(storage: &S, root: &Path) {
             assert_eq!(read_all(&log, Offset(0), max_bytes).await, stored);
         }
         // From within a batch: that batch comes as a whole.
-        let read = log.read(Offset(15), Offset(1330), 1, true).await.unwrap();
+        let read = log.read(Offset(15), Offset(1330), 1, usize::MAX).await.unwrap();
         assert_eq!(split(&read.contiguous()), stored[1..2]);
-        assert_eq!(log.read(Offset(15), Offset(1330), 1, false).await.unwrap().bytes, 0);
-        assert_eq!(log.read(Offset(15), Offset(19), 1 << 20, true).await.unwrap().bytes, 0);
-        assert_eq!(log.read(Offset(1330), Offset(1330), 1 << 20, true).await.unwrap().next_offset, Offset(1330));
-        assert!(matches!(log.read(Offset(1331), Offset(1331), 1, true).await, Err(ReadError::OutOfRange { .. })));
+        let size = stored[1].len();
+        for (max_bytes, first_max) in [(1, 0), (1, size - 1), (size - 1, 0)] {
+            let read = log.read(Offset(15), Offset(1330), max_bytes, first_max).await.unwrap();
+            assert_eq!((read.bytes, read.too_large_bytes, read.next_offset), (0, size, Offset(15)));
+        }
+        assert_eq!(log.read(Offset(15), Offset(1330), 1, size).await.unwrap().bytes, size);
+        assert_eq!(log.read(Offset(15), Offset(19), 1 << 20, usize::MAX).await.unwrap().bytes, 0);
+        assert_eq!(log.read(Offset(1330), Offset(1330), 1 << 20, usize::MAX).await.unwrap().next_offset, Offset(1330));
+        assert!(matches!(log.read(Offset(1331), Offset(1331), 1, usize::MAX).await, Err(ReadError::OutOfRange { .. })));
         assert!(log.bytes_between(Offset(0), Offset(1330)) > 30 * 700 + 3 * 15_000);
         assert_eq!(log.bytes_between(Offset(1320), Offset(1330)), stored[132].len() as u64);
         stored
@@ -61,7 +66,7 @@ async fn appended_batches_are_read_back<S: Storage>(storage: &S, root: &Path) {
         all.extend(fill(&log, 5, 100, 0).await);
         assert_eq!(read_all(&log, Offset(0), 4_000).await, all);
         log.close().await.unwrap();
-        assert!(log.read(Offset(0), Offset(1), 1, true).await.is_err());
+        assert!(log.read(Offset(0), Offset(1), 1, usize::MAX).await.is_err());
         all
     };
     let (all, ended) = with_shard(&shard, work).await;
@@ -187,7 +192,7 @@ async fn retention_follows_size_age_and_start<S: Storage>(storage: &S, root: &Pa
         assert!(report.segments > 2 && report.bytes == size - log.size_bytes() && !report.rolled, "{report:?}");
         assert!(log.size_bytes() >= 40_000 && log.size_bytes() < 40_000 + 16_384, "{}", log.size_bytes());
         let start = log.log_start_offset();
-        assert!(matches!(log.read(start.prev(), Offset(1000), 1, true).await, Err(ReadError::OutOfRange { .. })));
+        assert!(matches!(log.read(start.prev(), Offset(1000), 1, usize::MAX).await, Err(ReadError::OutOfRange { .. })));
         assert_eq!(read_all(&log, start, 4_000).await, stored[start.0 as usize / 10..]);
         // DeleteRecords, then what lies below goes whatever the policy.
         log.set_config(LogConfig { delete_policy: false, ..log_config() });
@@ -273,7 +278,7 @@ async fn a_deleted_log_is_gone<S: Storage>(storage: &S, root: &Path) {
         deleted.unwrap();
         // Either the commit was under way already or it never comes; it does not hang.
         let _ = waited;
-        assert!(log.delete().await.is_err() && log.read(Offset(0), Offset(1), 1, true).await.is_err());
+        assert!(log.delete().await.is_err() && log.read(Offset(0), Offset(1), 1, usize::MAX).await.is_err());
     })
     .await;
     assert!(!storage.list_dir(root).await.unwrap().iter().any(|name| name.starts_with("topic-")));

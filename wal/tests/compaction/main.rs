@@ -66,7 +66,7 @@ fn producer_batch(producer: usize, sequence: i32) -> BatchBuilder {
 async fn read_batches<S: Storage>(log: &Log<S>, from: Offset) -> Vec<Vec<u8>> {
     let (mut found, mut next, end) = (Vec::new(), from, log.log_end_offset());
     while next < end {
-        let read = log.read(next, end, 4_000, true).await.unwrap();
+        let read = log.read(next, end, 4_000, usize::MAX).await.unwrap();
         assert!(read.next_offset > next, "a read of {next} up to {end} gave nothing");
         next = read.next_offset;
         found.extend(batches(&read.contiguous()).map(|batch| batch.unwrap().1.to_vec()));

@@ -4,7 +4,8 @@
 //! does not need of its share goes to partitions that another left out for want of it.
 //!
 //! As in Kafka the first partition that has anything gives a batch, however large. Whose partition that is no shard knows by
-//! itself, so each reads one at least; together they may be over the limit then, and the later ones are dropped.
+//! itself, so each reads one at least, if there is room in memory; together they may be over the limit then, and the later
+//! ones are dropped.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,17 +36,17 @@ impl Gathering<'_> {
     /// How much there is to be read, within the limits of partitions alone.
     pub async fn estimate(&self) -> Vec<Outcome> {
         let (mut outcomes, by_shard) = self.sort();
-        self.read_at_once(by_shard, ReadMode::Estimate, |_| usize::MAX, &mut outcomes).await;
+        self.read_at_once(by_shard, ReadMode::Estimate, 0, |_| usize::MAX, &mut outcomes).await;
         outcomes.into_iter().map(or_failed).collect()
     }
 
-    /// Reads within `max_bytes` all together (but at least one batch if there is one).
-    pub async fn read(&self, max_bytes: usize) -> Vec<Outcome> {
+    /// Reads within `max_bytes` all together; but at least one batch of up to `first_max` bytes, if there is one.
+    pub async fn read(&self, max_bytes: usize, first_max: usize) -> Vec<Outcome> {
         let (mut outcomes, by_shard) = self.sort();
         let shards = by_shard.iter().filter(|reads| !reads.is_empty()).count();
         let all_asked = by_shard.iter().map(|reads| asked(reads)).fold(0, usize::saturating_add);
-        self.read_at_once(by_shard, ReadMode::Read, |reads| share(max_bytes, asked(reads), all_asked), &mut outcomes)
-            .await;
+        let limit = |reads: &[PartitionRead]| share(max_bytes, asked(reads), all_asked);
+        self.read_at_once(by_shard, ReadMode::Read, first_max, limit, &mut outcomes).await;
         let mut outcomes: Vec<Outcome> = outcomes.into_iter().map(or_failed).collect();
         let read = keep_within(&mut outcomes, max_bytes);
         if shards > 1 {
@@ -75,15 +76,8 @@ impl Gathering<'_> {
         (outcomes, by_shard)
     }
 
-    fn forward(&self, reads: Vec<PartitionRead>, max_bytes: usize, mode: ReadMode, at_least_one: bool) -> FetchForward {
-        FetchForward {
-            reads,
-            max_bytes,
-            at_least_one,
-            mode,
-            consumer: self.consumer.clone(),
-            watch: self.watch.clone(),
-        }
+    fn forward(&self, reads: Vec<PartitionRead>, max_bytes: usize, mode: ReadMode, first_max: usize) -> FetchForward {
+        FetchForward { reads, max_bytes, first_max, mode, consumer: self.consumer.clone(), watch: self.watch.clone() }
     }
 
     /// `limit`: of a shard, by what it is asked for.
@@ -91,6 +85,7 @@ impl Gathering<'_> {
         &self,
         by_shard: Vec<Vec<PartitionRead>>,
         mode: ReadMode,
+        first_max: usize,
         limit: impl Fn(&[PartitionRead]) -> usize,
         outcomes: &mut [Option<Outcome>],
     ) {
@@ -101,7 +96,7 @@ impl Gathering<'_> {
                 continue;
             }
             let max_bytes = limit(&reads);
-            let forward = self.forward(reads, max_bytes, mode, true);
+            let forward = self.forward(reads, max_bytes, mode, first_max);
             if owner == self.shard.index() {
                 local = Some(forward);
             } else {
@@ -139,7 +134,7 @@ impl Gathering<'_> {
             by_shard[self.shard.owner_of(key)].push(PartitionRead { slot, key, fetch: *fetch });
         }
         for (owner, reads) in by_shard.into_iter().enumerate().filter(|(_, reads)| !reads.is_empty()) {
-            let forward = self.forward(reads, left, ReadMode::Read, false);
+            let forward = self.forward(reads, left, ReadMode::Read, 0);
             let fetched = match owner == self.shard.index() {
                 true => read_here(self.shard, forward).await,
                 false => self.send(owner, forward).await.unwrap_or_default(),

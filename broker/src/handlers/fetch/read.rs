@@ -56,6 +56,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         bytes: 0,
         record_count: 0,
         has_more: false,
+        too_large_bytes: 0,
     };
     if let Some(consumer) = consumer.filter(|_| leads) {
         outcome.preferred_read_replica = preferred(shard, &partition, consumer, fetch_offset);
@@ -92,20 +93,22 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         return outcome;
     }
     let limit = partition_limit.min(forward.max_bytes.saturating_sub(total));
-    let at_least_one = forward.at_least_one && total == 0;
+    let is_first = forward.first_max > 0 && total == 0;
+    let first_max = if is_first { forward.first_max } else { 0 };
     outcome.has_more = true;
-    if limit == 0 && !at_least_one {
+    if limit == 0 && !is_first {
         return outcome;
     }
-    let batches = match log.read_cached(fetch_offset, high_watermark, limit, at_least_one) {
+    let batches = match log.read_cached(fetch_offset, high_watermark, limit, first_max) {
         Some(batches) => Ok(batches),
-        None => log.read(fetch_offset, high_watermark, limit, at_least_one).await,
+        None => log.read(fetch_offset, high_watermark, limit, first_max).await,
     };
     match batches {
         Ok(batches) => {
             outcome.bytes = batches.bytes;
             outcome.record_count = batches.records;
             outcome.records = batches.pieces;
+            outcome.too_large_bytes = if is_first { batches.too_large_bytes } else { 0 };
             outcome
         }
         // Retention may have moved the start while the disk was read.

@@ -265,7 +265,7 @@ impl OutStream {
         let bytes = window.bytes.min(TURN_BYTES);
         // A log start within a batch: that batch begins before what may be read.
         let from = window.from.max(log.log_start_offset());
-        match log.read_cached(from, log_end, bytes, true) {
+        match log.read_cached(from, log_end, bytes, usize::MAX) {
             Some(batches) if batches.bytes == 0 => None,
             Some(batches) => self.continuing(window, from, batches),
             None => {
@@ -301,7 +301,7 @@ impl OutStream {
             let most = if stream.throttled_rate().is_some() { TURN_BYTES } else { CATCH_UP_READ_BYTES };
             let bytes = window.bytes.clamp(1, most);
             let from = window.from.max(log.log_start_offset());
-            let read = log.read(from, log.log_end_offset(), bytes, true).await;
+            let read = log.read(from, log.log_end_offset(), bytes, usize::MAX).await;
             stream.reading.set(false);
             if stream.id.get() != id {
                 // Opened anew meanwhile, perhaps further on.
