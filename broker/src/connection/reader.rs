@@ -22,7 +22,8 @@ use crate::shard::budget::Held;
 const IDLE_MAX_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a request may stop arriving half-way.
 const STALLED_REQUEST_MAX: Duration = pace::STALLED_MAX;
-/// The slowest that a large request may arrive, in bytes per second, after [`STALLED_REQUEST_MAX`].
+/// The slowest that a large request may arrive while others wait for its memory, in bytes per second, after
+/// [`STALLED_REQUEST_MAX`].
 const FRAME_RATE_MIN: u64 = 1 << 20;
 /// The memory that a shard's connections share for reading: many small requests at once. A frame of this size never shares
 /// its memory with another.
@@ -145,7 +146,7 @@ struct Arriving {
     /// Its share of the budget.
     held: Held,
     began: Instant,
-    /// When it must be here.
+    /// When it must be here, if others wait.
     deadline: Instant,
     pace: Pace,
 }
@@ -165,12 +166,15 @@ impl Arriving {
 
     /// For how long to wait until it is looked at again; or why it is waited for no more.
     fn patience(&mut self, arrived: usize, now: Instant) -> Result<Duration, CloseReason> {
-        self.pace.look(now, arrived as u64, self.held.is_waited_for()).map_err(CloseReason::of_request)?;
-        let left = self.deadline.saturating_duration_since(now);
-        if left.is_zero() {
-            return Err(CloseReason::UnfinishedRequest { arrived, within: now - self.began });
+        let is_waited_for = self.held.is_waited_for();
+        self.pace.look(now, arrived as u64, is_waited_for).map_err(CloseReason::of_request)?;
+        match self.deadline.saturating_duration_since(now) {
+            Duration::ZERO if is_waited_for => {
+                Err(CloseReason::UnfinishedRequest { arrived, within: now - self.began })
+            }
+            Duration::ZERO => Ok(LOOK_INTERVAL),
+            left => Ok(left.min(LOOK_INTERVAL)),
         }
-        Ok(left.min(LOOK_INTERVAL))
     }
 }
 
@@ -214,4 +218,24 @@ async fn read_more(
     flow.more_is_there = read == room;
     flow.frames_are_large &= frames.partial_mut().is_some();
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::budget::ByteBudget;
+
+    #[test]
+    fn a_large_request_may_take_its_time_unless_others_wait_for_its_memory() {
+        let (budget, began) = (ByteBudget::new(100), Instant::now());
+        let mut arriving = Arriving::begin(budget.hold(100), 10 << 20, 0, began);
+        // It comes at 100 KiB/s, a tenth of what is asked of it where it matters.
+        let mut at =
+            |seconds: u64| arriving.patience(seconds as usize * 100 << 10, began + Duration::from_secs(seconds));
+        assert!((1..=100).all(|seconds| at(seconds).is_ok()));
+        let mut waiting = pin!(budget.admit(1));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let ended = (101..=103).find_map(|seconds| at(seconds).err());
+        assert!(matches!(ended, Some(CloseReason::UnfinishedRequest { .. })), "{ended:?}");
+    }
 }
