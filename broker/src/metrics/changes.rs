@@ -57,7 +57,7 @@ impl Changes {
     pub fn note(&self, me: BrokerId, before: &MetadataImage, deltas: &[MetadataDelta]) {
         let mut latest: HashMap<(TopicId, PartitionId), &PartitionImage> = HashMap::new();
         for delta in deltas {
-            let MetadataDelta::PartitionChanged { topic_id, partition, state, .. } = delta else { continue };
+            let MetadataDelta::PartitionChanged { topic_id, topic, partition, state } = delta else { continue };
             let known = latest.insert((*topic_id, *partition), state);
             let known = known.or_else(|| before.topic_by_id(*topic_id)?.partition(*partition));
             if let Some(known) = known
@@ -68,6 +68,11 @@ impl Changes {
                 self.isr_expansions.add(expands.into());
                 if let Some(election) = election {
                     self.elections[election as usize].increment();
+                }
+                if election == Some(Election::Unclean) {
+                    let (partition, epoch) = (partition.0, state.leader_epoch.0);
+                    let had_led = known.leader.map(|leader| leader.0);
+                    tracing::warn!(%topic, partition, epoch, had_led, "elected although others may have had more records");
                 }
             }
         }
