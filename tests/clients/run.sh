@@ -148,6 +148,10 @@ mkdir -p "$cache"
   command -v kcat >/dev/null 2>&1 || apt_install kcat
   # For the console's tests in a browser; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v chromium >/dev/null 2>&1; then apt_install chromium || true; fi
+  # For completion in shells other than bash; without them, or without root, they are skipped.
+  for shell in zsh fish; do
+    if [ "$(id -u)" = 0 ] && ! command -v $shell >/dev/null 2>&1; then apt_install $shell || true; fi
+  done
   # For tests that cut links; without it, or without root, they are skipped.
   if [ "$(id -u)" = 0 ] && ! command -v nft >/dev/null 2>&1; then apt_install nftables || true; fi
 ) 9>"$cache/.lock"

@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const SILENT_TIME: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
+/// What somebody at a terminal waits for where it does not matter who is asked what.
+pub(super) const BROKERS_ASKED: &str = "asking the brokers";
+
 /// Waits for what says nothing of how far it is.
 pub(super) async fn waiting<T>(what: &str, done: impl Future<Output = T>) -> T {
     let mut done = std::pin::pin!(done);

@@ -25,7 +25,7 @@ use self::args::{ClusterArgs, ClusterCommand};
 use self::asking::Asking;
 use self::moving::Goal;
 use self::no_controller::NoAnswer;
-use super::progress::waiting;
+use super::progress::{BROKERS_ASKED, waiting};
 use super::table::{Table, known, numbers, words};
 use super::told::{self, Deeds, Told, ask_kafka};
 use crate::metadata_core::refusal::Refusal;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
     | ClusterCommand::Rebalance { broker, .. }) = &args.command
     else {
         let ClusterCommand::Brokers { kafka, json } = &args.command else { unreachable!("all others are above") };
-        return ask_kafka(kafka, async |client| brokers::run(client, *json).await);
+        return ask_kafka(kafka, async |client| waiting(BROKERS_ASKED, brokers::run(client, *json)).await);
     };
     let asking = Asking::new(broker.internal_addr.to_string(), Duration::from_secs(broker.timeout.into()));
     told::carry_out(carry_out(&asking, &args.command))

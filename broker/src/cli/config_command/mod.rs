@@ -15,6 +15,7 @@ pub(super) use resource::{Described, Resource, described_all, nearest_topic_conf
 use args::{Change, ConfigArgs, ConfigCommand, Op};
 
 use super::kafka::Client;
+use super::progress::{BROKERS_ASKED, waiting};
 use super::told::{Failure, Told, ask_kafka};
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
@@ -25,7 +26,7 @@ async fn carry_out(client: &Client, command: &ConfigCommand) -> Result<Told, Fai
     match command {
         ConfigCommand::Describe { of, names, all, doc, json } => {
             let how = describe::How { names, all: *all, doc: *doc, as_json: *json };
-            describe::run(client, &of.resource(), how).await
+            waiting(BROKERS_ASKED, describe::run(client, &of.resource(), how)).await
         }
         ConfigCommand::Set { of, changes, dry_run, json } => {
             alter::run(client, &of.resource(), changes, alter::How { dry_run: *dry_run, as_json: *json }).await

@@ -28,10 +28,11 @@ pub(super) use moment::{ago_ms, date_ms, datetime_ms};
 use args::{GroupArgs, GroupCommand};
 
 use super::kafka::{Client, ClientError};
+use super::progress::{BROKERS_ASKED, waiting};
 use super::told::{Told, ask_kafka};
 
 pub(super) fn run(args: &GroupArgs) -> ExitCode {
-    ask_kafka(&args.kafka, async |client| carry_out(client, &args.command).await)
+    ask_kafka(&args.kafka, async |client| waiting(BROKERS_ASKED, carry_out(client, &args.command)).await)
 }
 
 /// Of all groups, as far as brokers answer.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use self::args::{PartitionArgs, PartitionCommand};
 use super::internal_port::obstacle;
+use super::progress::{BROKERS_ASKED, waiting};
 use super::table::{Table, list, numbers, words};
 use super::told::{self, Told, ask_kafka};
 use crate::config::nearest;
@@ -58,11 +59,11 @@ impl Asking {
     async fn carry_out(&self, command: &PartitionCommand) -> Result<Told, String> {
         match command {
             PartitionCommand::List { topic, json, .. } => {
-                let lines = self.lines(topic.clone()).await?;
+                let lines = waiting(BROKERS_ASKED, self.lines(topic.clone())).await?;
                 Ok(if *json { Told::json(&list_json(&lines)) } else { Told::text(list_text(&lines)) })
             }
             PartitionCommand::Show { topic, partition, json, .. } => {
-                let view = self.view(topic, PartitionId(*partition)).await?;
+                let view = waiting(BROKERS_ASKED, self.view(topic, PartitionId(*partition))).await?;
                 Ok(match json {
                     true => Told::json(&show_json(topic, *partition, &view)),
                     false => Told::text(show_text(topic, *partition, &view)),

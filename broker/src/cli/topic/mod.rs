@@ -27,6 +27,7 @@ use args::{TopicArgs, TopicCommand};
 use kafka_protocol::ResponseError;
 
 use super::kafka::Client;
+use super::progress::{BROKERS_ASKED, waiting};
 use super::told::{Failure, Told, ask_kafka};
 
 pub(super) fn run(args: &TopicArgs) -> ExitCode {
@@ -35,9 +36,9 @@ pub(super) fn run(args: &TopicArgs) -> ExitCode {
 
 async fn carry_out(client: &Client, command: &TopicCommand) -> Result<Told, Failure> {
     match command {
-        TopicCommand::List { internal, json } => list::run(client, *internal, *json).await,
+        TopicCommand::List { internal, json } => waiting(BROKERS_ASKED, list::run(client, *internal, *json)).await,
         TopicCommand::Create(args) => create::run(client, args).await,
-        TopicCommand::Describe(args) => describe::run(client, args).await,
+        TopicCommand::Describe(args) => waiting(BROKERS_ASKED, describe::run(client, args)).await,
         TopicCommand::Delete { topics, yes, if_exists, json } => {
             delete::run(client, topics, delete::How { yes: *yes, if_exists: *if_exists, as_json: *json }).await
         }
