@@ -29,9 +29,7 @@ pub struct MemoryLimits {
 }
 
 impl MemoryLimits {
-    /// What `shards` shards may hold at most under load, in bytes. The broker's own structures (partitions, groups) come on
-    /// top, and per shard what goes beyond the limits once: the largest request on its way, the largest at work, and one
-    /// answer.
+    /// What the limits of `shards` shards add up to, in bytes. See [`super::ServeConfig::memory_bytes_max`].
     #[must_use]
     pub fn total_bytes_max(&self, shards: usize) -> u64 {
         let per_shard = [

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use metadata::config::StaticConfig;
+use metadata::config::{BrokerConfig, ConfigLayers, StaticConfig};
 use origin::Layers;
 use protocol::newtypes::BrokerId;
 
@@ -97,6 +97,18 @@ pub struct Value {
 }
 
 impl ServeConfig {
+    /// What the broker may hold at most under load, in bytes: what its limits add up to, and for each shard what goes beyond
+    /// them once, which is the largest request on its way, the largest at work, and the largest answer. Its own structures
+    /// (partitions, groups) come on top.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> u64 {
+        let config = BrokerConfig::resolve(&ConfigLayers::of_static(&self.static_config));
+        let [request, answer] =
+            [config.socket_request_max_bytes, config.fetch_max_bytes].map(|bytes| u64::try_from(bytes).unwrap_or(0));
+        let beyond = (2 * request + answer).saturating_mul(self.shards as u64);
+        self.memory.total_bytes_max(self.shards).saturating_add(beyond)
+    }
+
     /// Reads file and environment again, with the flags that there were.
     ///
     /// # Errors

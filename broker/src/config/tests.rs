@@ -369,4 +369,7 @@ fn limits_add_up_per_shard_without_overflow() {
     let (per_shard, connections) = ((256 + 256 + 64 + 32 + 16 + 32) << 20, (10_000 * 16) << 10);
     assert_eq!(memory.total_bytes_max(2), 2 * per_shard + connections);
     assert_eq!(memory.total_bytes_max(usize::MAX), u64::MAX);
+    let beyond = |config: &ServeConfig| config.memory_bytes_max() - config.memory.total_bytes_max(config.shards);
+    // Two of Kafka's largest requests and one of its largest answers.
+    assert_eq!(beyond(&from_flags(&[(Key::Shards, "3")]).unwrap()), 3 * ((2 * 100 + 55) << 20));
 }

@@ -33,7 +33,8 @@ pub(super) fn run(flags: Flags, json: bool, root: &Path) -> ExitCode {
     let journal_dir = (config.memory.shard_journal_bytes_max > 0).then_some(&*config.journal_dir);
     let facts: Facts = probe::facts(root, &config.data_dir, journal_dir, &machine);
     let pinned = Pinned::new(&config.cpus, config.shard_cpus());
-    let lines = verdict::judge(&facts, &Wanted { shards: config.shards, memory: config.memory, pinned });
+    let (shards, memory, memory_bytes_max) = (config.shards, config.memory, config.memory_bytes_max());
+    let lines = verdict::judge(&facts, &Wanted { shards, memory, memory_bytes_max, pinned });
     let shown = if json { report::json(&lines).map(|text| text + "\n") } else { Ok(report::text(&lines)) };
     match shown {
         Ok(text) => super::print(&text),

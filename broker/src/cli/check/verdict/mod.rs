@@ -52,6 +52,8 @@ impl Line {
 pub(crate) struct Wanted {
     pub(crate) shards: usize,
     pub(crate) memory: MemoryLimits,
+    /// What the broker may hold at most under load.
+    pub(crate) memory_bytes_max: u64,
     /// The cores of the shards; `None` if they are not pinned.
     pub(crate) pinned: Option<Pinned>,
 }
@@ -220,7 +222,7 @@ fn cores(cores: usize, shards: usize) -> Line {
 }
 
 fn memory(limit_bytes: Option<u64>, wanted: &Wanted) -> Line {
-    let most = wanted.memory.total_bytes_max(wanted.shards);
+    let most = wanted.memory_bytes_max;
     let Some(limit) = limit_bytes else {
         let found = format!("the limits allow {}; how much memory there is cannot be told", size(most));
         return Line::warn("memory", found, "see to it that there is more than that");

@@ -74,7 +74,7 @@ pub(super) fn wanted() -> Wanted {
         shard_read_ahead_bytes_max: 32 << 20,
         shard_journal_bytes_max: 64 << 20,
     };
-    Wanted { shards: 3, memory, pinned: None }
+    Wanted { shards: 3, memory, memory_bytes_max: 2200 << 20, pinned: None }
 }
 
 fn with_volume(change: impl FnOnce(&mut Volume)) -> Facts {
@@ -224,8 +224,8 @@ fn reading_is_not_to_write() {
 #[test]
 fn cores_and_memory() {
     check(Facts { cores: 2, ..good() }, "cores", Verdict::Warn, "3 shards on 2 cores", "--shards 2");
-    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.2 GiB of the 2 GiB", "lower");
-    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "2.2 GiB", "more than that");
+    check(Facts { memory_bytes: Some(2 << 30), ..good() }, "memory", Verdict::Warn, "2.1 GiB of the 2 GiB", "lower");
+    check(Facts { memory_bytes: None, ..good() }, "memory", Verdict::Warn, "2.1 GiB", "more than that");
 }
 
 #[test]
