@@ -50,6 +50,28 @@ def test_installed_it_runs_and_serves(machine, deb):
     machine.client("consume", BOOTSTRAP, "before", str(RECORDS))
 
 
+def test_manual_pages_and_completions_are_where_they_are_looked_for(machine):
+    installed = set(machine.run("dpkg", "--listfiles", "ringlog").stdout.splitlines())
+    for page in ("man1/ringlog.1", "man1/ringlog-topic-create.1", "man5/ringlog.toml.5"):
+        assert f"/usr/share/man/{page}.gz" in installed
+    assert installed >= {
+        "/usr/share/bash-completion/completions/ringlog",
+        "/usr/share/zsh/vendor-completions/_ringlog",
+        "/usr/share/fish/vendor_completions.d/ringlog.fish",
+    }
+
+
+def test_each_shard_has_its_core(machine):
+    """And nothing else of the broker is on it: the least of what pinning is to bring."""
+    tasks = f"/proc/{machine.show('MainPID')}/task"
+    allowed = {}
+    for task in machine.run("ls", tasks).stdout.split():
+        status = machine.file(f"{tasks}/{task}/status")
+        allowed.setdefault(line_of(status, "Name"), set()).add(line_of(status, "Cpus_allowed_list"))
+    shards = {name: cpus for name, cpus in allowed.items() if name.startswith("shard-")}
+    assert shards and all(len(cpus) == 1 and "-" not in min(cpus) and "," not in min(cpus) for cpus in shards.values()), allowed
+
+
 def test_the_unit_takes_away_what_the_broker_does_not_need(machine):
     assert status_of(machine, "NoNewPrivs") == "1"
     assert status_of(machine, "Seccomp") == "2"

@@ -40,6 +40,8 @@ def test_it_is_complete_and_all_of_it_is_root_s(tarball):
     names = [member.name for member in members]
     for wanted in ("bin/ringlog", "etc/ringlog.toml", "systemd/ringlog.service", "container/seccomp.json", "LICENSE",
                    "doc/deployment.md", "doc/configuration.md", "doc/cluster.md", "doc/runbook.md",
+                   "share/man/man1/ringlog.1", "share/man/man1/ringlog-serve.1", "share/man/man5/ringlog.toml.5",
+                   "share/completions/bash/ringlog", "share/completions/zsh/_ringlog", "share/completions/fish/ringlog.fish",
                    "share/prometheus/rules.yml", "share/grafana/ringlog-cluster.json"):  # fmt: skip
         assert f"{top}/{wanted}" in names, names
     told = [command.text for command in docs.commands((REPO / "docs/deployment.md").read_text())]

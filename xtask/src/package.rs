@@ -171,9 +171,19 @@ fn container(unpacked: &Path) -> Result<(), String> {
 /// Manual pages and completions, by the program that they are of.
 fn documents(broker: &Path, folder: &Path) -> Result<(), String> {
     fresh(folder)?;
-    let mut man = Command::new(broker);
-    man.args(["man", "--out"]).arg(folder.join("man"));
-    run(man)?;
+    // Pages lie by their sections, where `man` looks for them.
+    let (pages, man) = (folder.join("pages"), folder.join("man"));
+    let mut write = Command::new(broker);
+    write.args(["man", "--out"]).arg(&pages);
+    run(write)?;
+    let failed = |error: std::io::Error| format!("cannot sort manual pages into {}: {error}", man.display());
+    for page in fs::read_dir(&pages).map_err(failed)? {
+        let page = page.map_err(failed)?.path();
+        let section = man.join(format!("man{}", page.extension().unwrap_or_default().display()));
+        make(&section)?;
+        fs::rename(&page, section.join(page.file_name().unwrap_or_default())).map_err(failed)?;
+    }
+    fs::remove_dir(&pages).map_err(failed)?;
     for (shell, name) in SHELLS {
         let file = folder.join("completions").join(name);
         make(file.parent().unwrap_or(folder))?;
