@@ -9,8 +9,9 @@ reads both for as long as it lasts and checks that nothing acknowledged is missi
 every half second, a producer, a group's member and connections that break off in the middle come and go.
 
 Printed is a line a minute (latency of the steady producer, and node 1's memory and descriptors), and at the end how memory
-and descriptors went after the first fifth, and what the brokers logged as errors. Not a test, and pytest does not collect
-it; run it with `.cache/clients/venv/bin/python` on a machine that does nothing else.
+and descriptors went after the first fifth, and what the brokers logged as errors. Its status is 1 if there was any, or if
+memory, descriptors or the p99 of minutes without restarts grew. Not a test, and pytest does not collect it; run it with
+`.cache/clients/venv/bin/python` on a machine that does nothing else.
 """
 
 import argparse
@@ -41,6 +42,8 @@ SETTINGS = {
 CONFIGS = {"retention.bytes": str(32 * MIB), "segment.bytes": str(8 * MIB), "min.insync.replicas": "2"}
 COMPACTED_CONFIGS = {"cleanup.policy": "compact", "segment.bytes": str(8 * MIB), "min.insync.replicas": "2"}
 SAMPLE_S = 5.0
+# What may come of noise: anything that leaks or decays for long goes beyond.
+DRIFT_MAX = {"rss": 1.15, "files": 1.25, "p99_quiet": 3.0}
 
 
 def percentile(sorted_values: list[float], share: float) -> float:
@@ -52,6 +55,12 @@ def slope_per_hour(samples: list[tuple[float, float]]) -> float:
     if len(samples) < 2:
         return float("nan")
     return statistics.linear_regression(*zip(*samples)).slope * 3600
+
+
+def drift(values: list[float]) -> float:
+    """How many times of the second fifth's median the last fifth's is."""
+    fifth = max(len(values) // 5, 1)
+    return statistics.median(values[-fifth:]) / statistics.median(values[fifth : 2 * fifth] or values)
 
 
 def sample(cluster: Cluster, node: int) -> dict:
@@ -154,6 +163,11 @@ def soak(options) -> dict:
             "files_per_hour": slope_per_hour([(at, s["files"]) for at, s in settled]),
             "files": [min(s["files"] for _, s in settled), max(s["files"] for _, s in settled)],
             "p99_ms_quiet": [m["p99_ms"] for m in quiet],
+            "drift": {
+                "rss": drift([s["rss_mib"] for _, s in samples]),
+                "files": drift([s["files"] for _, s in samples]),
+                "p99_quiet": drift([m["p99_ms"] for m in quiet]) if quiet else float("nan"),
+            },
             "exit_statuses": statuses,
             "errors": error_lines(cluster),
         }
@@ -186,7 +200,10 @@ def main():
     if options.json:
         with open(options.json, "w") as out:
             json.dump(result, out, indent=1)
-    return 1 if result["errors"] or any(result["exit_statuses"].values()) else 0
+    drifts = [f"{name} {times:.2f}x" for name, times in result["drift"].items() if not times <= DRIFT_MAX[name]]
+    if drifts:
+        print(f"not steady: {', '.join(drifts)} from the second fifth of the time to the last", file=sys.stderr)
+    return 1 if drifts or result["errors"] or any(result["exit_statuses"].values()) else 0
 
 
 if __name__ == "__main__":
