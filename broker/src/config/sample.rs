@@ -20,9 +20,9 @@ const SET: &[(Key, &str)] = &[(Key::DataDir, "/var/lib/ringlog")];
 const HEAD: &str = "\
 # Configuration of a Ringlog broker. docs/configuration.md says the same at greater length.
 #
-# Every setting is here with its default, commented out. To change one, remove the # before its name and write another
-# value. A flag on the command line, or a variable (data-dir is RINGLOG_DATA_DIR), counts more than this file. Lines with a
-# space after the # are text; where a setting has no fixed default, its line is text too.
+# Every setting is here with its default, commented out, but for what a package sets. To change one, remove the # before its
+# name and write another value. A flag on the command line, or a variable (data-dir is RINGLOG_DATA_DIR), counts more than
+# this file. Lines with a space after the # are text; where a setting has no fixed default, its line is text too.
 #
 # `systemctl reload ringlog` (SIGHUP) has the file read again: settings marked \"reloaded\" change at once, and for the others
 # the log says that they need a restart. A file with a mistake in it changes nothing.

@@ -33,8 +33,8 @@ const PARTS: &[Part] = &[
                  replica of it, whatever topics come; free places go to topics in the order of their names. Traffic of all \
                  others is added up in the series of `topic=\"(others)\"`, a name that no topic can have, and \
                  `ringlog_topics_omitted` says how many these are. What a topic is counted does not go back while the topic \
-                 exists. Records that groups store in `__consumer_offsets` count as produced there. Bytes read for a consumer \
-                 that found no room in its answer are read, and counted, again.",
+                 exists. Records that groups store in `__consumer_offsets` count as produced there. What was read for a \
+                 consumer and found no room in its answer is not counted.",
     },
     Part {
         first: Metric::PartitionLogStart,
