@@ -6,7 +6,7 @@
 //!    that finds a sealed segment without an index builds it;
 //! 2. the new segment gets the name of the first old one. From here on it is the log's, and the others are superseded: an open
 //!    removes them by what its header says;
-//! 3. its index is written, and the other old segments go.
+//! 3. its index is written, and the other old segments go, with or without it: what they take is given back on a full disk too.
 //!
 //! The log's structure is locked meanwhile, so that none of them is cut, deleted or replaced; appends go on.
 
@@ -56,13 +56,12 @@ impl<S: Storage> LogInner<S> {
         new: WrittenSegment,
     ) -> Result<(), IoError> {
         let storage = &self.shard.storage;
-        let WrittenSegment { path, header, summary, index } = new;
         let changing = self.names.changing().await;
-        for segment in old {
-            remove_if_there(storage, &self.dir.join(file_name(segment.base, NameKind::Index))).await?;
+        if let Err(error) = self.name_segment(old, &new).await {
+            new.discard(storage).await;
+            return Err(error);
         }
-        storage.sync_dir(&self.dir).await?;
-        storage.rename(&path, &self.dir.join(file_name(header.base_offset, NameKind::Log))).await?;
+        let WrittenSegment { header, summary, index, .. } = new;
         // Whoever opens a segment from here on finds the new one.
         let segment = Rc::new(Segment::new(self.shard.next_segment_uid(), &header, summary, None, None));
         {
@@ -79,13 +78,28 @@ impl<S: Storage> LogInner<S> {
         storage.sync_dir(&self.dir).await?;
 
         let name = file_name(header.base_offset, NameKind::Index);
-        sidecar::write(storage, &self.dir, &name, Kind::Index, &summary.encode(&index)).await?;
+        let indexed = sidecar::write(storage, &self.dir, &name, Kind::Index, &summary.encode(&index)).await;
+        if indexed.as_ref().is_err_and(|error| error.is_fatal()) {
+            return indexed;
+        }
         let _changing = self.names.changing().await;
         for segment in &old[1..] {
             for kind in [NameKind::Log, NameKind::State] {
                 remove_if_there(storage, &self.dir.join(file_name(segment.base, kind))).await?;
             }
         }
-        storage.sync_dir(&self.dir).await
+        storage.sync_dir(&self.dir).await?;
+        indexed
+    }
+
+    /// Lets the new file have the name of the first old one. Where that fails, it has none, and the old ones are as they were but
+    /// for their indexes.
+    async fn name_segment(&self, old: &[Rc<Segment<S>>], new: &WrittenSegment) -> Result<(), IoError> {
+        let storage = &self.shard.storage;
+        for segment in old {
+            remove_if_there(storage, &self.dir.join(file_name(segment.base, NameKind::Index))).await?;
+        }
+        storage.sync_dir(&self.dir).await?;
+        storage.rename(&new.path, &self.dir.join(file_name(new.header.base_offset, NameKind::Log))).await
     }
 }

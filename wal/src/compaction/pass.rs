@@ -143,9 +143,7 @@ impl<S: Storage, P: Pace> Pass<'_, S, P> {
         let created = SegmentWriter::create(storage, &log.dir, log.identity, old[0].base, interval).await;
         let mut writer = created.map_err(|error| log.change_error(error))?;
         if let Err(error) = self.copy(old, retention, same_below, &mut writer).await {
-            if let Err(error) = writer.discard().await {
-                tracing::warn!(%error, "what a compaction has written stays until the next start");
-            }
+            writer.discard().await;
             return Err(error);
         }
         self.report.bytes_after += writer.size_bytes();

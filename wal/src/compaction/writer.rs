@@ -124,11 +124,30 @@ impl<S: Storage> SegmentWriter<S> {
         self.summary.size_bytes()
     }
 
-    /// Writes what is left and the header, and syncs all of it.
+    /// Writes what is left and the header, and syncs all of it. Where that fails, nothing stays.
     ///
     /// # Panics
     /// If nothing was appended.
     pub(super) async fn finish(mut self, incarnation: Incarnation) -> Result<WrittenSegment, IoError> {
+        let header = match self.seal(incarnation).await {
+            Ok(header) => header,
+            Err(error) => {
+                self.discard().await;
+                return Err(error);
+            }
+        };
+        let SegmentWriter { storage, file, path, summary, index, .. } = self;
+        let written = WrittenSegment { path, header, summary, index };
+        match file.close().await {
+            Ok(()) => Ok(written),
+            Err(error) => {
+                written.discard(&storage).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn seal(&mut self, incarnation: Incarnation) -> Result<SegmentHeader, IoError> {
         assert!(self.frames > 0, "a compacted segment keeps its last batch");
         let padded = self.pending.len().next_multiple_of(BLOCK_BYTES);
         self.pending.resize(padded, 0);
@@ -143,13 +162,27 @@ impl<S: Storage> SegmentWriter<S> {
         self.file.write_at(block, 0).await?;
         self.file.shrink(block_ceil(end_position)).await?;
         self.file.sync_data().await?;
-        self.file.close().await?;
-        Ok(WrittenSegment { path: self.path, header, summary: self.summary, index: self.index })
+        Ok(header)
     }
 
-    /// Removes what was written.
-    pub(super) async fn discard(self) -> Result<(), IoError> {
-        self.file.close().await?;
-        self.storage.remove(&self.path).await
+    /// Removes what was written: the disk may be full, and nothing else would before the next open.
+    pub(super) async fn discard(self) {
+        if let Err(error) = self.file.close().await {
+            tracing::warn!(%error, "what a compaction has written could not be closed");
+        }
+        remove(&self.storage, &self.path).await;
+    }
+}
+
+impl WrittenSegment {
+    /// Removes it, as long as it has no name.
+    pub(super) async fn discard<S: Storage>(&self, storage: &S) {
+        remove(storage, &self.path).await;
+    }
+}
+
+async fn remove<S: Storage>(storage: &S, path: &Path) {
+    if let Err(error) = storage.remove(path).await {
+        tracing::warn!(%error, "what a compaction has written stays until the next start");
     }
 }

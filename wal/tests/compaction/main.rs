@@ -1,10 +1,11 @@
 //! Compaction of whole logs against a model of Kafka's rule, with random workloads, and with power cuts at every write, sync and
-//! change of names.
+//! change of names. What an operation that fails leaves behind is in `failures.rs`.
 //!
 //! Not verified here: which batches are copied byte for byte (`compaction/retention.rs`), and the formats' details.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod failures;
 mod model;
 
 use std::cell::{Cell, RefCell};
