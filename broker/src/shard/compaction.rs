@@ -5,6 +5,8 @@
 //!
 //! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
 
+mod throttle;
+
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::RandomState;
@@ -16,6 +18,7 @@ use futures_util::future::select;
 use glommio::timer::Timer;
 use wal::compaction::{CompactionError, CompactionRules, CompactionTask, KeyHashers, OffsetMap, Pace};
 
+use self::throttle::Throttle;
 use super::Shard;
 use super::dedupe_memory::Taken;
 use super::run::ShardEvent;
@@ -28,17 +31,16 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 /// A look is never sooner than that, so that neither a backoff of 0 nor many changes of configs busy the shard.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
-/// Holds the passes of a shard to `log.cleaner.io.max.bytes.per.second`.
-struct Throttle<'a> {
+/// Holds a pass to the shard's part of `log.cleaner.io.max.bytes.per.second`.
+struct ShardPace<'a> {
     shard: &'a Shard,
     partition: &'a Partition,
-    began: Instant,
-    bytes: RefCell<u64>,
+    throttle: RefCell<Throttle>,
 }
 
-impl Pace for Throttle<'_> {
+impl Pace for ShardPace<'_> {
     async fn took(&self, io_bytes: u64) -> bool {
-        *self.bytes.borrow_mut() += io_bytes;
+        self.throttle.borrow_mut().took(io_bytes);
         glommio::timer::sleep(BREATH).await;
         loop {
             if self.shard.is_stopping() || self.partition.is_removed() {
@@ -46,8 +48,7 @@ impl Pace for Throttle<'_> {
             }
             let config = self.shard.broker_config();
             let rate = config.log_cleaner_io_max_bytes_per_second / self.shard.shards() as f64;
-            let due = Duration::try_from_secs_f64(*self.bytes.borrow() as f64 / rate.max(1.0)).unwrap_or(Duration::MAX);
-            let left = due.saturating_sub(self.began.elapsed());
+            let left = self.throttle.borrow_mut().left(rate, now());
             if left.is_zero() {
                 return true;
             }
@@ -133,7 +134,7 @@ impl Shard {
             hashers: hashers.clone(),
         };
         let began = Instant::now();
-        let pace = Throttle { shard: self, partition, began, bytes: RefCell::new(0) };
+        let pace = ShardPace { shard: self, partition, throttle: RefCell::new(Throttle::new(now())) };
         let (topic, number) = (&partition.topic, partition.key.partition);
         match partition.log.compact(&task, &pace).await {
             Ok(report) => {
@@ -164,6 +165,11 @@ impl Shard {
     fn shards(&self) -> usize {
         self.inboxes.len().max(1)
     }
+}
+
+/// By a clock that never goes back.
+fn now() -> Duration {
+    Duration::from_nanos(crate::clock::monotonic_ns())
 }
 
 /// What the topic asks for; `None` if it is not compacted.
