@@ -1,28 +1,32 @@
 //! Compacting the shard's logs, one at a time, the dirtiest first (Kafka's log cleaner thread).
 //!
-//! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted. What fails for a
-//! reason that stays, such as damage, makes its partition uncleanable until the next start: the log is served on as it is.
+//! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted or could not be. One
+//! that could not be is left alone ([`failures`]): for a time that grows, if there may be space or a file handle later; until the
+//! next start, if the reason stays, such as damage. That makes its partition uncleanable; the log is served on as it is. One that
+//! is opened, cut or begun anew is another log, of which nothing is known.
 //!
 //! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
 
+mod failures;
 mod throttle;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::hash::RandomState;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::select;
 use glommio::timer::Timer;
 use wal::compaction::{CompactionError, CompactionRules, CompactionTask, KeyHashers, OffsetMap, Pace};
+use wal::frame::Incarnation;
 
+use self::failures::Failures;
 use self::throttle::Throttle;
 use super::Shard;
 use super::dedupe_memory::Taken;
 use super::run::ShardEvent;
-use crate::partition::{Partition, PartitionKey};
+use crate::partition::Partition;
 
 /// Lets the kernel and other tasks go on between two pieces of work.
 const BREATH: Duration = Duration::from_micros(5);
@@ -57,18 +61,34 @@ impl Pace for ShardPace<'_> {
     }
 }
 
+/// A log as it was when a pass began. Where it is opened, cut or begun anew, what was in the way may be gone.
+struct SeenLog {
+    partition: Weak<Partition>,
+    incarnation: Incarnation,
+}
+
+impl SeenLog {
+    fn of(partition: &Rc<Partition>) -> SeenLog {
+        SeenLog { partition: Rc::downgrade(partition), incarnation: partition.log.incarnation() }
+    }
+
+    fn is_of(&self, partition: &Rc<Partition>) -> bool {
+        std::ptr::eq(self.partition.as_ptr(), Rc::as_ptr(partition)) && self.incarnation == partition.log.incarnation()
+    }
+}
+
 impl Shard {
     /// Runs until the shard stops.
     pub(super) async fn run_compaction(self: Rc<Self>) {
         let hashers = KeyHashers::new(RandomState::new(), RandomState::new());
-        let mut uncleanable: HashSet<PartitionKey> = HashSet::new();
+        let mut failures = Failures::new();
         while !self.is_stopping() {
             let changed = self.configs_changed.listen();
-            let compacted = match self.dirtiest(&uncleanable) {
-                Some(partition) => self.compact(&partition, &hashers, &mut uncleanable).await,
+            let more = match self.dirtiest(&mut failures) {
+                Some(partition) => self.compact(&partition, &hashers, &mut failures).await,
                 None => false,
             };
-            if !compacted {
+            if !more {
                 let backoff_ms = self.broker_config().log_cleaner_backoff_ms.max(0) as u64;
                 Timer::new(BACKOFF_MIN).await;
                 let left = Duration::from_millis(backoff_ms).saturating_sub(BACKOFF_MIN);
@@ -77,23 +97,31 @@ impl Shard {
         }
     }
 
-    /// The log with the largest part dirty of those that a pass is due for.
-    fn dirtiest(&self, uncleanable: &HashSet<PartitionKey>) -> Option<Rc<Partition>> {
+    /// The log with the largest part dirty of those that a pass is due for and that are not left alone.
+    fn dirtiest(&self, failures: &mut Failures<SeenLog>) -> Option<Rc<Partition>> {
+        // One that is not to be compacted any more is none that compaction fails for.
+        failures.keep(|key, log| {
+            let open = self.open_partition_of(key);
+            open.is_some_and(|partition| log.is_of(&partition) && rules(&partition).is_some())
+        });
+        self.metrics.uncleanable(failures.for_good());
         if !self.broker_config().log_cleaner_enable {
+            self.metrics.dirty(0.0);
             return None;
         }
-        let now_ms = crate::clock::now_ms();
+        let (now, now_ms) = (now(), crate::clock::now_ms());
         let mut ratio_max: f64 = 0.0;
         let mut dirtiest: Option<(f64, Rc<Partition>)> = None;
         for partition in self.partitions() {
-            if partition.is_removed() || uncleanable.contains(&partition.key) {
+            if partition.is_removed() || failures.is_for_good(partition.key) {
                 continue;
             }
             let Some(rules) = rules(&partition) else { continue };
             let cleanable = partition.log.cleanable(&rules, partition.high_watermark(), now_ms);
             let ratio = cleanable.ratio();
             ratio_max = ratio_max.max(ratio);
-            if cleanable.is_due(&rules) && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most) {
+            let may_be_it = cleanable.is_due(&rules) && !failures.leaves_alone(partition.key, now);
+            if may_be_it && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most) {
                 dirtiest = Some((ratio, partition));
             }
         }
@@ -117,13 +145,8 @@ impl Shard {
         None
     }
 
-    /// One pass; says whether it did something, so that there may be more to do.
-    async fn compact(
-        &self,
-        partition: &Partition,
-        hashers: &KeyHashers,
-        uncleanable: &mut HashSet<PartitionKey>,
-    ) -> bool {
+    /// One pass; says whether there may be more to do at once, for this log or another.
+    async fn compact(&self, partition: &Rc<Partition>, hashers: &KeyHashers, failures: &mut Failures<SeenLog>) -> bool {
         let Some(rules) = rules(partition) else { return false };
         let Some(memory) = self.dedupe_memory(partition, &rules).await else { return false };
         let task = CompactionTask {
@@ -133,12 +156,13 @@ impl Shard {
             map_bytes: memory.bytes,
             hashers: hashers.clone(),
         };
-        let began = Instant::now();
+        let (log, began) = (SeenLog::of(partition), Instant::now());
         let pace = ShardPace { shard: self, partition, throttle: RefCell::new(Throttle::new(now())) };
         let (topic, number) = (&partition.topic, partition.key.partition);
         match partition.log.compact(&task, &pace).await {
             Ok(report) => {
                 let took = began.elapsed();
+                failures.succeeded(partition.key);
                 self.metrics.compacted(report.read_bytes, report.written_bytes, took);
                 tracing::info!(%topic, partition = %number, ?took, ?report, "log compacted");
                 true
@@ -148,16 +172,15 @@ impl Shard {
                 let _ = self.events.send(ShardEvent::Fatal { shard: self.index, error: error.to_string() });
                 false
             }
-            // There may be space or a file handle later.
             Err(error @ CompactionError::Io(_)) => {
-                tracing::error!(%topic, partition = %number, %error, "compaction failed");
-                false
+                let again_in = failures.failed(partition.key, log, now());
+                tracing::error!(%topic, partition = %number, %error, ?again_in, "compaction failed");
+                true
             }
             Err(error @ (CompactionError::Corrupt(_) | CompactionError::Records { .. })) => {
                 tracing::error!(%topic, partition = %number, %error, "compaction failed: the log is not compacted until the next start");
-                uncleanable.insert(partition.key);
-                self.metrics.uncleanable(uncleanable.len());
-                false
+                failures.failed_for_good(partition.key, log);
+                true
             }
         }
     }

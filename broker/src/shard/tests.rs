@@ -1,5 +1,7 @@
 //! A shard as it runs, told by images of a cluster of two brokers what is its own.
 
+mod compaction;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ use crate::groups::{GroupReply, GroupRequest, RequestContext};
 use crate::handlers::produce::{ProduceForward, ProduceItem};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::metadata_core::MetadataClient;
+use crate::metrics::ShardMetrics;
 use crate::partition::{Acks, AppendAck, PartitionKey};
 use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, TIMESTAMP_LATEST};
 use crate::settings::Settings;
@@ -54,6 +57,7 @@ struct RunningShard {
     inbox: Sender<ShardMessage>,
     commands: Sender<ShardCommand>,
     events: mpsc::UnboundedReceiver<ShardEvent>,
+    metrics: Arc<ShardMetrics>,
     image: MetadataImage,
 }
 
@@ -78,6 +82,7 @@ impl RunningShard {
         let (inbox, receiver) = async_channel::unbounded();
         let (commands, command_queue) = async_channel::unbounded();
         let (event_sender, mut events) = mpsc::unbounded_channel();
+        let metrics = Arc::<ShardMetrics>::default();
         let thread = run::spawn(ShardSpec {
             index: 0,
             cpu: None,
@@ -93,7 +98,7 @@ impl RunningShard {
             commands: command_queue,
             metadata: MetadataClient::new().0,
             image: image.clone(),
-            metrics: Arc::default(),
+            metrics: metrics.clone(),
             progress: Arc::default(),
             dedupe_memory: Arc::default(),
             events: event_sender,
@@ -103,7 +108,7 @@ impl RunningShard {
         .unwrap();
         let ready = events.recv().await;
         assert!(matches!(ready, Some(ShardEvent::Ready { offline, .. }) if offline == expected), "{ready:?}");
-        RunningShard { thread, inbox, commands, events, image: image.clone() }
+        RunningShard { thread, inbox, commands, events, metrics, image: image.clone() }
     }
 
     async fn stop(mut self) {
@@ -147,8 +152,17 @@ impl RunningShard {
     ) -> impl Future<Output = Result<AppendAck, ResponseError>> + use<> {
         let mut builder = BatchBuilder::new();
         builder.append(now_ms(), None, Some(b"value"), &[]);
+        self.begin_produce_of(partition, acks, builder.build()).await
+    }
+
+    async fn begin_produce_of(
+        &self,
+        partition: i32,
+        acks: Acks,
+        batch: Vec<u8>,
+    ) -> impl Future<Output = Result<AppendAck, ResponseError>> + use<> {
         let key = PartitionKey { topic_id: TOPIC_ID, partition: PartitionId(partition) };
-        let item = ProduceItem { key, records: Bytes::from(builder.build()), may_be_kept: false, slot: 0 };
+        let item = ProduceItem { key, records: Bytes::from(batch), may_be_kept: false, slot: 0 };
         let forward = ProduceForward { items: vec![item], acks, timeout: TIMEOUT, version: 13 };
         let (answer, answers) = oneshot::channel();
         self.inbox.send(ShardMessage::Produce { forward, answer }).await.unwrap();
