@@ -66,9 +66,13 @@ impl ShardTopics {
         self.topics.entry(topic).or_insert_with(traffic).clone()
     }
 
-    /// What was counted of each; topics that are gone are forgotten.
-    pub fn told(&mut self, lives: impl Fn(TopicId) -> bool) -> Vec<(TopicId, Totals)> {
-        self.topics.retain(|topic, traffic| Rc::strong_count(traffic) > 1 || lives(*topic));
+    /// Forgets topics that are gone, whoever still holds what was counted of them.
+    pub fn keep(&mut self, lives: impl Fn(TopicId) -> bool) {
+        self.topics.retain(|topic, _| lives(*topic));
+    }
+
+    /// What was counted of each. One that is gone may be among them: a fetch that was under way when it went is counted, too.
+    pub fn told(&self) -> Vec<(TopicId, Totals)> {
         self.topics.iter().map(|(topic, traffic)| (*topic, traffic.totals())).collect()
     }
 }
@@ -196,9 +200,13 @@ mod tests {
         let mut shard = ShardTopics::default();
         let id = TopicId(Uuid::from_u128(1));
         shard.of(id).produced(100, 2);
-        assert_eq!(shard.told(|_| true), [(id, Totals([100, 2, 0, 0]))]);
+        assert_eq!(shard.told(), [(id, Totals([100, 2, 0, 0]))]);
         shard.of(id).fetched(50, 1);
-        assert_eq!(shard.told(|_| true), [(id, Totals([100, 2, 50, 1]))]);
-        assert_eq!(shard.told(|_| false), []);
+        assert_eq!(shard.told(), [(id, Totals([100, 2, 50, 1]))]);
+        shard.keep(|topic| topic == id);
+        assert_eq!(shard.told(), [(id, Totals([100, 2, 50, 1]))]);
+        let _held = shard.of(id);
+        shard.keep(|_| false);
+        assert_eq!(shard.told(), []);
     }
 }

@@ -151,8 +151,7 @@ impl Shard {
 
     /// What was counted of each topic.
     pub fn told_topics(&self) -> Vec<(TopicId, Totals)> {
-        let image = self.image.borrow();
-        self.topics.borrow_mut().told(|topic| image.topic_by_id(topic).is_some())
+        self.topics.borrow().told()
     }
 
     /// Replicas whose log could not be opened.

@@ -171,6 +171,10 @@ impl Shard {
                 self.delete_topic(*topic_id, topic).await;
             }
         }
+        if deltas.iter().any(|delta| matches!(delta, MetadataDelta::TopicDeleted { .. })) {
+            // Nobody need ask for what was counted: what is forgotten then only would stay.
+            self.topics.borrow_mut().keep(|topic| image.topic_by_id(topic).is_some());
+        }
     }
 
     /// Gives an open partition the role that the image has for it.

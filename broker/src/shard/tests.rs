@@ -37,6 +37,7 @@ use crate::handlers::produce::{ProduceForward, ProduceItem};
 use crate::handlers::topic_access::OFFSETS_TOPIC;
 use crate::metadata_core::MetadataClient;
 use crate::metrics::ShardMetrics;
+use crate::metrics::topics::Totals;
 use crate::partition::{Acks, AppendAck, PartitionKey};
 use crate::partition_op::{PartitionOp, PartitionOpKind, PartitionOpOutput, PartitionOpResult, TIMESTAMP_LATEST};
 use crate::settings::Settings;
@@ -171,6 +172,13 @@ impl RunningShard {
 
     async fn produce(&self, partition: i32, acks: Acks) -> Result<AppendAck, ResponseError> {
         self.begin_produce(partition, acks).await.await
+    }
+
+    /// What was counted of each topic.
+    async fn traffic(&self) -> Vec<(TopicId, Totals)> {
+        let (answer, snapshot) = oneshot::channel();
+        self.inbox.send(ShardMessage::Metrics { answer }).await.unwrap();
+        snapshot.await.unwrap().topics
     }
 
     async fn begin_group(&self, api_version: i16, request: GroupRequest) -> impl Future<Output = GroupReply> + use<> {
@@ -356,6 +364,28 @@ fn a_name_that_is_used_again_in_one_change_has_the_new_topics_files() {
         assert_eq!(shard.latest(new_id, 0).await, Ok(0));
         assert_eq!(shard.latest(TOPIC_ID, 0).await, Err(ResponseError::UnknownTopicOrPartition));
         assert_eq!(wal::read_identity(&root.join("orders-0")).unwrap().unwrap().topic_id, new_id);
+        shard.stop().await;
+    });
+}
+
+#[test]
+fn what_was_counted_of_a_topic_goes_with_it_and_not_with_a_replica() {
+    with_root(|root| async move {
+        let mut shard = RunningShard::start(&root, &image_of(&[HERE, OTHER], &[(&[HERE], Some(HERE), 0)])).await;
+        let new_id = TopicId(Uuid::from_u128(8));
+        shard.apply(&created(new_id, "payments", &[(&[HERE], Some(HERE), 0)])).await;
+        shard.produce(0, Acks::All).await.unwrap();
+        let records = async |shard: &RunningShard| {
+            let mut records: Vec<_> = shard.traffic().await.into_iter().map(|(id, totals)| (id, totals.0[1])).collect();
+            records.sort();
+            records
+        };
+        assert_eq!(records(&shard).await, [(TOPIC_ID, 1), (new_id, 0)]);
+        shard.apply(&[partition(TOPIC_ID, 0, (&[OTHER], Some(OTHER), 1))]).await;
+        shard.apply(&[MetadataRecord::TopicDeleted { topic_id: new_id }]).await;
+        assert_eq!(records(&shard).await, [(TOPIC_ID, 1)]);
+        shard.apply(&[MetadataRecord::TopicDeleted { topic_id: TOPIC_ID }]).await;
+        assert_eq!(records(&shard).await, []);
         shard.stop().await;
     });
 }
