@@ -4,11 +4,12 @@
 //!   [`console`]: `/`, `/api/v1`.
 //!
 //! Each module brings its own routes with the state that they read; `serve.rs` puts them together. Connections are bounded
-//! ([`listener`]). Nothing here may keep the runtime busy for long: the metadata quorum runs on it.
+//! ([`listener`], [`patience`]). Nothing here may keep the runtime busy for long: the metadata quorum runs on it.
 
 pub mod console;
 pub mod health;
 mod listener;
+mod patience;
 pub mod scrape;
 
 use std::io;

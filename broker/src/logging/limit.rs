@@ -19,12 +19,13 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 pub static ACCEPT_FAILED: Limiter = Limiter::new("accept failed");
 pub static CONNECTION_REFUSED: Limiter = Limiter::new("connection refused");
 pub static CONNECTION_CLOSED: Limiter = Limiter::new("connection closed");
+pub static HTTP_REFUSED: Limiter = Limiter::new("HTTP connection refused");
 pub static INTERNAL_REFUSED: Limiter = Limiter::new("an internal connection was refused");
 pub static REQUEST_FAILED: Limiter = Limiter::new("a request failed");
 
 /// Those above.
-static ALL: [&Limiter; 5] =
-    [&ACCEPT_FAILED, &CONNECTION_REFUSED, &CONNECTION_CLOSED, &INTERNAL_REFUSED, &REQUEST_FAILED];
+static ALL: [&Limiter; 6] =
+    [&ACCEPT_FAILED, &CONNECTION_REFUSED, &CONNECTION_CLOSED, &HTTP_REFUSED, &INTERNAL_REFUSED, &REQUEST_FAILED];
 
 /// Of one kind of line.
 pub struct Limiter {
