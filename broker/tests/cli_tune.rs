@@ -60,6 +60,21 @@ impl Machine {
             .map(|path| self.read(path))
     }
 
+    /// Nobody, root included, can write to it any more.
+    fn refuse_swappiness(&self) {
+        let swappiness = self.path("proc/sys/vm/swappiness");
+        std::fs::remove_file(&swappiness).expect("removing");
+        std::os::unix::fs::symlink("/proc/sys/kernel/random/poolsize", &swappiness).expect("a link");
+    }
+
+    /// On the machine of files the commands of `--undo` write below its root.
+    fn take_back(&self, script: &str) {
+        let root = self.root().to_str().expect("UTF-8");
+        let script = script.replace("> /", &format!("> {root}/")).replace("rm -f /", &format!("rm -f {root}/"));
+        let done = Command::new("sh").args(["-euc", &script]).status().expect("sh starts");
+        assert!(done.success(), "{script}");
+    }
+
     fn ringlog(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGLOG_")) {
@@ -123,23 +138,65 @@ fn applied_once_there_is_nothing_left_to_do_and_it_can_be_taken_back() {
     let (status, text) = machine.ringlog(&["tune", "--apply", "--undo", undo]);
     assert!(status == Some(1) && text.contains("is there already"), "{text}");
 
-    // On the machine of files the commands write below its root.
-    let root = machine.root().to_str().expect("UTF-8");
-    let script = script.replace("> /", &format!("> {root}/")).replace("rm -f /", &format!("rm -f {root}/"));
-    let done = Command::new("sh").args(["-euc", &script]).status().expect("sh starts");
-    assert!(done.success());
+    machine.take_back(&script);
     assert_eq!(machine.settings(), ["bfq\n", "always\n", "60\n"]);
     assert!(kept.iter().all(|path| !machine.path(path).exists()));
 }
 
 #[test]
+fn files_that_were_there_are_replaced_or_removed_and_come_back() {
+    let machine = Machine::new();
+    let [sysctl, tmpfiles, udev] =
+        ["etc/sysctl.d/90-ringlog.conf", "etc/tmpfiles.d/90-ringlog.conf", "etc/udev/rules.d/90-ringlog.rules"];
+    let ours = "# By `ringlog tune --apply --persist`, which overwrites it.\n";
+    let (by_hand, stale) = ("# it's 100% mine\nvm.swappiness = 60", format!("{ours}w /sys/x - - - - 1\n"));
+    machine.write(sysctl, by_hand);
+    machine.write(tmpfiles, &stale);
+    // Neither to be changed nor what the tool sets: nothing is to be set at a boot.
+    machine.write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+    let undo = machine.path("undo.sh");
+    let args = ["tune", "--apply", "--persist", "--undo", undo.to_str().expect("UTF-8")];
+    let (status, text) = machine.ringlog(&args);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(machine.read(sysctl).contains("\nvm.swappiness = 10\n"));
+    assert!(!machine.path(tmpfiles).exists(), "{text}");
+    assert!(text.contains("DONE  /etc/tmpfiles.d/90-ringlog.conf removed"), "{text}");
+    machine.take_back(&machine.read("undo.sh"));
+    assert_eq!([machine.read(sysctl), machine.read(tmpfiles)], [by_hand, &stale]);
+    assert!(!machine.path(udev).exists());
+
+    // Somebody else's stays where there is nothing to put in its place.
+    std::fs::remove_file(&undo).expect("removing");
+    machine.write(tmpfiles, by_hand);
+    let (status, text) = machine.ringlog(&args);
+    assert_eq!(status, Some(0), "{text}");
+    assert_eq!(machine.read(tmpfiles), by_hand);
+}
+
+#[test]
+fn nothing_is_changed_that_could_not_be_taken_back() {
+    let machine = Machine::new();
+    let undo = machine.path("nowhere/undo.sh");
+    let (status, text) = machine.ringlog(&["tune", "--apply", "--persist", "--undo", undo.to_str().expect("UTF-8")]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("cannot create") && text.contains("nothing was changed"), "{text}");
+    assert_eq!(machine.settings(), BEFORE);
+    assert!(!machine.path("etc").exists());
+
+    // Where nothing could be done there is nothing to take back.
+    machine.write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    machine.write("sys/block/sdx/queue/scheduler", "[none] mq-deadline bfq\n");
+    machine.refuse_swappiness();
+    let undo = machine.path("undo.sh");
+    let (status, text) = machine.ringlog(&["tune", "--apply", "--undo", undo.to_str().expect("UTF-8")]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(!undo.exists(), "{text}");
+}
+
+#[test]
 fn what_cannot_be_changed_is_a_failure_and_the_rest_is_done() {
     let machine = Machine::new();
-    // Nobody, root included, can write to it.
-    machine.write("proc/sys/vm/swappiness", "60\n");
-    let swappiness = machine.path("proc/sys/vm/swappiness");
-    std::fs::remove_file(&swappiness).expect("removing");
-    std::os::unix::fs::symlink("/proc/sys/kernel/random/poolsize", &swappiness).expect("a link");
+    machine.refuse_swappiness();
     let undo = machine.path("undo.sh");
     let (status, text) = machine.ringlog(&["tune", "--apply", "--undo", undo.to_str().expect("UTF-8")]);
     assert_eq!(status, Some(1), "{text}");

@@ -5,6 +5,9 @@
 
 use super::plan::{Keeping, Wish};
 
+/// How each of them begins, and what tells it from one that somebody else has put there.
+const HEAD: &str = "# By `ringlog tune --apply --persist`, which overwrites it.\n";
+
 /// A file with its contents; it is to be gone if they are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -13,12 +16,23 @@ pub(super) struct Kept {
     pub(super) text: String,
 }
 
+impl Kept {
+    /// Whether it is to be written, or to go, where `found` is there now. What somebody else has put there goes only where
+    /// there is something to put in its place.
+    pub(super) fn is_to_change(&self, found: Option<&str>) -> bool {
+        match found {
+            None => !self.text.is_empty(),
+            Some(found) if self.text.is_empty() => found.starts_with(HEAD),
+            Some(found) => found != self.text,
+        }
+    }
+}
+
 pub(super) fn files(wishes: &[Wish]) -> [Kept; 3] {
     let of_ours = || wishes.iter().filter(|wish| !wish.will_do || wish.current == wish.wanted);
     let file = |path, line: &dyn Fn(&Wish) -> Option<String>| {
         let lines: Vec<String> = of_ours().filter_map(line).collect();
-        let head = "# By `ringlog tune --apply --persist`, which overwrites it.\n";
-        let text = if lines.is_empty() { String::new() } else { format!("{head}{}\n", lines.join("\n")) };
+        let text = if lines.is_empty() { String::new() } else { format!("{HEAD}{}\n", lines.join("\n")) };
         Kept { path, text }
     };
     [
@@ -75,5 +89,21 @@ mod tests {
         assert_eq!(texts, ["vm.swappiness = 10", "w /sys/x - - - - 10", rule]);
         assert_eq!(files(&wishes(true)), before);
         assert!(files(&[]).iter().all(|file| file.text.is_empty()));
+    }
+    #[test]
+    fn a_file_changes_where_it_holds_something_else_and_goes_only_if_it_is_ours() {
+        let kept = |text: &str| Kept { path: "/x", text: text.to_owned() };
+        let (ours, older, foreign) = (format!("{HEAD}a = 1\n"), format!("{HEAD}a = 2\n"), "a = 3\n");
+        for (text, found, expected) in [
+            (&*ours, None, true),
+            (&ours, Some(&*ours), false),
+            (&ours, Some(&older), true),
+            (&ours, Some(foreign), true),
+            ("", None, false),
+            ("", Some(&older), true),
+            ("", Some(foreign), false),
+        ] {
+            assert_eq!(kept(text).is_to_change(found), expected, "{text:?} {found:?}");
+        }
     }
 }

@@ -7,7 +7,8 @@ mod keep;
 mod plan;
 mod report;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use super::args::TuneArgs;
 use super::check;
 use super::system::{Pinned, System};
 use crate::config::{self, Machine};
+use keep::Kept;
 use plan::Wish;
 use report::{Change, KeptFile, Outcome, Report};
 
@@ -38,23 +40,40 @@ pub(super) fn run(args: TuneArgs) -> ExitCode {
     let kept = if args.persist { keep::files(&wishes).to_vec() } else { Vec::new() };
     let mut report = Report {
         changes: wrong.map(|wish| Change { wish, outcome: Outcome::Planned }).collect(),
-        files: kept
-            .into_iter()
-            .filter(|file| !file.text.is_empty() && !holds(&below(root, file.path), &file.text))
-            .map(|file| KeptFile { file, outcome: Outcome::Planned })
-            .collect(),
+        files: kept.into_iter().filter_map(|file| planned(file, root)).collect(),
         hints: plan::hints(&system, &wishes).into_iter().chain(check::low_limits(&config)).collect(),
     };
-    if args.apply && !args.dry_run {
+    let mut has_undo = true;
+    if args.apply && !args.dry_run && report.has_plans() {
+        let undo = match args.undo.as_deref().map(create_undo).transpose() {
+            Ok(undo) => undo,
+            Err(error) => return super::failed(&format!("{error}; nothing was changed")),
+        };
         apply(&mut report, root);
         confirm(&mut report, &plan::plan(&look(), pinned.as_ref()));
-        if let Some(undo) = &args.undo
-            && let Err(error) = write_undo(&report, undo)
+        if let Some((path, file)) = undo
+            && let Err(error) = finish_undo(&report, path, file)
         {
-            eprintln!("error: cannot write {}: {error}; the commands are:\n{}", undo.display(), report.undo_script());
+            eprintln!("error: cannot write {}: {error}; the commands are:\n{}", path.display(), report.undo_script());
+            has_undo = false;
         }
     }
-    show(&report, args.json)
+    let shown = show(&report, args.json);
+    if has_undo { shown } else { ExitCode::FAILURE }
+}
+
+/// What is to become of a file, if anything. One that cannot be read could not be brought back, so it is left alone.
+fn planned(file: Kept, root: &Path) -> Option<KeptFile> {
+    let before = match std::fs::read_to_string(below(root, file.path)) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) if file.text.is_empty() => return None,
+        Err(error) => {
+            let error = format!("what is there cannot be read, and so not be brought back: {error}");
+            return Some(KeptFile { file, before: None, outcome: Outcome::Failed { error } });
+        }
+    };
+    file.is_to_change(before.as_deref()).then_some(KeptFile { file, before, outcome: Outcome::Planned })
 }
 
 fn show(report: &Report, json: bool) -> ExitCode {
@@ -70,17 +89,32 @@ fn apply(report: &mut Report, root: &Path) {
     for Change { wish, outcome } in &mut report.changes {
         *outcome = outcome_of(std::fs::write(below(root, &wish.path), &wish.wanted));
     }
-    for KeptFile { file, outcome } in &mut report.files {
+    for KeptFile { file, outcome, .. } in report.files.iter_mut().filter(|kept| kept.outcome == Outcome::Planned) {
         let path = below(root, file.path);
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        *outcome = outcome_of(written.and_then(|()| std::fs::write(&path, &file.text)));
+        *outcome = outcome_of(match file.text.is_empty() {
+            true => std::fs::remove_file(&path),
+            false => replace(&path, &file.text),
+        });
     }
 }
 
-fn outcome_of(result: std::io::Result<()>) -> Outcome {
+/// All or nothing: what was there is not to be lost to a full disk. The name of what is unfinished is none that counts there.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let done = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, path));
+    if done.is_err() {
+        // The error that counts is the first one.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    done
+}
+
+fn outcome_of(result: io::Result<()>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Outcome::Failed { error: format!("{error}: run it as root, on the machine itself and not in a container") }
         }
         Err(error) => Outcome::Failed { error: error.to_string() },
@@ -96,20 +130,18 @@ fn confirm(report: &mut Report, after: &[Wish]) {
     }
 }
 
-fn write_undo(report: &Report, path: &Path) -> std::io::Result<()> {
-    let done = |outcome: &Outcome| *outcome == Outcome::Done;
-    if !report.changes.iter().any(|change| done(&change.outcome))
-        && !report.files.iter().any(|file| done(&file.outcome))
-    {
-        return Ok(());
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path)?;
-    file.write_all(report.undo_script().as_bytes())?;
-    file.sync_all()
+/// Before anything is changed, so that nothing is that could not be taken back.
+fn create_undo(path: &Path) -> Result<(&Path, File), String> {
+    let created = File::options().write(true).create_new(true).mode(0o755).open(path);
+    created.map(|file| (path, file)).map_err(|error| format!("cannot create {}: {error}", path.display()))
 }
 
-fn holds(path: &Path, text: &str) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|found| found == text)
+fn finish_undo(report: &Report, path: &Path, mut file: File) -> io::Result<()> {
+    if !report.has_done() {
+        return std::fs::remove_file(path);
+    }
+    file.write_all(report.undo_script().as_bytes())?;
+    file.sync_all()
 }
 
 /// An absolute path, below another root.

@@ -30,6 +30,8 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct KeptFile {
     pub(super) file: Kept,
+    /// What was there before.
+    pub(super) before: Option<String>,
     pub(super) outcome: Outcome,
 }
 
@@ -48,6 +50,21 @@ impl Report {
         outcomes.any(|outcome| matches!(outcome, Outcome::Failed { .. }))
     }
 
+    /// Whether there is something to try.
+    pub(super) fn has_plans(&self) -> bool {
+        self.any(&Outcome::Planned)
+    }
+
+    /// Whether there is something to take back.
+    pub(super) fn has_done(&self) -> bool {
+        self.any(&Outcome::Done)
+    }
+
+    fn any(&self, outcome: &Outcome) -> bool {
+        self.changes.iter().any(|change| change.outcome == *outcome)
+            || self.files.iter().any(|file| file.outcome == *outcome)
+    }
+
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -55,12 +72,16 @@ impl Report {
             let _ = writeln!(text, "{}  {}: {} -> {}", word(outcome), wish.name, wish.current, wish.wanted);
             detail(&mut text, outcome, wish.why, &undo(wish));
         }
-        for KeptFile { file, outcome } in &self.files {
-            let _ = writeln!(text, "{}  {} with", word(outcome), file.path);
+        for kept @ KeptFile { file, outcome, .. } in &self.files {
+            let (what, why) = match file.text.is_empty() {
+                true => ("removed", "nothing of what it sets is set any more"),
+                false => ("with", "the next boot is to set the same"),
+            };
+            let _ = writeln!(text, "{}  {} {what}", word(outcome), file.path);
             for line in file.text.lines() {
                 let _ = writeln!(text, "      | {line}");
             }
-            detail(&mut text, outcome, "the next boot is to set the same", &format!("rm {}", file.path));
+            detail(&mut text, outcome, why, &restore(kept));
         }
         for hint in &self.hints {
             let _ = writeln!(text, "HINT  {hint}");
@@ -68,7 +89,8 @@ impl Report {
         let count = self.changes.len();
         let failed = self.changes.iter().filter(|change| matches!(change.outcome, Outcome::Failed { .. })).count();
         let _ = match self.changes.first().map(|change| &change.outcome) {
-            None => writeln!(text, "Nothing is to be changed."),
+            None if self.files.is_empty() => writeln!(text, "Nothing is to be changed."),
+            None => writeln!(text, "No setting is to be changed."),
             Some(Outcome::Planned) => writeln!(text, "{count} to change; nothing was: --apply does it, as root."),
             Some(_) => writeln!(text, "{} of {count} changed.", count - failed),
         };
@@ -85,10 +107,10 @@ impl Report {
             undo: undo(wish),
             outcome,
         });
-        let files = self.files.iter().map(|KeptFile { file, outcome }| ShownFile {
+        let files = self.files.iter().map(|kept @ KeptFile { file, outcome, .. }| ShownFile {
             path: file.path,
             text: &file.text,
-            undo: format!("rm {}", file.path),
+            undo: restore(kept),
             outcome,
         });
         serde_json::to_string(&Shown { changes: changes.collect(), files: files.collect(), hints: &self.hints })
@@ -98,8 +120,8 @@ impl Report {
     pub(super) fn undo_script(&self) -> String {
         let mut script = "#!/bin/sh\n# Takes back what `ringlog tune --apply` changed.\n".to_owned();
         let done = |outcome: &Outcome| *outcome == Outcome::Done;
-        for KeptFile { file, .. } in self.files.iter().rev().filter(|file| done(&file.outcome)) {
-            let _ = writeln!(script, "rm -f {}", file.path);
+        for kept in self.files.iter().rev().filter(|file| done(&file.outcome)) {
+            let _ = writeln!(script, "{}", restore(kept));
         }
         for Change { wish, .. } in self.changes.iter().rev().filter(|change| done(&change.outcome)) {
             let _ = writeln!(script, "{}", undo(wish));
@@ -133,6 +155,36 @@ fn undo(wish: &Wish) -> String {
     let current = &wish.current;
     let quoted = if current.contains(' ') { format!("'{current}'") } else { current.clone() };
     format!("echo {quoted} > {}", wish.path)
+}
+
+/// The command after which a file is as it was. In one line, so that nothing which the file held can end it.
+fn restore(kept: &KeptFile) -> String {
+    let path = kept.file.path;
+    match &kept.before {
+        None => format!("rm -f {path}"),
+        Some(text) => format!("printf '{}' > {path}", format_of(text)),
+    }
+}
+
+/// A text as the format of printf(1), within single quotes.
+fn format_of(text: &str) -> String {
+    let mut format = String::new();
+    for (at, character) in text.chars().enumerate() {
+        match character {
+            '\'' => format.push_str("'\\''"),
+            '\\' => format.push_str("\\\\"),
+            '%' => format.push_str("%%"),
+            '\n' => format.push_str("\\n"),
+            // What begins with it were an option.
+            '-' if at == 0 => format.push_str("\\055"),
+            control if control.is_ascii_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(format, "\\{:03o}", u32::from(control));
+            }
+            character => format.push(character),
+        }
+    }
+    format
 }
 
 #[derive(Serialize)]
@@ -203,12 +255,23 @@ mod tests {
             change("c", "3", Outcome::Done),
         ]);
         let path = "/etc/sysctl.d/90-ringlog.conf";
-        report.files.push(KeptFile { file: Kept { path, text: "x = 1\n".to_owned() }, outcome: Outcome::Done });
+        let file = |path, before: Option<&str>, outcome| {
+            let file = Kept { path, text: "x = 1\n".to_owned() };
+            KeptFile { file, before: before.map(str::to_owned), outcome }
+        };
+        report.files.push(file(path, None, Outcome::Done));
+        report.files.push(file("/etc/b", Some("x = 2\n"), Outcome::Planned));
+        report.files.push(file("/etc/c", Some("x = 3\ny = 4\n"), Outcome::Done));
         let script = report.undo_script();
         let commands: Vec<&str> = script.lines().skip(2).collect();
         assert_eq!(
             commands,
-            ["rm -f /etc/sysctl.d/90-ringlog.conf", "echo 3 > /proc/sys/c", "echo '1 2 3' > /proc/sys/a"]
+            [
+                "printf 'x = 3\\ny = 4\\n' > /etc/c",
+                "rm -f /etc/sysctl.d/90-ringlog.conf",
+                "echo 3 > /proc/sys/c",
+                "echo '1 2 3' > /proc/sys/a"
+            ]
         );
         assert!(report.failed());
         let text = report.json().unwrap();
@@ -216,6 +279,29 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["changes"][1]["outcome"], "failed");
         assert_eq!(value["changes"][1]["error"], "no");
-        assert_eq!(value["files"][0]["undo"], "rm /etc/sysctl.d/90-ringlog.conf");
+        assert_eq!(value["files"][0]["undo"], "rm -f /etc/sysctl.d/90-ringlog.conf");
+    }
+
+    #[test]
+    fn whatever_a_file_held_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for text in [
+            "",
+            "a = 1\nb = 2\n",
+            "no line break at the end",
+            "-n begins like an option\n",
+            "'; rm -rf /nowhere; echo '\n$(false) `false` $HOME ~ * \"\n",
+            "%s %d 100% \\n \\055 \\\\ \\c\n",
+            "tab\there, a return\r\n, a bell\u{7}, a null\0 and größe\n",
+            "\n\n\n",
+        ] {
+            std::fs::write(&path, "something else").unwrap();
+            let command = format!("printf '{}' > \"$0\"", format_of(text));
+            assert!(!command.contains('\n'), "{command}");
+            let done = std::process::Command::new("sh").args(["-euc", &command]).arg(&path).status().unwrap();
+            assert!(done.success(), "{command}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{command}");
+        }
     }
 }
