@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use instruments::Counter;
 use tokio::sync::watch;
 
 use crate::clock;
@@ -35,12 +36,18 @@ pub enum Phase {
 pub struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
     shards: Arc<[Arc<ShardProgress>]>,
+    replay_steps: Arc<Counter>,
 }
 
 impl Lifecycle {
     pub fn new(shards: usize) -> Lifecycle {
         let shards = (0..shards).map(|_| Arc::default()).collect();
-        Lifecycle { phase: Arc::new(watch::Sender::new(Phase::Joining)), shards }
+        Lifecycle { phase: Arc::new(watch::Sender::new(Phase::Joining)), shards, replay_steps: Arc::default() }
+    }
+
+    /// Rises as the replay of the journal gets on; written by whoever replays it.
+    pub fn replay_steps(&self) -> &Arc<Counter> {
+        &self.replay_steps
     }
 
     pub fn enter(&self, phase: Phase) {

@@ -129,7 +129,9 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
 
     let lifecycle = Lifecycle::new(config.shards);
     let (tell_images, told_images) = watch::channel(None);
-    tokio::spawn(Telling::new(manager.clone(), lifecycle.clone(), config.node_id).run(told_images));
+    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let logs = metrics.iter().map(|metrics| metrics.wal.clone()).collect();
+    tokio::spawn(Telling::new(manager.clone(), lifecycle.clone(), config.node_id, logs).run(told_images));
     if let Some(patience) = systemd::watchdog_patience() {
         tokio::spawn(watchdog::feed(manager.clone(), lifecycle.clone(), patience));
     }
@@ -140,7 +142,6 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let mut stop = StopSignals::new(manager.clone()).map_err(ServeError::Runtime)?;
     // Before the cluster is found: whoever waits for others is alive.
     let dedupe_memory = Arc::<DedupeMemory>::default();
-    let metrics: Vec<_> = (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let health = Health::new(lifecycle.clone());
     let lag = Arc::new(Lag::default());
     let scraper = Scraper::new(metrics.clone().into(), lag.clone(), config.series, disks(&config, &data_dir));
@@ -200,7 +201,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         orphans.await.expect("a panic ends the process").map_err(leftovers)?;
         let journal_dir = JournalDir::open(&data_dir, &config.journal_dir, settings.journal_config().is_some())?;
         if journal_dir.needs_replay() {
-            log_replay(&journal_dir.replay().await?, started);
+            log_replay(&journal_dir.replay(lifecycle.replay_steps().clone()).await?, started);
         }
         Ok::<_, ServeError>(journal_dir)
     };

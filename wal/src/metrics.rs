@@ -41,6 +41,8 @@ pub struct WalMetrics {
     pub read_bytes: Counter,
     /// Reads from disk that somebody waited for.
     pub read_time: Durations,
+    /// Bytes of frames that were checked, or copied, when logs were opened.
+    pub recovered_bytes: Counter,
     /// Segments, and their bytes, that retention has deleted.
     pub deleted_segments: Counter,
     pub deleted_bytes: Counter,

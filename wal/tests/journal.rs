@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{BatchSpec, ROOT, START_MS, append, batch, dir, identity, log_config, run_sim, shard_config, with_shard};
+use instruments::Counter;
 use protocol::LeaderEpoch;
 use protocol::record_batch::BatchHeader;
 use rand::rngs::SmallRng;
@@ -169,7 +170,9 @@ fn a_deleted_log_that_begins_anew_gets_nothing_of_the_old_one() {
     });
     let storage = storage.restart();
     run_sim(&storage, async {
-        let report = wal::journal::replay(&storage, &root.join("journal"), &storage, root).await.unwrap();
+        let steps = Counter::new();
+        let report = wal::journal::replay(&storage, &root.join("journal"), &storage, root, &steps).await.unwrap();
+        assert!(steps.get() > 0, "nobody saw it get on");
         assert!(report.stale_entries > 0 && report.unplaced_entries == 0, "{report:?}");
         let shard = ShardWal::new(storage.clone(), root.to_owned(), shard_config());
         let (log, _) = Log::open(&shard, &dir(root, 0), identity(0), config(), START_MS).await.unwrap();

@@ -45,6 +45,29 @@ fn a_commit_is_counted_once_with_its_logs_and_its_way() {
 }
 
 #[test]
+fn what_an_open_checks_is_counted_while_it_does() {
+    let storage = sim(3);
+    let root = Path::new(ROOT).to_owned();
+    let (first, second) = (Arc::<WalMetrics>::default(), Arc::<WalMetrics>::default());
+    let shard = ShardWal::counting(storage.clone(), root.clone(), shard_config(), None, first.clone());
+    run_sim(&storage, async {
+        let log = Log::open(&shard, &dir(&root, 0), identity(0), log_config(), START_MS).await.unwrap().0;
+        let work = async {
+            append(&log, &mut batch(&BatchSpec::plain(1, 5_000, START_MS)), 0, START_MS).await.unwrap();
+            log.wait_ackable(log.log_end_offset()).await.unwrap();
+        };
+        with_shard(&shard, work).await.1.unwrap();
+    })
+    .unwrap();
+    assert_eq!(first.recovered_bytes.get(), 0, "there was nothing");
+    let storage = storage.restart();
+    let shard = ShardWal::counting(storage.clone(), root.clone(), shard_config(), None, second.clone());
+    let opened = run_sim(&storage, Log::open(&shard, &dir(&root, 0), identity(0), log_config(), START_MS)).unwrap();
+    assert_eq!(opened.unwrap().1.scanned_frames, 1);
+    assert!(second.recovered_bytes.get() >= 5_000, "{}", second.recovered_bytes.get());
+}
+
+#[test]
 fn reads_are_counted_by_where_they_found_what_they_read_and_say_how_many_records_it_is() {
     let storage = sim(2);
     for tail_cache_bytes in [1 << 20, 0] {

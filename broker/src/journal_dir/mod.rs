@@ -20,8 +20,10 @@ pub mod marker;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use glommio::{LocalExecutorBuilder, Placement};
+use instruments::Counter;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use wal::file::IoError;
@@ -122,15 +124,15 @@ impl JournalDir {
         self.has_files && matches!(self.decision, Decision::Continue { .. })
     }
 
-    /// Replays what journals hold into the logs, on a thread of its own, and removes them.
-    pub async fn replay(&self) -> Result<ReplayReport, JournalDirError> {
+    /// Replays what journals hold into the logs, on a thread of its own, and removes them. `steps` rises as it gets on.
+    pub async fn replay(&self, steps: Arc<Counter>) -> Result<ReplayReport, JournalDirError> {
         let (done, replayed) = oneshot::channel();
         let (data_dir, journal_dir) = (self.data_dir.clone(), self.dir.clone());
         let thread = LocalExecutorBuilder::new(Placement::Unbound)
             .name("journal-replay")
             .spawn(move || async move {
                 // Nobody listens any more if the broker was told to stop meanwhile.
-                let _ = done.send(replay(&journal_dir, &data_dir).await);
+                let _ = done.send(replay(&journal_dir, &data_dir, &steps).await);
             })
             .map_err(|error| JournalDirError::Thread(io::Error::other(error.to_string())))?;
         let report = replayed.await.map_err(|_| JournalDirError::ReplayEnded)?;
@@ -216,11 +218,11 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     entries.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default())).collect()
 }
 
-async fn replay(journal_dir: &Path, data_dir: &Path) -> Result<ReplayReport, JournalDirError> {
+async fn replay(journal_dir: &Path, data_dir: &Path, steps: &Counter) -> Result<ReplayReport, JournalDirError> {
     let (journal_storage, storage) = (storage::open(journal_dir).await?, storage::open(data_dir).await?);
     // What is being deleted needs no records back.
     wal::remove_deleted(&storage, data_dir).await.map_err(JournalDirError::Leftovers)?;
-    Ok(wal::journal::replay(&journal_storage, journal_dir, &storage, data_dir).await?)
+    Ok(wal::journal::replay(&journal_storage, journal_dir, &storage, data_dir, steps).await?)
 }
 
 #[cfg(test)]

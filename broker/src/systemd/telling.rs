@@ -1,18 +1,21 @@
 //! Keeps the service manager's idea of the broker up to date.
 //!
-//! While logs are recovered and while the broker stops, the manager's patience is extended, but only as long as something
-//! gets on: a recovery or a stop that is stuck ends as the unit's `TimeoutStartSec=` and `TimeoutStopSec=` say.
+//! While logs are recovered and while the broker stops, the manager's patience is extended, but only as long as that gets on:
+//! a recovery or a stop that is stuck ends as the unit's `TimeoutStartSec=` and `TimeoutStopSec=` say, whatever else is done.
 //!
 //! Waiting for other brokers is extended for as long as it takes, by a process that lives: this runs on the metadata core's
 //! thread, and every shard must turn. To start such a broker anew would only have it begin the same wait again, and have the
 //! manager give it up after some times, just when the others come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use instruments::Counter;
 use metadata::image::MetadataImage;
 use protocol::BrokerId;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use wal::metrics::WalMetrics;
 
 use super::status::{self, Share};
 use super::{Manager, NotifyState};
@@ -34,6 +37,8 @@ pub struct Telling {
     manager: Manager,
     lifecycle: Lifecycle,
     broker: BrokerId,
+    /// What each shard's logs count.
+    logs: Vec<Arc<WalMetrics>>,
     images: Option<watch::Receiver<MetadataImage>>,
     share: Share,
     counted: Option<(u64, Instant)>,
@@ -42,21 +47,22 @@ pub struct Telling {
     extended: Option<Instant>,
 }
 
-/// What changes when something gets on.
+/// What changes when the phase gets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     phase: Phase,
     counts: Counts,
-    /// From and to disks.
-    bytes: u64,
+    /// See [`work`].
+    work: u64,
 }
 
 impl Telling {
-    pub fn new(manager: Manager, lifecycle: Lifecycle, broker: BrokerId) -> Telling {
+    pub fn new(manager: Manager, lifecycle: Lifecycle, broker: BrokerId, logs: Vec<Arc<WalMetrics>>) -> Telling {
         Telling {
             manager,
             lifecycle,
             broker,
+            logs,
             images: None,
             share: Share::default(),
             counted: None,
@@ -89,7 +95,7 @@ impl Telling {
         let (phase, counts) = (self.lifecycle.phase(), self.lifecycle.counts());
         let stale: Vec<usize> = self.lifecycle.stale().into_iter().map(|(shard, _)| shard).collect();
         let line = status::line(phase, &counts, &self.share, &stale);
-        let mark = Mark { phase, counts, bytes: disk_bytes() };
+        let mark = Mark { phase, counts, work: work(phase, self.lifecycle.replay_steps(), &self.logs) };
         let gets_on = self.mark.replace(mark) != Some(mark);
         let extension = u32::try_from(EXTENSION.as_micros()).expect("it is short");
         let mut states = Vec::new();
@@ -125,7 +131,7 @@ impl Telling {
     }
 }
 
-/// The manager waits for the end of this, and something gets on here meanwhile.
+/// The manager waits for the end of this, which is ours to get on with.
 fn is_bounded(phase: Phase) -> bool {
     matches!(phase, Phase::ReplayingJournal | Phase::RecoveringLogs | Phase::Stopping)
 }
@@ -151,19 +157,24 @@ pub fn share(image: &MetadataImage, broker: BrokerId) -> Share {
     share
 }
 
-/// What this process has read from disks and written to them; 0 where the system does not say. A long scan of one log is
-/// seen by it, which no count of logs would tell.
-fn disk_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let value = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        matches!(name, "read_bytes" | "write_bytes").then(|| value.trim().parse().unwrap_or(0))
-    };
-    text.lines().filter_map(value).fold(0, u64::wrapping_add)
+/// What rises as a phase gets on: a long scan of one log is seen by it, which no count of logs would tell. Only what the phase
+/// is about is in it: the metadata is written to all the while, also when a disk of the logs hangs.
+fn work(phase: Phase, replay_steps: &Counter, logs: &[Arc<WalMetrics>]) -> u64 {
+    let sum = |count: fn(&WalMetrics) -> u64| logs.iter().map(|logs| count(logs)).fold(0, u64::wrapping_add);
+    match phase {
+        Phase::ReplayingJournal => replay_steps.get(),
+        Phase::RecoveringLogs => sum(|logs| logs.recovered_bytes.get()),
+        Phase::Stopping => sum(|logs| logs.write_back_bytes.get()),
+        Phase::Joining | Phase::WaitingForController | Phase::Serving => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::super::Socket;
     use super::*;
     use crate::shard::assignment::testing::image_of;
 
@@ -192,6 +203,53 @@ mod tests {
             (Phase::Serving, true, never, false),
         ] {
             assert_eq!(is_to_be_extended(phase, gets_on, extended), expected, "{phase:?} {gets_on} {extended:?}");
+        }
+    }
+
+    /// A manager whose messages can be read.
+    fn heard_manager(directory: &std::path::Path) -> (Manager, UnixDatagram) {
+        let path = directory.join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        (Manager(Some(Arc::new(Socket::open(path.as_os_str()).unwrap()))), heard)
+    }
+
+    /// Whether more time was asked for since the last call.
+    fn is_extended(heard: &UnixDatagram) -> bool {
+        let mut bytes = [0; 512];
+        let messages = std::iter::from_fn(|| heard.recv(&mut bytes).ok().map(|count| bytes[..count].to_vec()));
+        messages.fold(false, |found, message| found | message.windows(14).any(|part| part == b"EXTEND_TIMEOUT"))
+    }
+
+    #[test]
+    fn only_work_on_what_is_waited_for_gives_more_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (manager, heard) = heard_manager(directory.path());
+        let (lifecycle, logs) = (Lifecycle::new(2), vec![Arc::<WalMetrics>::default(); 1]);
+        let mut telling = Telling::new(manager, lifecycle.clone(), BrokerId(1), logs.clone());
+        let logs = &logs[0];
+        let replays: fn(&Lifecycle, &WalMetrics) = |lifecycle, _| lifecycle.replay_steps().increment();
+        let recovers: fn(&Lifecycle, &WalMetrics) = |_, logs| logs.recovered_bytes.add(1);
+        let writes_back: fn(&Lifecycle, &WalMetrics) = |_, logs| logs.write_back_bytes.add(1);
+        for (phase, gets_on, others) in [
+            (Phase::ReplayingJournal, replays, [recovers, writes_back]),
+            (Phase::RecoveringLogs, recovers, [replays, writes_back]),
+            (Phase::Stopping, writes_back, [replays, recovers]),
+        ] {
+            lifecycle.enter(phase);
+            telling.look();
+            assert!(is_extended(&heard), "{phase:?} has begun");
+            // The process writes, as the metadata's log does.
+            let mut file = std::fs::File::create(directory.path().join("other")).unwrap();
+            file.write_all(&[1; 1 << 16]).and_then(|()| file.sync_all()).unwrap();
+            for other in others {
+                other(&lifecycle, logs);
+            }
+            telling.look();
+            assert!(!is_extended(&heard), "{phase:?} is stuck");
+            gets_on(&lifecycle, logs);
+            telling.look();
+            assert!(is_extended(&heard), "{phase:?} gets on");
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use instruments::Counter;
 use protocol::Offset;
 use uuid::Uuid;
 
@@ -194,7 +195,8 @@ fn read_once(path: &Path, with_kept: bool) -> Result<(Vec<Vec<Region>>, JournalI
     }
     let mut journals = Vec::new();
     for (_, paths) in paths {
-        let regions = run(read_regions(&ReadOnlyStorage, paths)).map_err(|error| io_error(error, path))?;
+        let regions =
+            run(read_regions(&ReadOnlyStorage, paths, &Counter::new())).map_err(|error| io_error(error, path))?;
         let views = views(&regions);
         if path.is_dir()
             && let Err(damage) = scan_regions(&views)

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
+use instruments::Counter;
 use protocol::Offset;
 use uuid::Uuid;
 
@@ -76,12 +77,14 @@ pub(crate) struct Region {
     bytes: Vec<u8>,
 }
 
-/// Replays all journals in `journal_dir` into the partitions' directories below `root`, and removes them.
+/// Replays all journals in `journal_dir` into the partitions' directories below `root`, and removes them. `steps` rises with
+/// everything that was read or written, so that a long replay is seen to get on.
 pub async fn replay<S: Storage>(
     journal_storage: &S,
     journal_dir: &Path,
     storage: &S,
     root: &Path,
+    steps: &Counter,
 ) -> Result<ReplayReport, ReplayError> {
     let mut report = ReplayReport::default();
     let mut journals: BTreeMap<(u32, Uuid), Vec<PathBuf>> = BTreeMap::new();
@@ -92,17 +95,19 @@ pub async fn replay<S: Storage>(
             journal_storage.remove(&path).await?;
         } else if name.ends_with(REGION_SUFFIX) {
             let header = read_header(journal_storage, &path).await?;
+            steps.increment();
             journals.entry((header.shard, header.journal)).or_default().push(path);
         }
     }
     if journals.is_empty() {
         return Ok(report);
     }
-    let partitions = Partitions::find(storage, root).await?;
+    let partitions = Partitions::find(storage, root, steps).await?;
     for ((shard, _), paths) in journals {
         report.journals += 1;
-        let regions = read_regions(journal_storage, paths).await?;
-        let (unplaced, next_sequence) = replay_journal(storage, shard, &regions, &partitions, &mut report).await?;
+        let regions = read_regions(journal_storage, paths, steps).await?;
+        let (unplaced, next_sequence) =
+            replay_journal(storage, shard, &regions, &partitions, steps, &mut report).await?;
         report.unplaced_entries += unplaced;
         let regions: Vec<_> = regions.into_iter().map(|region| (region.path, region.header)).collect();
         if unplaced > 0 {
@@ -125,7 +130,11 @@ pub(crate) async fn read_header<S: Storage>(storage: &S, path: &Path) -> Result<
     header.map_err(|found| ReplayError::Header { path: path.to_owned(), found })
 }
 
-pub(crate) async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -> Result<Vec<Region>, ReplayError> {
+pub(crate) async fn read_regions<S: Storage>(
+    storage: &S,
+    paths: Vec<PathBuf>,
+    steps: &Counter,
+) -> Result<Vec<Region>, ReplayError> {
     let mut regions = Vec::new();
     for path in paths {
         let file = storage.open(&path, Access::Read).await?;
@@ -133,6 +142,7 @@ pub(crate) async fn read_regions<S: Storage>(storage: &S, paths: Vec<PathBuf>) -
         loop {
             let chunk = file.read_at(bytes.len() as u64, READ_BYTES as usize).await?;
             bytes.extend_from_slice(&chunk);
+            steps.increment();
             if (chunk.len() as u64) < READ_BYTES {
                 break;
             }
@@ -152,6 +162,7 @@ async fn replay_journal<S: Storage>(
     shard: u32,
     regions: &[Region],
     partitions: &Partitions,
+    steps: &Counter,
     report: &mut ReplayReport,
 ) -> Result<(usize, Sequence), ReplayError> {
     let views = views(regions);
@@ -186,7 +197,7 @@ async fn replay_journal<S: Storage>(
         if some.is_empty() {
             return Ok((unplaced, scanned.next_sequence));
         }
-        let written = join_all(some.into_iter().map(|(path, pieces)| write_pieces(storage, path, pieces))).await;
+        let written = join_all(some.into_iter().map(|(path, pieces)| write_pieces(storage, path, pieces, steps))).await;
         for written in written {
             match written? {
                 Written::Bytes(bytes) => (report.segments, report.bytes) = (report.segments + 1, report.bytes + bytes),
@@ -206,7 +217,12 @@ enum Written {
 }
 
 /// Writes frames where they belong, and syncs them. What lies around them in their blocks stays as it is.
-async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces<'_>) -> Result<Written, IoError> {
+async fn write_pieces<S: Storage>(
+    storage: &S,
+    path: PathBuf,
+    mut pieces: Pieces<'_>,
+    steps: &Counter,
+) -> Result<Written, IoError> {
     let file = storage.open(&path, Access::ReadWrite).await?;
     let header = SegmentHeader::decode(&file.read_at(0, BLOCK_BYTES).await?);
     if header.is_ok_and(|header| header.compacted.is_some()) {
@@ -223,8 +239,10 @@ async fn write_pieces<S: Storage>(storage: &S, path: PathBuf, mut pieces: Pieces
         }
         bytes += run.len() as u64;
         write_run(storage, &file, start, &run).await?;
+        steps.increment();
     }
     file.sync_data().await?;
+    steps.increment();
     file.close().await?;
     Ok(Written::Bytes(bytes))
 }
@@ -289,12 +307,13 @@ struct Partitions {
 }
 
 impl Partitions {
-    async fn find<S: Storage>(storage: &S, root: &Path) -> Result<Partitions, ReplayError> {
+    async fn find<S: Storage>(storage: &S, root: &Path, steps: &Counter) -> Result<Partitions, ReplayError> {
         let mut partitions = Partitions { by_identity: HashMap::new(), some_unreadable: false };
         // What a deletion has not finished removing is nobody's, and may have the identity of a log that began anew.
         let names = storage.list_dir(root).await?.into_iter().filter(|name| !name.ends_with(DELETED_SUFFIX));
         let dirs: Vec<PathBuf> = names.map(|name| root.join(name)).collect();
         for dirs in dirs.chunks(SEGMENTS_IN_FLIGHT) {
+            steps.increment();
             for (dir, loaded) in dirs.iter().zip(join_all(dirs.iter().map(|dir| load(storage, dir))).await) {
                 match loaded {
                     Loaded::Partition(partition) => {

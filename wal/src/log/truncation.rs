@@ -85,7 +85,7 @@ impl<S: Storage> LogInner<S> {
         let header = SegmentHeader { identity: self.identity, base_offset: segment.base, incarnation, compacted: None };
         let path = self.dir.join(file_name(segment.base, NameKind::Log));
         let (staged, file) = if segment.compacted.is_some() {
-            let copy = stage_prefix(storage, &self.dir, &header, position).await;
+            let copy = stage_prefix(storage, &self.dir, &header, position, |_| {}).await;
             let (staged, file) = copy.map_err(|error| self.change_error(error))?;
             (Some(staged), file)
         } else {
@@ -180,8 +180,9 @@ pub(crate) async fn copy_prefix<S: Storage>(
     dir: &Path,
     header: &SegmentHeader,
     end: u64,
+    on_bytes: impl Fn(u64),
 ) -> Result<(), IoError> {
-    let (staged, file) = stage_prefix(storage, dir, header, end).await?;
+    let (staged, file) = stage_prefix(storage, dir, header, end, on_bytes).await?;
     file.close().await?;
     place_segment(storage, dir, header.base_offset, &staged).await
 }
@@ -192,6 +193,7 @@ async fn stage_prefix<S: Storage>(
     dir: &Path,
     header: &SegmentHeader,
     end: u64,
+    on_bytes: impl Fn(u64),
 ) -> Result<(PathBuf, S::File), IoError> {
     let source = storage.open(&dir.join(file_name(header.base_offset, NameKind::Log)), Access::Read).await?;
     let StagedSegment { path, segment } = stage_segment(storage, dir, header, None).await?;
@@ -207,6 +209,7 @@ async fn stage_prefix<S: Storage>(
         buffer.as_mut()[..kept].copy_from_slice(&bytes[..kept]);
         copy.write_at(buffer, position).await?;
         position += len as u64;
+        on_bytes(len as u64);
     }
     copy.sync_data().await?;
     source.close().await?;

@@ -160,7 +160,8 @@ impl<S: Storage> Opening<S> {
         }
         if let Some(cut) = found.iter_mut().find(|segment| self.checkpoint.cuts_into(&segment.header)) {
             let header = self.plain_header(cut.base);
-            copy_prefix(self.storage(), &self.dir, &header, settled.position).await?;
+            let count = |bytes| self.shard.metrics.recovered_bytes.add(bytes);
+            copy_prefix(self.storage(), &self.dir, &header, settled.position, count).await?;
             cut.header = header;
         }
         // Deletions that a power cut interrupted, in whatever order they became durable.
@@ -267,6 +268,8 @@ impl<S: Storage> Opening<S> {
         // Snapshots above this would be of a tail that was cut.
         let newest =
             clean.as_ref().map_or(self.checkpoint.settled.offset.max(last.base), |end| end.summary.next_offset);
+        // A long scan is seen to get on.
+        let count = |frame: &ScannedFrame| self.shard.metrics.recovered_bytes.add(frame.info.frame_bytes());
         let (mut derived, replay_from) = load_state(self.storage(), &self.dir, newest, found[0].base).await?;
 
         for (at, segment) in sealed.iter().enumerate() {
@@ -282,7 +285,10 @@ impl<S: Storage> Opening<S> {
                 known => {
                     let file =
                         Rc::new(self.storage().open(&self.path(segment.base, NameKind::Log), Access::Read).await?);
-                    let replay = |frame: &ScannedFrame| replay(&mut derived, frame, replay_from);
+                    let replay = |frame: &ScannedFrame| {
+                        count(frame);
+                        replay(&mut derived, frame, replay_from);
+                    };
                     let scan = scan_segment(self.task(segment, file, Some(end)), replay).await?;
                     report.scanned_frames += scan.frames;
                     report.scanned_bytes += scan.read_bytes;
@@ -308,7 +314,10 @@ impl<S: Storage> Opening<S> {
         let (summary, index) = match usable {
             Some(end) => (end.summary, end.index),
             None => {
-                let replay = |frame: &ScannedFrame| replay(&mut derived, frame, replay_from);
+                let replay = |frame: &ScannedFrame| {
+                    count(frame);
+                    replay(&mut derived, frame, replay_from);
+                };
                 let scan = scan_segment(self.task(last, file.clone(), None), replay).await?;
                 report.scanned_frames += scan.frames;
                 report.scanned_bytes += scan.read_bytes;

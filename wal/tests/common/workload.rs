@@ -121,7 +121,8 @@ async fn replay_journal<S: Storage>(
     let dir = root.join("journal");
     storage.create_dir(&dir).await.expect("no error was injected");
     storage.sync_dir(root).await.expect("no error was injected");
-    let report = journal::replay(storage, &dir, storage, root).await.map_err(Violation::Replay)?;
+    let report =
+        journal::replay(storage, &dir, storage, root, &instruments::Counter::new()).await.map_err(Violation::Replay)?;
     if report.unplaced_entries > 0 {
         return Err(Violation::Unplaced(report));
     }

@@ -163,7 +163,8 @@ async fn live<S: Storage>(storage: S, root: &Path, world: SharedWorld, steps: us
                 let dir = root.join("journal");
                 storage.create_dir(&dir).await.unwrap();
                 storage.sync_dir(root).await.unwrap();
-                let report = journal::replay(&storage, &dir, &storage, root).await.unwrap();
+                let report =
+                    journal::replay(&storage, &dir, &storage, root, &instruments::Counter::new()).await.unwrap();
                 assert_eq!(report.unplaced_entries, 0);
                 let id = uuid::Uuid::from_u128(world.borrow_mut().random.random());
                 Some(JournalPlace { storage: storage.clone(), dir, shard: 0, id, config })

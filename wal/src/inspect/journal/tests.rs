@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use instruments::Counter;
 use protocol::record_batch::BatchHeader;
 use protocol::{LeaderEpoch, PartitionId, TopicId};
 
@@ -170,7 +171,9 @@ fn what_was_replayed_or_belongs_to_an_earlier_incarnation_adds_nothing() {
     let end = disk.live(None);
     let before = disk.copy();
     let old_view = view(&before);
-    let report = finish(journal::replay(&disk.storage, &root().join("journal"), &disk.storage, root())).unwrap();
+    let report =
+        finish(journal::replay(&disk.storage, &root().join("journal"), &disk.storage, root(), &Counter::new()))
+            .unwrap();
     assert!(report.bytes > 0);
     let replayed = disk.copy();
     let (offsets, inspection) = shown(&log_dir(replayed.path(), 0), Some(&old_view));
