@@ -17,7 +17,8 @@ const SNAPPY_EXPANSION_MAX: usize = 22;
 /// space and touches only what it fills, so memory still follows the bytes that were let through.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// What `compressed` decompresses to. `limit` only keeps snappy's blocks small; the caller enforces it.
+/// What `compressed` decompresses to. `limit` only keeps snappy's blocks small, of which a larger one is an error of the kind
+/// `FileTooLarge`; the caller enforces it.
 pub(super) fn reader<'a>(compression: Compression, compressed: &'a [u8], limit: u64) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(compressed),
@@ -73,13 +74,12 @@ impl SnappyReader<'_> {
         if size > block.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
             return Err(invalid("snappy block claims a size that it cannot have"));
         }
-        // One byte beyond the limit is enough to show the caller that it was passed.
+        // A block is only had as a whole.
         if size as u64 > self.limit {
-            self.block = vec![0; (self.limit as usize).saturating_add(1).min(size)];
-        } else {
-            self.block.resize(size, 0);
-            snap::raw::Decoder::new().decompress(block, &mut self.block).map_err(invalid)?;
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.block.resize(size, 0);
+        snap::raw::Decoder::new().decompress(block, &mut self.block).map_err(invalid)?;
         self.read = 0;
         Ok(true)
     }

@@ -82,6 +82,9 @@ impl<'a> Input<'a> {
                 Ok(read) => break read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Fault::End),
+                Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+                    return Err(Fault::Limit { limit: self.limit });
+                }
                 Err(error) => return Err(Fault::Io(error)),
             }
         };

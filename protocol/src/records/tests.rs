@@ -255,6 +255,17 @@ fn a_bare_snappy_block_is_read_as_well_as_a_framed_one() {
 }
 
 #[test]
+fn a_snappy_block_beyond_the_limit_is_too_large_and_nothing_else() {
+    let records = PLAIN_RECORD.repeat(2000);
+    let block = snap::raw::Encoder::new().compress_vec(&records).unwrap();
+    let bare = raw_batch(Compression::Snappy, 2000, &block);
+    let limit = records.len() as u64 - 1;
+    let walked = summarize(&bare, limit);
+    assert!(matches!(walked, Err(RecordsError::TooLarge { limit: found }) if found == limit), "{walked:?}");
+    assert_eq!(summarize(&bare, limit + 1).unwrap().unwrap().records, 2000);
+}
+
+#[test]
 fn snappy_blocks_that_lie_about_their_size_allocate_nothing() {
     // The preamble says four gigabytes less one, in five bytes; there is nothing else.
     let lie = raw_batch(Compression::Snappy, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f]);
