@@ -163,6 +163,28 @@ def test_large_records_are_cut_short_and_the_newest_are_found_all_the_same(clust
     delete_topic(bootstrap, "large")
 
 
+def test_batches_that_decompress_to_much_are_shown_one_by_one(cluster, everywhere):
+    """Each is within what one answer may decompress to, and two are not."""
+    cluster.create_topic("zeros", {0: [3]})
+    cluster.settle()
+    bootstrap, size = cluster.bootstrap, 20 << 20
+    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 2 * size, "compression.type": "zstd"})
+    for _ in range(3):
+        producer.produce("zeros", bytes(size), partition=0)
+        assert producer.flush(PATIENCE_S) == 0
+    target = "/api/v1/topics/zeros/records?from="
+    seen, at = [], 0
+    while at < 3:
+        told = request(everywhere[0], f"{target}offset:{at}").json()
+        seen += [(r["kind"], r["offset"], r["value"]["bytes"]) for r in told["records"]]
+        assert told["next_offset"] > at
+        at = told["next_offset"]
+    assert seen == [("record", offset, size) for offset in range(3)]
+    told = request(everywhere[0], f"{target}latest").json()
+    assert ([(r["kind"], r["offset"]) for r in told["records"]], told["next_offset"]) == ([("record", 2)], 3)
+    delete_topic(bootstrap, "zeros")
+
+
 def test_groups_lag_as_they_do_wherever_they_are_coordinated(cluster, everywhere):
     wanted = {"behind": sum(PER_PARTITION - 10 * p for p in PARTITIONS), HOSTILE_GROUP: 2, "..": PER_PARTITION - 1}
     for http in everywhere:

@@ -131,6 +131,8 @@ pub struct Gathering {
     next_offset: i64,
     /// There may be more than was gathered.
     full: bool,
+    /// A batch was left for the next answer, for want of what it would decompress to.
+    short: bool,
 }
 
 impl Gathering {
@@ -142,12 +144,18 @@ impl Gathering {
             decompressed_left: DECOMPRESSED_BYTES_MAX,
             next_offset: from,
             full: false,
+            short: false,
         }
     }
 
     /// Whether no more is to be handed in.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// Whether batches were left that were handed in.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 
     /// Where to read on: after what was gathered, or what lies there if nothing else was.
@@ -198,15 +206,24 @@ impl Gathering {
         if last_offset < self.next_offset {
             return;
         }
+        let before = self.decompressed_left;
         let outcome = match header.verify_stored(batch) {
             Ok(()) if header.is_control() => self.take_control(header, batch),
             Ok(()) => self.take_records(header, batch),
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = outcome {
-            let offset = header.base_offset.0.max(self.next_offset);
-            let problem = described(&error);
-            self.add(Line::Unreadable { offset, last_offset, bytes: batch.len(), problem }, 0);
+        match outcome {
+            Ok(()) => {}
+            // Others have used up what this one needs: the next answer has all of it for this one, or says that it is not
+            // enough. What used some was shown or passed over, so each answer gets on.
+            Err(RecordsError::TooLarge { .. }) if before < DECOMPRESSED_BYTES_MAX => {
+                (self.full, self.short) = (true, true);
+            }
+            Err(error) => {
+                let offset = header.base_offset.0.max(self.next_offset);
+                let problem = described(&error);
+                self.add(Line::Unreadable { offset, last_offset, bytes: batch.len(), problem }, 0);
+            }
         }
         if !self.full {
             // Compaction may have taken the last ones.

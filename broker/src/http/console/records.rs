@@ -190,7 +190,7 @@ impl Reading {
             });
             gathering = gathered.await.expect("a panic ends the process");
             at = next_offset;
-            let to_the_end = at >= high_watermark;
+            let to_the_end = at >= high_watermark && !gathering.is_short();
             if to_the_end || stuck || gathering.is_full() || turn == READS_MAX {
                 gathering.ends_at(high_watermark);
                 return Ok(Read { gathering, log_start, high_watermark, to_the_end, stuck });

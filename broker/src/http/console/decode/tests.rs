@@ -141,16 +141,57 @@ fn what_decompresses_to_very_much_is_not_decompressed() {
     assert!(matches!(&lines[1], Line::Record(shown) if shown.offset == 1));
 }
 
+/// All lines from the first offset on, as answers that follow one another show them, with where each one goes on.
+fn all_answers(bytes: &[u8], end: i64) -> (Vec<Line>, Vec<i64>) {
+    let (mut all, mut next_offsets) = (Vec::new(), vec![0]);
+    while let Some(&from) = next_offsets.last().filter(|offset| **offset < end) {
+        let (lines, next_offset) = gathered(bytes, Wanted::First(10), from);
+        assert!(next_offset > from, "the answer from {from} on does not get on");
+        all.extend(lines);
+        next_offsets.push(next_offset);
+    }
+    (all, next_offsets)
+}
+
 #[test]
-fn all_batches_of_one_answer_share_the_limit() {
+fn all_batches_of_one_answer_share_the_limit_and_those_beyond_it_are_in_the_next() {
     let large = vec![0; 20 << 20];
-    let bytes: Vec<u8> = (0..3).flat_map(|offset| batch(&[sent(offset, None, Some(&large))], Codec::Zstd)).collect();
-    let (lines, _) = gathered(&bytes, Wanted::First(10), 0);
+    for codec in [Codec::Zstd, Codec::Gzip, Codec::Lz4, Codec::Snappy] {
+        let bytes: Vec<u8> = (0..3).flat_map(|offset| batch(&[sent(offset, None, Some(&large))], codec)).collect();
+        let (lines, next_offsets) = all_answers(&bytes, 3);
+        assert!(lines.iter().all(|line| matches!(line, Line::Record(_))), "{codec:?}: {lines:?}");
+        assert_eq!((offsets(&lines), next_offsets), (vec![0, 1, 2], vec![0, 1, 2, 3]), "{codec:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_the_limit_ends_within_goes_on_where_it_ended() {
+    let (large, half) = (vec![0; 20 << 20], vec![0; 8 << 20]);
+    let mut bytes = batch(&[sent(0, None, Some(&large))], Codec::Zstd);
+    bytes.extend(batch(&[1, 2, 3].map(|offset| sent(offset, None, Some(&half))), Codec::Zstd));
+    let (lines, next_offsets) = all_answers(&bytes, 4);
+    assert!(lines.iter().all(|line| matches!(line, Line::Record(_))), "{lines:?}");
+    assert_eq!((offsets(&lines), next_offsets), (vec![0, 1, 2, 3], vec![0, 2, 4]));
+}
+
+#[test]
+fn only_what_a_whole_answer_is_not_enough_for_cannot_be_read() {
+    let (large, bomb) = (vec![0; 20 << 20], vec![0; DECOMPRESSED_BYTES_MAX as usize + 1]);
+    let records = [&large[..], &bomb, b"behind it"];
+    let records = (0..).zip(records).map(|(offset, value)| sent(offset, None, Some(value)));
+    let bytes: Vec<u8> = records.flat_map(|record| batch(&[record], Codec::Zstd)).collect();
+    let (lines, next_offsets) = all_answers(&bytes, 3);
     assert!(
-        matches!(&lines[..], [Line::Record(_), Line::Unreadable { .. }, Line::Unreadable { .. }]),
+        matches!(&lines[..], [Line::Record(_), Line::Unreadable { offset: 1, .. }, Line::Record(_)]),
         "{:?}",
         offsets(&lines)
     );
+    assert_eq!(next_offsets, [0, 1, 3]);
+    // A look for the newest ones has to begin nearer to them.
+    let mut newest = Gathering::new(Wanted::Last(10), 0);
+    newest.take(&bytes);
+    assert!(newest.is_short() && newest.is_full());
+    assert_eq!(newest.next_offset(), 1);
 }
 
 #[test]
