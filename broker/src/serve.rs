@@ -147,7 +147,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let scraper = Scraper::new(metrics.clone().into(), lag.clone(), config.series, disks(&config, &data_dir));
     let live = Arc::new(Live::default());
     tokio::spawn(live.clone().sample_for_ever(Arc::<[_]>::from(metrics.clone())));
-    let console = Console::new(config.console, &config.http, config.static_config.clone());
+    let console = Console::new(config.console, &config.http);
     let routes =
         health::routes(health.clone()).merge(scrape::routes(scraper.clone())).merge(console::routes(console.clone()));
     let http_addr = http.listen(|claimed| http::serve(claimed, routes))?;
@@ -186,7 +186,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
             return Ok(());
         }
     };
-    console.joined(core.peers());
+    console.joined(core.peers(), settings.clone());
     lifecycle.enter(Phase::ReplayingJournal);
     let (client, requests) = MetadataClient::new();
     let commands: Vec<_> = (0..config.shards).map(|_| async_channel::unbounded()).collect();

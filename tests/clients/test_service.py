@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import paths, replicas, wire
+from harness import console, paths, replicas, wire
 from harness.broker import java
 from harness.cli import Asks
 from harness.cluster import Cluster, host_port, steady_ports
@@ -331,6 +331,21 @@ def test_a_reload_changes_what_can_change(own_broker):
     # What is left out has its default again.
     configured.reload("")
     wait_until(lambda: configured.described("log.retention.ms")[0] is None, "the default")
+
+
+@ONLY_RINGLOG
+def test_the_console_shows_a_reloaded_setting(own_broker):
+    configured = Configured(own_broker, "[kafka]\nlog.retention.ms = 1000000\n")
+    create_topic(configured.broker.bootstrap, "topic")
+    http = console.http_address(configured.broker)
+
+    def retention():
+        told = console.ask(http, "topics", "topic")["all_configs"]
+        return next((c["value"], c["source"]) for c in told if c["name"] == "retention.ms")
+
+    assert retention() == ("1000000", "static")
+    configured.reload("[kafka]\nlog.retention.ms = 2000000\n")
+    wait_until(lambda: retention() == ("2000000", "static"), "the new value")
 
 
 @ONLY_RINGLOG

@@ -32,10 +32,10 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use metadata::config::StaticConfig;
 use tokio::sync::Semaphore;
 
 use crate::config::{ConsoleMode, Endpoint};
+use crate::settings::Settings;
 use answer::ConsoleError;
 use guard::Hosts;
 use page::Page;
@@ -50,40 +50,47 @@ const TURN_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a request may take once it has its turn.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// What there is to tell of once this broker has joined its cluster.
+struct Cluster {
+    peers: Peers,
+    /// Its static configs change with a reload.
+    settings: Arc<Settings>,
+}
+
 /// What all requests share.
 pub struct Console {
     mode: ConsoleMode,
-    /// As this process was started with, for topics' configs.
-    static_config: StaticConfig,
     hosts: Hosts,
     page: Page,
-    /// Once this broker has joined its cluster.
-    peers: OnceLock<Peers>,
+    cluster: OnceLock<Cluster>,
     requests: Semaphore,
     reads: Semaphore,
 }
 
 impl Console {
-    pub fn new(mode: ConsoleMode, http: &Endpoint, static_config: StaticConfig) -> Arc<Console> {
+    pub fn new(mode: ConsoleMode, http: &Endpoint) -> Arc<Console> {
         Arc::new(Console {
             mode,
-            static_config,
             hosts: Hosts::new(http),
             page: Page::assembled(),
-            peers: OnceLock::new(),
+            cluster: OnceLock::new(),
             requests: Semaphore::new(REQUESTS_MAX),
             reads: Semaphore::new(READS_MAX),
         })
     }
 
     /// There is a cluster to tell of from now on.
-    pub fn joined(&self, peers: Peers) {
+    pub fn joined(&self, peers: Peers, settings: Arc<Settings>) {
         // Once in the life of a process.
-        let _ = self.peers.set(peers);
+        let _ = self.cluster.set(Cluster { peers, settings });
+    }
+
+    fn cluster(&self) -> Result<&Cluster, ConsoleError> {
+        self.cluster.get().ok_or(ConsoleError::Joining)
     }
 
     fn peers(&self) -> Result<&Peers, ConsoleError> {
-        self.peers.get().ok_or(ConsoleError::Joining)
+        Ok(&self.cluster()?.peers)
     }
 }
 

@@ -9,11 +9,11 @@ use metadata::record::ConfigResource;
 use protocol::PartitionId;
 use serde::Serialize;
 
-use super::Console;
 use super::answer::{Answered, ConsoleError, laid_out};
 use super::cluster::{ids, trouble};
 use super::peers::NotReached;
 use super::query::{Paging, Parameters, RawName, RawParameters, name};
+use super::{Cluster, Console};
 use crate::metadata_core::views::LedPartition;
 
 /// Topics in one answer at most.
@@ -162,8 +162,8 @@ pub async fn topic(State(console): State<Arc<Console>>, topic: RawName, paramete
     let topic_name = name(topic)?;
     let parameters = Parameters::new(parameters)?;
     let paging = Paging::of(&parameters, PARTITIONS_MAX)?;
-    let peers = console.peers()?;
-    let (image, me, static_config) = (peers.image(), peers.me, console.static_config.clone());
+    let Cluster { peers, settings } = console.cluster()?;
+    let (image, me, static_config) = (peers.image(), peers.me, settings.static_config());
     let topic = image.topic(&topic_name).cloned().ok_or(ConsoleError::NoSuchTopic { topic: topic_name })?;
     let page = topic.partitions().skip(paging.offset).take(paging.limit);
     let led: Vec<_> = page.filter_map(|(id, partition)| Some((partition.leader?, (topic.id, id)))).collect();
