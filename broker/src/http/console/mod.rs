@@ -32,7 +32,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::config::{ConsoleMode, Endpoint};
 use crate::settings::Settings;
@@ -85,6 +85,12 @@ impl Console {
         let _ = self.cluster.set(Cluster { peers, settings });
     }
 
+    /// A place among the reads and then one among all requests: whoever waits for the first must not hold one of the second.
+    async fn read_turn(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), AcquireError> {
+        let read = self.reads.acquire().await?;
+        Ok((read, self.requests.acquire().await?))
+    }
+
     fn cluster(&self) -> Result<&Cluster, ConsoleError> {
         self.cluster.get().ok_or(ConsoleError::Joining)
     }
@@ -105,25 +111,98 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/api/v1/live", get(flow::live))
         .route("/api/v1/topics", get(topics::topics))
         .route("/api/v1/topics/{name}", get(topics::topic))
-        .route("/api/v1/topics/{name}/records", get(records::records))
         .route("/api/v1/groups", get(groups::groups))
         .route("/api/v1/groups/{id}", get(groups::group))
         .route("/api/{*rest}", get(answer::no_such_path))
         .route_layer(middleware::from_fn_with_state(console.clone(), in_turn));
+    let reads = Router::new()
+        .route("/api/v1/topics/{name}/records", get(records::records))
+        .route_layer(middleware::from_fn_with_state(console.clone(), reads_in_turn));
     Router::new()
         .route("/", get(page::page))
         .merge(api)
+        .merge(reads)
         .route_layer(middleware::from_fn_with_state(console.clone(), guard::guard))
         .with_state(console)
 }
 
 /// Few requests at a time, and each with a deadline.
 async fn in_turn(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let Ok(Ok(_turn)) = tokio::time::timeout(TURN_TIME_MAX, console.requests.acquire()).await else {
-        return ConsoleError::Busy.into_response();
-    };
+    answered(tokio::time::timeout(TURN_TIME_MAX, console.requests.acquire()).await, request, next).await
+}
+
+/// The same of reads, of which there are fewer.
+async fn reads_in_turn(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
+    answered(tokio::time::timeout(TURN_TIME_MAX, console.read_turn()).await, request, next).await
+}
+
+async fn answered<T, E>(turn: Result<Result<T, AcquireError>, E>, request: Request, next: Next) -> Response {
+    let Ok(Ok(_turn)) = turn else { return ConsoleError::Busy.into_response() };
     match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ConsoleError::Late.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::HostPort;
+
+    fn console() -> Arc<Console> {
+        let address: HostPort = "127.0.0.1:9094".parse().unwrap();
+        let endpoint = Endpoint { listen: address.clone(), advertised: address };
+        Console::new(ConsoleMode::Records, &endpoint)
+    }
+
+    #[tokio::test]
+    async fn a_read_that_waits_for_others_keeps_no_other_request_waiting() {
+        let console = console();
+        let running = console.reads.acquire_many(READS_MAX as u32).await.unwrap();
+        let mut waiting = pin!(console.read_turn());
+        assert!(poll!(waiting.as_mut()).is_pending());
+        assert_eq!(console.requests.available_permits(), REQUESTS_MAX);
+        drop(running);
+        let turn = waiting.await.unwrap();
+        assert_eq!(console.requests.available_permits(), REQUESTS_MAX - 1, "it is one of all requests");
+        drop(turn);
+        assert_eq!(
+            (console.requests.available_permits(), console.reads.available_permits()),
+            (REQUESTS_MAX, READS_MAX)
+        );
+    }
+
+    /// Of a console without a cluster, over a socket.
+    async fn asked(console: &Arc<Console>, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let routes = routes(console.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        serving.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn only_reads_want_a_place_among_reads() {
+        let console = console();
+        // As if none came free in time.
+        console.reads.close();
+        let busy = ConsoleError::Busy.to_string();
+        let answer = asked(&console, "/api/v1/topics/t/records").await;
+        assert!(answer.contains(&busy) && answer.contains("retry-after: 1"), "{answer}");
+        for path in ["/api/v1/cluster", "/api/v1/topics", "/api/v1/topics/t"] {
+            let answer = asked(&console, path).await;
+            assert!(answer.contains(&ConsoleError::Joining.to_string()), "{path}: {answer}");
+        }
     }
 }

@@ -100,7 +100,6 @@ pub async fn records(State(console): State<Arc<Console>>, topic: RawName, parame
     let from = From::parse(parameters.text("from")?)?;
     let partition = parameters.number("partition", 0..=i32::MAX, 0)?;
     let reading = Reading::of(console.peers()?, topic, partition)?;
-    let _turn = console.reads.acquire().await.map_err(|_| ConsoleError::Busy)?;
     let read = reading.read(from, limit).await?;
     laid_out(move || {
         Ok(Records {
