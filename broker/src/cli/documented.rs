@@ -11,10 +11,9 @@ use super::args::Cli;
 use super::internal_port::INTERNAL_VARIABLE;
 use crate::config::{CONFIG_VARIABLE, SET_VARIABLE, SETTINGS};
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "docs/backup.md",
-    "docs/benchmarking.md",
     "docs/cli.md",
     "docs/cluster.md",
     "docs/configuration.md",
@@ -22,7 +21,6 @@ const DOCUMENTS: [&str; 14] = [
     "docs/deployment.md",
     "docs/health.md",
     "docs/metrics.md",
-    "docs/performance.md",
     "docs/runbook.md",
     "docs/sizing.md",
     "docs/upgrade.md",

@@ -231,7 +231,7 @@ mod tests {
         let mut arriving = Arriving::begin(budget.hold(100), 10 << 20, 0, began);
         // It comes at 100 KiB/s, a tenth of what is asked of it where it matters.
         let mut at =
-            |seconds: u64| arriving.patience(seconds as usize * 100 << 10, began + Duration::from_secs(seconds));
+            |seconds: u64| arriving.patience(seconds as usize * (100 << 10), began + Duration::from_secs(seconds));
         assert!((1..=100).all(|seconds| at(seconds).is_ok()));
         let mut waiting = pin!(budget.admit(1));
         assert!(waiting.as_mut().now_or_never().is_none());
