@@ -3,6 +3,7 @@
 One machine for a whole story, because each step goes on where the one before ended.
 """
 
+import os
 import re
 
 import pytest
@@ -62,14 +63,21 @@ def test_manual_pages_and_completions_are_where_they_are_looked_for(machine):
 
 
 def test_each_shard_has_its_core(machine):
-    """And nothing else of the broker is on it: the least of what pinning is to bring."""
+    """On one or two CPUs, which all threads share, none is bound to one."""
     tasks = f"/proc/{machine.show('MainPID')}/task"
-    allowed = {}
+    shards: dict[str, set[str]] = {}
     for task in machine.run("ls", tasks).stdout.split():
         status = machine.file(f"{tasks}/{task}/status")
-        allowed.setdefault(line_of(status, "Name"), set()).add(line_of(status, "Cpus_allowed_list"))
-    shards = {name: cpus for name, cpus in allowed.items() if name.startswith("shard-")}
-    assert shards and all(len(cpus) == 1 and "-" not in min(cpus) and "," not in min(cpus) for cpus in shards.values()), allowed
+        if (name := line_of(status, "Name")).startswith("shard-"):
+            shards.setdefault(name, set()).add(line_of(status, "Cpus_allowed_list"))
+    assert shards
+    if len(os.sched_getaffinity(0)) > 2:
+        # A shard's helpers for calls that block have its name as well, and may be anywhere.
+        own = [cpu for cpus in shards.values() for cpu in cpus if cpu.isdecimal()]
+        assert len(own) == len(set(own)) == len(shards), shards
+    else:
+        everything = line_of(machine.file("/proc/1/status"), "Cpus_allowed_list")
+        assert all(cpus == {everything} for cpus in shards.values()), shards
 
 
 def test_the_unit_takes_away_what_the_broker_does_not_need(machine):
