@@ -185,8 +185,8 @@ pub const SETTINGS: &[Setting] = &[
         unit: "",
         default: DefaultValue::Derived("one per available core but one, and at least one"),
         summary: "Event loops, each with its own partitions and connections",
-        detail: "Available cores are those that CPU affinity and the control group's quota allow. With more shards than \
-                 cores the shards are not pinned to cores. From 1 to 1024.",
+        detail: "Available cores are those that CPU affinity and the control group's quota allow. Each shard is pinned \
+                 to a core of its own where there are more than two cores, and one is left for everything else. From 1 to 1024.",
     },
     Setting {
         key: Key::Join,
