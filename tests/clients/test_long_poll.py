@@ -8,6 +8,7 @@ import pytest
 from harness import wire
 from harness.batch import batch
 from harness.stored import batches
+from harness.topics import create_topic
 
 pytestmark = pytest.mark.offsets
 MAX_WAIT_MS = 60_000  # far beyond what any of these may take; a broker that sleeps it out fails the socket's timeout
@@ -113,3 +114,19 @@ def test_deleting_the_topic_ends_the_wait(broker, topic):
         assert is_silent(c)
         threading.Thread(target=delete_topic, args=(broker.bootstrap, name)).start()
         assert answer(c)[0] in (wire.UNKNOWN_TOPIC_OR_PARTITION, wire.NOT_LEADER_OR_FOLLOWER)
+
+
+def test_the_first_partition_gives_its_batch_however_large(own_broker):
+    """Whatever others have: a batch of 5 MB comes to who takes 1 MiB of each partition, when it is the first (KIP-74)."""
+    broker = own_broker(shards=2)
+    create_topic(broker.bootstrap, "mixed", 8, {"max.message.bytes": "8000000"})
+    large, small = batch([b"x" * 5_000_000]), batch([b"y" * 1000])
+    with wire.Connection(broker.address) as c:
+        for partition in range(8):
+            assert wire.produce(c, "mixed", partition, large if partition < 4 else small)[0] == wire.NONE
+        # Of these pairs some are of partitions on different shards.
+        for first in range(4):
+            for other in range(4, 8):
+                body = wire.fetch_many_body("mixed", {first: 0, other: 0}, max_bytes=50 << 20)
+                got = wire.read_fetch_many(c.request(wire.FETCH, 4, body))
+                assert len(got[first][2]) == len(large), (first, other)

@@ -93,10 +93,9 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
         return outcome;
     }
     let limit = partition_limit.min(forward.max_bytes.saturating_sub(total));
-    let is_first = forward.first_max > 0 && total == 0;
-    let first_max = if is_first { forward.first_max } else { 0 };
+    let first_max = if total == 0 { forward.first_max } else { 0 };
     outcome.has_more = true;
-    if limit == 0 && !is_first {
+    if limit == 0 && first_max == 0 {
         return outcome;
     }
     let batches = match log.read_cached(fetch_offset, high_watermark, limit, first_max) {
@@ -108,7 +107,7 @@ async fn read_one(shard: &Rc<Shard>, read: &PartitionRead, forward: &FetchForwar
             outcome.bytes = batches.bytes;
             outcome.record_count = batches.records;
             outcome.records = batches.pieces;
-            outcome.too_large_bytes = if is_first { batches.too_large_bytes } else { 0 };
+            outcome.too_large_bytes = batches.too_large_bytes;
             outcome
         }
         // Retention may have moved the start while the disk was read.
