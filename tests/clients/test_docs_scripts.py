@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.cli import Asks
+from harness.cli import Asks, environment
 from harness.cluster import Cluster, host_port
 from harness.service import health
 from harness.wait import PATIENCE_S, wait_until
@@ -39,23 +39,22 @@ def stand_in(folder: Path, name: str, text: str):
     (folder / name).chmod(0o755)
 
 
-def environment(stand_ins: Path, **more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RINGLOG_")}
-    return {**own, "PATH": f"{stand_ins}:{paths.ringlog_binary().parent}:{own['PATH']}", **more}
+def env(stand_ins: Path, **more: str) -> dict[str, str]:
+    return environment({"PATH": f"{stand_ins}:{paths.ringlog_binary().parent}:{os.environ['PATH']}", **more})
 
 
 def test_the_two_commands_of_the_readme(tmp_path):
     """In two terminals, in an empty folder; at the default ports, so nothing else may listen there."""
     first, second = script("README.md", "kcat").splitlines()
     stand_in(tmp_path / "bin", "cargo", f'[ "$*" = "run --release" ] && exec {paths.ringlog_binary()}')
-    env = environment(tmp_path / "bin")
+    own = env(tmp_path / "bin")
     log = tmp_path / "log"
     with log.open("w") as out:
-        broker = subprocess.Popen(["bash", "-c", f"exec {first}"], cwd=tmp_path, env=env, stdout=out, stderr=out)
+        broker = subprocess.Popen(["bash", "-c", f"exec {first}"], cwd=tmp_path, env=own, stdout=out, stderr=out)
     try:
         wait_until(lambda: "kafka listener bound" in log.read_text() or broker.poll() is not None, "the broker to listen")
         assert broker.poll() is None, log.read_text()
-        subprocess.run(["bash", "-euc", second], cwd=tmp_path, env=env, check=True, timeout=PATIENCE_S)
+        subprocess.run(["bash", "-euc", second], cwd=tmp_path, env=own, check=True, timeout=PATIENCE_S)
         read = Asks("127.0.0.1:9092")("topic", "read", "greetings", "--from", "earliest", "--max", "1")
         assert read.rstrip().endswith("hello"), read
         assert (tmp_path / "ringlog-data").is_dir(), "where the document says"
@@ -105,7 +104,7 @@ def test_one_broker_after_the_other_is_restarted_when_that_is_safe(own_cluster, 
         names = [f'connect-to = "broker{dash}{n}:9094:{address}"' for n, address in addresses.items() for dash in ("", "-")]
         (tmp_path / ".curlrc").write_text("\n".join(names))
         done = subprocess.run(
-            ["bash", "-euc", text], env=environment(tmp_path / "bin", CURL_HOME=str(tmp_path)),
+            ["bash", "-euc", text], env=env(tmp_path / "bin", CURL_HOME=str(tmp_path)),
             capture_output=True, text=True, timeout=5 * PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 0, (done.stdout, done.stderr)
