@@ -1,10 +1,15 @@
 """The checker of what members of groups tell finds each kind of anomaly in a history made by hand, and nothing in good ones."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from harness.sharing.checker import check
 from harness.sharing.group import unrest
+from harness.sharing.members import History, Host, Member
 from harness.sharing.schedule import ORDERLY, ROUGH, schedule
+from harness.wait import wait_until
 
 T, P = "t", 0
 PLACE = (T, P)
@@ -113,6 +118,25 @@ def test_unrest():
     assert "uneven by sticky" in unrest(places, {"a": {*x}, "b": {*y}}, "sticky")
     assert "1 partitions are nobody's" in unrest(places, {"a": {*x[:2], y[0]}, "b": {*x[2:]}}, "range")
     assert "1 partitions are held twice" in unrest(places, {"a": {*x[:3], y[0]}, "b": {*x[2:], y[1]}}, "range")
+
+
+TELLS_UNTIL_KILLED = """
+import json, time
+while True:
+    print(json.dumps({"m": "m", "e": "read", "t": time.time(), "runs": []}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("again", range(10))
+def test_a_killed_member_tells_nothing_after_its_end(again, tmp_path):
+    """What it read to the last moment is in its turns: it is told to have crashed when it is dead, not before."""
+    history, host = History(), Host([sys.executable, "-c", TELLS_UNTIL_KILLED], tmp_path / "log")
+    host.histories["m"] = history
+    wait_until(lambda: len(history.of("m", "read")) > 100, "it to read")
+    Member.kill9(SimpleNamespace(name="m", history=history, host=host))
+    host.drain.join()
+    [crashed] = history.of("m", "crashed")
+    assert history.of("m", "read")[-1]["t"] < crashed["t"]
 
 
 @pytest.mark.parametrize("bag", [ORDERLY, ROUGH], ids=["orderly", "rough"])

@@ -72,7 +72,8 @@ class Host:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=paths.SUITE,
                 env={**os.environ, "PYTHONPATH": str(paths.SUITE)}, start_new_session=True,
             )  # fmt: skip
-        threading.Thread(target=self._drain, daemon=True).start()
+        self.drain = threading.Thread(target=self._drain, daemon=True)
+        self.drain.start()
 
     def _drain(self):
         for line in self.process.stdout:
@@ -197,8 +198,9 @@ class Member:
         return self.history.of(self.name, "error")
 
     def kill9(self):
-        self.history.done(self.name, "crashed")
         self.host.end()
+        # Not before: until it is dead it goes on to read what is still its own.
+        self.history.done(self.name, "crashed")
 
     def pause(self):
         self.history.done(self.name, "paused")
