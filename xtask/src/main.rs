@@ -13,6 +13,7 @@ mod package;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use package::PackageOptions;
 
@@ -20,6 +21,9 @@ const USAGE: &str = "usage: cargo xtask test [--against ringlog|kafka] [--only r
        cargo xtask package deb|tarball|all [--profile PROFILE] [--revision NUMBER]
        cargo xtask bench-quick
        cargo xtask ci";
+
+/// Both programs at once, always: one alone has other features of their common packages, and would be built again.
+const RELEASE: [&str; 6] = ["build", "--release", "--package", "ringlog-broker", "--package", "ringlog-bench"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -74,7 +78,7 @@ fn ci() -> Result<(), String> {
 
 fn bench_quick() -> Result<(), String> {
     let out = "target/bench-quick";
-    run(cargo(&["build", "--release", "--package", "ringlog-broker", "--package", "ringlog-bench"]))?;
+    run(cargo(&RELEASE))?;
     let mut compare = Command::new(root().join("target/release/ringlog-bench"));
     compare.args(["compare", "--quick", "--out", out]);
     run(compare)
@@ -86,7 +90,7 @@ fn test(options: &TestOptions) -> Result<(), String> {
     }
     if options.clients {
         if options.against == "ringlog" {
-            run(cargo(&["build", "--release", "--package", "ringlog-broker"]))?;
+            run(cargo(&RELEASE))?;
         }
         let mut clients = Command::new(root().join("tests/clients/run.sh"));
         clients.args(["--against", &options.against]);
@@ -113,12 +117,14 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Runs a command in the workspace's root, showing it first.
+/// Runs a command in the workspace's root, showing it first and then how long it took.
 fn run(mut command: Command) -> Result<(), String> {
     eprintln!("xtask: {command:?}");
+    let began = Instant::now();
     let status = command
         .current_dir(root())
         .status()
         .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+    eprintln!("xtask: {:?} took {} s", command.get_program(), began.elapsed().as_secs());
     if status.success() { Ok(()) } else { Err(format!("{:?} failed: {status}", command.get_program())) }
 }
