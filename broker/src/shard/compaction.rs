@@ -1,9 +1,9 @@
 //! Compacting the shard's logs, one at a time, the dirtiest first (Kafka's log cleaner thread).
 //!
 //! It looks every `log.cleaner.backoff.ms`, when configs change, and at once after a log that was compacted or could not be. One
-//! that could not be is left alone ([`failures`]): for a time that grows, if there may be space or a file handle later; until the
-//! next start, if the reason stays, such as damage. That makes its partition uncleanable; the log is served on as it is. One that
-//! is opened, cut or begun anew is another log, of which nothing is known.
+//! that could not be is left alone ([`failures`]) and its partition uncleanable: for a time that grows, if there may be space or a
+//! file handle later; until the next start, if the reason stays, such as damage. The log is served on as it is. One that is opened,
+//! cut or begun anew is another log, of which nothing is known.
 //!
 //! Deliberately absent: what is compacted (`wal::compaction`), and retention, which runs by itself.
 
@@ -104,7 +104,7 @@ impl Shard {
             let open = self.open_partition_of(key);
             open.is_some_and(|partition| log.is_of(&partition) && rules(&partition).is_some())
         });
-        self.metrics.uncleanable(failures.for_good());
+        self.metrics.uncleanable(failures.count());
         if !self.broker_config().log_cleaner_enable {
             self.metrics.dirty(0.0);
             return None;

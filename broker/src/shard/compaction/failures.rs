@@ -72,9 +72,9 @@ impl<L> Failures<L> {
         }
     }
 
-    /// Logs that are not tried again.
-    pub fn for_good(&self) -> usize {
-        self.of.values().filter(|failure| matches!(failure.lasts, Lasts::AsLongAsTheLog)).count()
+    /// Logs that compaction has failed for and not succeeded since.
+    pub fn count(&self) -> usize {
+        self.of.len()
     }
 }
 
@@ -104,8 +104,9 @@ mod tests {
             assert!(!failures.leaves_alone(key(1), now));
             now = again;
         }
-        assert_eq!((failures.is_for_good(key(0)), failures.for_good()), (false, 0));
+        assert_eq!((failures.is_for_good(key(0)), failures.count()), (false, 1));
         failures.succeeded(key(0));
+        assert_eq!(failures.count(), 0);
         assert_eq!(failures.failed(key(0), 'a', now), minutes(1), "a success is a new beginning");
     }
 
@@ -118,7 +119,7 @@ mod tests {
         failures.failed(key(2), 'c', minutes(0));
         assert!(failures.leaves_alone(key(0), Duration::MAX) && failures.is_for_good(key(0)));
         assert!(!failures.leaves_alone(key(2), Duration::MAX));
-        assert_eq!(failures.for_good(), 2);
+        assert_eq!(failures.count(), 3);
     }
 
     #[test]
@@ -133,9 +134,9 @@ mod tests {
         failures.keep(|key, log| has[key.partition.0 as usize] == *log);
         let left_alone = [0, 1, 2, 3].map(|at| failures.leaves_alone(key(at), minutes(0)));
         assert_eq!(left_alone, [false, true, false, true]);
-        assert_eq!(failures.for_good(), 1);
+        assert_eq!(failures.count(), 2);
         assert_eq!(failures.failed(key(2), 'y', minutes(0)), minutes(1), "nothing is known of the new one");
         failures.keep(|_, _| false);
-        assert_eq!(failures.for_good(), 0);
+        assert_eq!(failures.count(), 0);
     }
 }
