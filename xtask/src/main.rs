@@ -11,8 +11,10 @@
 mod package;
 
 use std::env;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
 use package::PackageOptions;
@@ -85,6 +87,8 @@ fn bench_quick() -> Result<(), String> {
 }
 
 fn test(options: &TestOptions) -> Result<(), String> {
+    // They are Ringlog's own, whatever the clients are run against.
+    let packages = options.packages && options.against == "ringlog";
     if options.rust {
         run(cargo(&["test", "--workspace"]))?;
     }
@@ -92,17 +96,53 @@ fn test(options: &TestOptions) -> Result<(), String> {
         if options.against == "ringlog" {
             run(cargo(&RELEASE))?;
         }
+        let packing = if packages { Some(Packing::start()?) } else { None };
         let mut clients = Command::new(root().join("tests/clients/run.sh"));
         clients.args(["--against", &options.against]);
         run(clients)?;
-    }
-    // They are Ringlog's own, whatever the clients are run against.
-    if options.packages && options.against == "ringlog" {
+        packing.map_or(Ok(()), Packing::wait)?;
+    } else if packages {
         package::package(&PackageOptions::parse(&["all"], USAGE)?)?;
+    }
+    if packages {
         package::package(&PackageOptions::parse(&["deb", "--revision", "2"], USAGE)?)?;
         run(Command::new(root().join("tests/packages/run.sh")))?;
     }
     Ok(())
+}
+
+/// `cargo xtask package all` beside the clients' tests, which wait half of their time and come first when they do not.
+struct Packing(Child);
+
+impl Packing {
+    const LOG: &str = "target/packing.log";
+
+    fn start() -> Result<Packing, String> {
+        let failed = |error: io::Error| format!("cannot pack into {}: {error}", Packing::LOG);
+        let log = File::create(root().join(Packing::LOG)).map_err(failed)?;
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(env::current_exe().map_err(failed)?).args(["package", "all"]);
+        command.stdout(log.try_clone().map_err(failed)?).stderr(log);
+        eprintln!("xtask: {command:?}, which tells of itself in {}", Packing::LOG);
+        Ok(Packing(command.spawn().map_err(failed)?))
+    }
+
+    fn wait(mut self) -> Result<(), String> {
+        eprintln!("xtask: waiting for the packages");
+        let status = self.0.wait().map_err(|error| format!("cannot wait for the packages: {error}"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = fs::read_to_string(root().join(Packing::LOG)).unwrap_or_default();
+        Err(format!("{log}cargo xtask package all failed: {status}"))
+    }
+}
+
+impl Drop for Packing {
+    /// Where the tests failed. A compiler that it has started ends by itself.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
 }
 
 fn cargo(args: &[&str]) -> Command {
