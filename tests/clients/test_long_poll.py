@@ -130,3 +130,17 @@ def test_the_first_partition_gives_its_batch_however_large(own_broker):
                 body = wire.fetch_many_body("mixed", {first: 0, other: 0}, max_bytes=50 << 20)
                 got = wire.read_fetch_many(c.request(wire.FETCH, 4, body))
                 assert len(got[first][2]) == len(large), (first, other)
+
+
+def test_a_partition_that_is_named_twice_is_answered_once(broker, topic):
+    """As it was named last."""
+    name = topic()
+    with wire.Connection(broker.address) as c:
+        wire.produce(c, name, 0, batch([b"first"]))
+        wire.produce(c, name, 0, batch([b"second"]))
+        partitions = wire.array([wire.int32(0) + wire.int64(offset) + wire.int32(1 << 20) for offset in (0, 2, 1)])
+        head = wire.int32(-1) + wire.int32(500) + wire.int32(1) + wire.int32(1 << 20) + wire.int8(0)
+        answers = wire.read_fetch_list(c.request(wire.FETCH, 4, head + wire.array([wire.string(name) + partitions])))
+        assert len(answers) == 1, answers
+        error, _, data = answers[0][1]
+        assert error == wire.NONE and b"second" in data and b"first" not in data

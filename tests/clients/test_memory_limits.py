@@ -253,6 +253,17 @@ def test_large_batches_that_nobody_reads(limited):
     assert group.peak_bytes() < 350 * MIB
 
 
+def test_answers_without_records_that_nobody_reads(limited):
+    """Each of 200 connections fetches 200,000 partitions that there are not, and reads no answer: that has 6 MB of errors."""
+    broker, _ = limited
+    body = wire.fetch_many_body("none", dict.fromkeys(range(200_000), 0), max_bytes=MIB)
+    with crowd(limited, [frame(wire.FETCH, 4, body)] * 200) as gathered:
+        wait_until(gathered.settled, "nothing more to be taken in", timeout_s=300)
+        round_trip(broker)
+    # All answers together have 1,200 MB, which would be beyond the control group's limit.
+    round_trip(broker)
+
+
 class SlowReaders:
     """Sockets that send a request each and read the answers with so many bytes a second, in a thread."""
 
@@ -343,6 +354,26 @@ def test_slow_consumers_hold_up_nobody_for_long(limited):
             fetch_a_megabyte(broker)
         assert not readers.ended and cut_off(broker, "stalled_response") == 0
     round_trip(broker)
+
+
+def test_a_batch_that_there_is_no_room_for_holds_up_nothing_else(limited):
+    """While slow consumers have most of the room a fetch that begins with a batch of 40 MB gets what comes after it, long before
+    its wait is over; with room it gets the batch."""
+    broker, _ = limited
+    create_topic(broker.bootstrap, "large", 2, {"max.message.bytes": str(50 * MIB)})
+    body = wire.fetch_many_body("large", {0: 0, 1: 0}, max_bytes=50 * MIB, max_wait_ms=60_000)
+    with wire.Connection(broker.address, timeout_s=30.0) as c:
+        assert wire.produce(c, "large", 0, batch.batch([b"x" * 40_000_000]))[0] == wire.NONE
+        assert wire.produce(c, "large", 1, batch.batch([b"small"]))[0] == wire.NONE
+        with slow_readers(broker, sockets=4, rate=128 << 10):
+            got = wire.read_fetch_many(c.request(wire.FETCH, 4, body))
+            assert got[0] == (wire.NONE, 1, b"") and b"small" in got[1][2]
+            fetch_a_megabyte(broker)
+
+        def large():
+            return len(wire.read_fetch_many(c.request(wire.FETCH, 4, body))[0][2]) > 40_000_000
+
+        wait_until(large, "room for the batch")
 
 
 def test_consumers_too_slow_are_cut_off_while_others_wait(limited):

@@ -10,6 +10,8 @@ mod gather;
 mod preferred_replica;
 mod read;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ use crate::fetch_session::{
 use crate::partition::PartitionKey;
 use crate::purgatory::Watch;
 use crate::shard::Shard;
-use crate::shard::budget::Held;
+use crate::shard::budget::{Held, SMALL_BYTES};
 pub use answer::encode;
 use answer::{group_by_topic, name_leaders};
 use gather::Gathering;
@@ -51,7 +53,10 @@ const RESPONSE_BYTES_LEAST: usize = 1024 * 1024 + 64 * 1024;
 const RESPONSE_SHARE: usize = 4;
 /// So little is answered although large answers that are on their way to others have spent the budget.
 const SMALL_RESPONSE_BYTES: usize = 64 * 1024;
-/// How long a fetch waits for room at least, whatever its `max_wait_ms`: asking again would not bring it sooner.
+/// What an answer says of a partition beside its records, about, in bytes.
+const PARTITION_HEAD_BYTES: usize = 64;
+/// How long a fetch waits for room at least, whatever its `max_wait_ms`: asking again would not bring it sooner. For a batch that
+/// is larger than most it does not wait longer, since all who need less wait behind it.
 const ROOM_WAIT_MIN: Duration = Duration::from_secs(1);
 /// No client waits longer for a poll; a larger `max_wait_ms` is cut to this.
 const MAX_WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -207,7 +212,7 @@ pub async fn handle(context: &mut Context, request: FetchRequest) -> Fetched {
     drop(request);
     context.header.client_id = None;
     context.keep_only(bytes_of(&fetches, consumer.as_deref()));
-    let limits = Limits { min_bytes, max_bytes, deadline };
+    let limits = Limits { min_bytes, max_bytes, deadline, tells_all: !incremental };
     let (outcomes, held) = read_until_enough(context, &fetches, consumer, limits).await;
     count_sent(shard, &outcomes);
     let mut partitions: Vec<(FetchKey, Outcome)> = fetches.into_iter().map(|(key, _)| key).zip(outcomes).collect();
@@ -229,9 +234,12 @@ pub async fn handle(context: &mut Context, request: FetchRequest) -> Fetched {
 
 /// What a fetch that waits keeps in memory.
 fn bytes_of(fetches: &[(FetchKey, PartitionFetch)], consumer: Option<&Consumer>) -> usize {
+    size_of_val(fetches) + bytes_of_names(fetches) + consumer.map_or(0, Consumer::bytes)
+}
+
+fn bytes_of_names(fetches: &[(FetchKey, PartitionFetch)]) -> usize {
     let names = fetches.chunk_by(|(one, _), (next, _)| one.topic.is_same_name(&next.topic));
-    let names: usize = names.map(|fetches| fetches[0].0.topic.name_bytes()).sum();
-    size_of_val(fetches) + names + consumer.map_or(0, Consumer::bytes)
+    names.map(|fetches| fetches[0].0.topic.name_bytes()).sum()
 }
 
 /// Records are counted where they are sent from, for not all that other shards read may be sent.
@@ -280,10 +288,26 @@ fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
     SessionRequest {
         session_id: request.session_id,
         session_epoch: request.session_epoch,
-        fetches: fetches.collect(),
+        fetches: once_each(fetches.collect()),
         forgotten: forgotten.collect(),
         uses_topic_ids: by_id,
     }
+}
+
+/// A partition that is named again is asked for once, and as it was named last (as Kafka).
+fn once_each(fetches: Vec<(FetchKey, PartitionFetch)>) -> Vec<(FetchKey, PartitionFetch)> {
+    let mut places: HashMap<FetchKey, usize> = HashMap::with_capacity(fetches.len());
+    let mut once: Vec<(FetchKey, PartitionFetch)> = Vec::with_capacity(fetches.len());
+    for (key, fetch) in fetches {
+        match places.entry(key) {
+            Entry::Occupied(place) => once[*place.get()].1 = fetch,
+            Entry::Vacant(place) => {
+                once.push((place.key().clone(), fetch));
+                place.insert(once.len() - 1);
+            }
+        }
+    }
+    once
 }
 
 /// A consumer whose version knows that followers serve too.
@@ -314,13 +338,23 @@ struct Limits {
     min_bytes: usize,
     max_bytes: usize,
     deadline: Instant,
+    /// The answer names all partitions, and not only those of which there is news.
+    tells_all: bool,
+}
+
+/// The batch that has to be read before all others, and is larger than there was room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TooLarge {
+    /// Of its partition within the fetch.
+    slot: usize,
+    bytes: usize,
 }
 
 async fn read_until_enough(
     context: &Context,
     fetches: &[(FetchKey, PartitionFetch)],
     consumer: Option<Arc<Consumer>>,
-    Limits { min_bytes, max_bytes, deadline }: Limits,
+    Limits { min_bytes, max_bytes, deadline, tells_all }: Limits,
 ) -> (Vec<Outcome>, Held) {
     let shard = context.shard();
     let watch = Watch::new();
@@ -328,8 +362,9 @@ async fn read_until_enough(
     let min_bytes = min_bytes.min(max_bytes);
     let asked = fetches.iter().map(|(_, fetch)| fetch.bytes_max()).fold(0, usize::saturating_add).min(max_bytes);
     let sum = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
-    // The size of the batch that has to be read, as far as it is known to be large.
-    let mut first_bytes = 0;
+    let head_bytes = if tells_all { head_bytes(fetches) } else { 0 };
+    let mut first_too_large: Option<TooLarge> = None;
+    let mut does_without_first = false;
     loop {
         let waited_out = Instant::now() >= deadline || fetches.is_empty();
         let enough = waited_out || min_bytes <= 1 || {
@@ -337,23 +372,33 @@ async fn read_until_enough(
             estimate.iter().any(Outcome::answers_at_once) || sum(&estimate) >= min_bytes
         };
         if enough {
+            let first_bytes = first_too_large.map_or(0, |first| first.bytes);
             let small = async || sum(&gathering.estimate().await);
-            let Some(mut held) = room_for(context, asked, first_bytes, small, deadline).await else {
+            let Some(mut held) = room_for(context, Wanted { asked, first_bytes, head_bytes }, small, deadline).await
+            else {
+                if first_too_large.take().is_some() {
+                    // What comes after it may have less, and is not held up by it.
+                    does_without_first = true;
+                    continue;
+                }
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
-                return (without_records(gathering.estimate().await), shard.response_budget().hold(0));
+                let held = room_for_head(context, head_bytes).await;
+                return (without_records(gathering.estimate().await), held);
             };
             // Who has all that there ever is goes beyond it.
             let may_all = held.bytes() >= shard.response_budget().limit_bytes();
-            let first_max = if may_all { usize::MAX } else { held.bytes().max(1) };
-            let outcomes = gathering.read(held.bytes().min(asked), first_max).await;
-            if let Some(too_large) = first_too_large(&outcomes) {
-                first_bytes = too_large.max(first_bytes);
+            let room = held.bytes().saturating_sub(head_bytes);
+            let first_max = if may_all { usize::MAX } else { room.max(1) };
+            let outcomes = gathering.read(room.min(asked), first_max, first_too_large.map(|first| first.slot)).await;
+            if let Some(found) = find_first_too_large(&outcomes).filter(|_| !does_without_first) {
+                first_too_large = Some(TooLarge { bytes: found.bytes.max(first_bytes), ..found });
                 continue;
             }
             let bytes = sum(&outcomes);
-            held.resize(bytes);
+            held.resize(bytes + head_bytes);
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
-            if waited_out || min_bytes > 1 || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
+            let is_final = waited_out || min_bytes > 1 || does_without_first;
+            if is_final || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
                 return (outcomes, held);
             }
         }
@@ -368,11 +413,17 @@ async fn read_until_enough(
     }
 }
 
-/// The size of the batch that is to be read before all others, where there was no room for it. As in Kafka the first partition
-/// that has anything gives a batch, however large.
-fn first_too_large(outcomes: &[Outcome]) -> Option<usize> {
-    let first = outcomes.iter().find(|outcome| outcome.has_more)?;
-    Some(first.too_large_bytes).filter(|bytes| *bytes > 0)
+/// As in Kafka the first partition that has anything to give gives a batch, however large: says whether there was no room for it.
+fn find_first_too_large(outcomes: &[Outcome]) -> Option<TooLarge> {
+    let gives = |outcome: &Outcome| outcome.bytes > 0 || outcome.too_large_bytes > 0;
+    let (slot, first) = outcomes.iter().enumerate().find(|(_, outcome)| gives(outcome))?;
+    (first.bytes == 0).then_some(TooLarge { slot, bytes: first.too_large_bytes })
+}
+
+/// What an answer has beside records, if it is much: about, and more rather than less.
+fn head_bytes(fetches: &[(FetchKey, PartitionFetch)]) -> usize {
+    let bytes = fetches.len() * PARTITION_HEAD_BYTES + bytes_of_names(fetches);
+    if bytes > SMALL_BYTES { bytes } else { 0 }
 }
 
 /// What an estimate says beside the records.
@@ -380,13 +431,21 @@ fn without_records(estimate: Vec<Outcome>) -> Vec<Outcome> {
     estimate.into_iter().map(|outcome| Outcome { bytes: 0, ..outcome }).collect()
 }
 
-/// The share of the shard's budget that a fetch of `asked` bytes may fill, when its answer is the connection's next; `None` if
-/// there is none until the deadline. It has room for a batch of `first_bytes`, if there ever is.
+/// What a fetch wants room for, in bytes.
+#[derive(Clone, Copy)]
+struct Wanted {
+    asked: usize,
+    /// The batch that is read before all others, as far as it is known to be large.
+    first_bytes: usize,
+    head_bytes: usize,
+}
+
+/// The share of the shard's budget that a fetch may fill when its answer is the connection's next; `None` if there is none until
+/// the deadline. It has room for what the answer has beside records and for the first batch, if there ever is.
 /// `estimate` tells how much there is to be read.
 async fn room_for(
     context: &Context,
-    asked: usize,
-    first_bytes: usize,
+    Wanted { asked, first_bytes, head_bytes }: Wanted,
     estimate: impl AsyncFnOnce() -> usize,
     deadline: Instant,
 ) -> Option<Held> {
@@ -394,19 +453,95 @@ async fn room_for(
     let shard = context.shard();
     let budget = shard.response_budget();
     // At least a batch is read, however little was asked for.
-    let least = RESPONSE_BYTES_LEAST.max(first_bytes);
-    let want = asked.max(least).min(least.max(budget.left_bytes() / RESPONSE_SHARE));
+    let least = RESPONSE_BYTES_LEAST.max(first_bytes).saturating_add(head_bytes);
+    let most = least.max(budget.left_bytes() / RESPONSE_SHARE);
+    let want = asked.saturating_add(head_bytes).clamp(least, most);
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);
     }
-    let small = Some(estimate().await.max(first_bytes)).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
+    let small = estimate().await.max(first_bytes).saturating_add(head_bytes);
+    let small = Some(small).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
     let since = Instant::now();
-    let timer = Timer::new(deadline.saturating_duration_since(since).max(ROOM_WAIT_MIN));
+    let patience = match first_bytes > RESPONSE_BYTES_LEAST {
+        true => ROOM_WAIT_MIN,
+        false => deadline.saturating_duration_since(since).max(ROOM_WAIT_MIN),
+    };
     let stopped = std::pin::pin!(shard.stopped());
-    let given = match select(budget.admit_between(least, want, small), select(timer, stopped)).await {
+    let given = match select(budget.admit_between(least, want, small), select(Timer::new(patience), stopped)).await {
         Either::Left((held, _)) => Some(held),
         Either::Right(_) => None,
     };
     context.connection.note_held_up(since);
     given
+}
+
+/// For an answer without records, which like all others that are large is not made before there is room.
+async fn room_for_head(context: &Context, head_bytes: usize) -> Held {
+    let budget = context.shard().response_budget();
+    if head_bytes == 0 {
+        return budget.hold(0);
+    }
+    let since = Instant::now();
+    let stopped = std::pin::pin!(context.shard().stopped());
+    let held = match select(budget.admit(head_bytes), stopped).await {
+        Either::Left((held, _)) => held,
+        Either::Right(_) => budget.hold(head_bytes),
+    };
+    context.connection.note_held_up(since);
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(has_more: bool, bytes: usize, too_large_bytes: usize) -> Outcome {
+        Outcome { error: None, has_more, bytes, too_large_bytes, ..Outcome::failed(ResponseError::UnknownServerError) }
+    }
+
+    #[test]
+    fn only_the_first_that_can_give_something_is_waited_for() {
+        let (nothing, read, large) = (outcome(false, 0, 0), outcome(true, 10, 0), outcome(true, 0, 500));
+        // Its high watermark lies within its next batch.
+        let cannot = outcome(true, 0, 0);
+        let found = |outcomes: &[&Outcome]| {
+            let outcomes: Vec<Outcome> = outcomes.iter().copied().cloned().collect();
+            find_first_too_large(&outcomes).map(|first| (first.slot, first.bytes))
+        };
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[&nothing, &large, &read]), Some((1, 500)));
+        assert_eq!(found(&[&read, &large]), None);
+        assert_eq!(found(&[&cannot, &nothing, &large]), Some((2, 500)));
+        assert_eq!(found(&[&cannot, &nothing]), None);
+    }
+
+    fn fetch(topic: &TopicRef, partition: i32, offset: i64) -> (FetchKey, PartitionFetch) {
+        let key = FetchKey { topic: topic.clone(), partition: PartitionId(partition) };
+        let fetch = PartitionFetch {
+            fetch_offset: Offset(offset),
+            max_bytes: 0,
+            current_leader_epoch: LeaderEpoch::UNKNOWN,
+            last_fetched_epoch: LeaderEpoch::UNKNOWN,
+        };
+        (key, fetch)
+    }
+
+    #[test]
+    fn a_partition_that_is_named_again_is_asked_for_once() {
+        let topics = ["a", "b", "a"].map(|name| TopicRef::Name(name.into()));
+        let [a, b, again] = &topics;
+        let fetches = vec![fetch(a, 0, 1), fetch(b, 0, 2), fetch(again, 0, 3), fetch(a, 1, 4)];
+        assert_eq!(once_each(fetches), [fetch(a, 0, 3), fetch(b, 0, 2), fetch(a, 1, 4)]);
+        assert_eq!(once_each(Vec::new()), []);
+    }
+
+    #[test]
+    fn what_is_said_of_many_partitions_counts() {
+        let topic = TopicRef::Name("orders".into());
+        let of_one: Vec<_> = (0..1000).map(|partition| fetch(&topic, partition, 0)).collect();
+        assert_eq!(head_bytes(&of_one), 64_006);
+        let of_many: Vec<_> = (0..1000).map(|_| fetch(&TopicRef::Name("orders".into()), 0, 0)).collect();
+        assert_eq!(head_bytes(&of_many), 70_000);
+        assert_eq!(head_bytes(&of_one[..200]), 0, "what is small is not counted");
+    }
 }

@@ -39,6 +39,7 @@ mod unregister_broker;
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use protocol::ApiKey;
@@ -149,7 +150,12 @@ pub fn dispatch(connection: &Rc<Connection>, request: Result<Inspected, RequestE
                 let metrics = context.shard().metrics();
                 fetched.errors().for_each(|error| metrics.error(ApiKey::Fetch, error.code()));
                 match fetch::encode(fetched, &context.header, context.connection.throttle_time_ms()) {
-                    Ok((chunks, held)) => Response::Send(ResponseBytes { chunks, held, turn: Some(turn) }),
+                    Ok((chunks, held)) => {
+                        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+                        // Beside records much may be said of many partitions.
+                        let held = held.map(|held| if bytes > SMALL_BYTES { held.settle(bytes) } else { held });
+                        Response::Send(ResponseBytes { chunks, held, turn: Some(turn) })
+                    }
                     Err(error) => context.encode_failed(&error),
                 }
             });

@@ -276,6 +276,17 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Holds `bytes`; where that is more than was given of the share for what is small, they are not of that share.
+    pub fn settle(mut self, bytes: usize) -> Held {
+        if self.is_small && bytes > self.bytes {
+            return self.budget.hold(bytes);
+        }
+        self.resize(bytes);
+        self
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.resize(0);
@@ -406,5 +417,16 @@ mod tests {
         drop(granted);
         assert_eq!(budget.used_bytes(), 10);
         assert!(!budget.is_waited_for());
+    }
+
+    #[test]
+    fn what_turns_out_larger_leaves_the_share_of_the_small_ones() {
+        let budget = ByteBudget::new(100);
+        let settled = budget.take_small(20).unwrap().settle(15);
+        assert_eq!((budget.used_bytes(), budget.small_bytes.get()), (0, 15));
+        let settled = settled.settle(300);
+        assert_eq!((settled.bytes(), budget.used_bytes(), budget.small_bytes.get()), (300, 300, 0));
+        drop(settled.settle(10));
+        assert_eq!((budget.used_bytes(), budget.small_bytes.get()), (0, 0));
     }
 }

@@ -265,9 +265,14 @@ def fetch_many_body(topic, offsets, max_bytes, partition_max_bytes=1 << 20, max_
 
 def read_fetch_many(r: Reader):
     """The partitions of one topic in a Fetch v4 response: partition -> (error code, high watermark, record bytes)."""
+    return dict(read_fetch_list(r))
+
+
+def read_fetch_list(r: Reader):
+    """The same as pairs, in their order."""
     r.int32()  # throttle time
     ((_topic, partitions),) = r.array(lambda r: (r.string(), r.array(lambda r: (r.int32(), _fetched(r)))))
-    return dict(partitions)
+    return partitions
 
 
 def fetch(connection, topic, partition, offset, max_wait_ms=500, min_bytes=1, max_bytes=50 << 20):

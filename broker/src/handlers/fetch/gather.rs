@@ -4,8 +4,8 @@
 //! does not need of its share goes to partitions that another left out for want of it.
 //!
 //! As in Kafka the first partition that has anything gives a batch, however large. Whose partition that is no shard knows by
-//! itself, so each reads one at least, if there is room in memory; together they may be over the limit then, and the later
-//! ones are dropped.
+//! itself, so each reads one at least, if it is no larger than most are; together they may be over the limit then, and the
+//! later ones are dropped. A larger one is read by its shard alone, once it is known to be the first.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use futures_channel::oneshot;
 use kafka_protocol::ResponseError;
 
 use super::preferred_replica::Consumer;
-use super::{FetchForward, FetchedPartition, Outcome, PartitionRead, ReadMode, find_topic, read_here};
+use super::{
+    FetchForward, FetchedPartition, Outcome, PartitionRead, RESPONSE_BYTES_LEAST, ReadMode, find_topic, read_here,
+};
 use crate::fetch_session::{FetchKey, PartitionFetch};
 use crate::partition::PartitionKey;
 use crate::purgatory::Watch;
@@ -36,17 +38,25 @@ impl Gathering<'_> {
     /// How much there is to be read, within the limits of partitions alone.
     pub async fn estimate(&self) -> Vec<Outcome> {
         let (mut outcomes, by_shard) = self.sort();
-        self.read_at_once(by_shard, ReadMode::Estimate, 0, |_| usize::MAX, &mut outcomes).await;
+        self.read_at_once(by_shard, ReadMode::Estimate, |_| (usize::MAX, 0), &mut outcomes).await;
         outcomes.into_iter().map(or_failed).collect()
     }
 
     /// Reads within `max_bytes` all together; but at least one batch of up to `first_max` bytes, if there is one.
-    pub async fn read(&self, max_bytes: usize, first_max: usize) -> Vec<Outcome> {
+    ///
+    /// Where several shards read, only that of the partition in the slot `first` takes so large a one; without, none of them
+    /// takes one that is larger than most.
+    pub async fn read(&self, max_bytes: usize, first_max: usize, first: Option<usize>) -> Vec<Outcome> {
         let (mut outcomes, by_shard) = self.sort();
         let shards = by_shard.iter().filter(|reads| !reads.is_empty()).count();
         let all_asked = by_shard.iter().map(|reads| asked(reads)).fold(0, usize::saturating_add);
-        let limit = |reads: &[PartitionRead]| share(max_bytes, asked(reads), all_asked);
-        self.read_at_once(by_shard, ReadMode::Read, first_max, limit, &mut outcomes).await;
+        let has_first = |reads: &[PartitionRead]| reads.iter().any(|read| Some(read.slot) == first);
+        let limits = |reads: &[PartitionRead]| {
+            let may_all = shards == 1 || has_first(reads);
+            let first_max = if may_all { first_max } else { first_max.min(RESPONSE_BYTES_LEAST) };
+            (share(max_bytes, asked(reads), all_asked), first_max)
+        };
+        self.read_at_once(by_shard, ReadMode::Read, limits, &mut outcomes).await;
         let mut outcomes: Vec<Outcome> = outcomes.into_iter().map(or_failed).collect();
         let read = keep_within(&mut outcomes, max_bytes);
         if shards > 1 {
@@ -80,13 +90,12 @@ impl Gathering<'_> {
         FetchForward { reads, max_bytes, first_max, mode, consumer: self.consumer.clone(), watch: self.watch.clone() }
     }
 
-    /// `limit`: of a shard, by what it is asked for.
+    /// `limits`: of a shard, by what it is asked for: the bytes of all that it reads, and of its first batch.
     async fn read_at_once(
         &self,
         by_shard: Vec<Vec<PartitionRead>>,
         mode: ReadMode,
-        first_max: usize,
-        limit: impl Fn(&[PartitionRead]) -> usize,
+        limits: impl Fn(&[PartitionRead]) -> (usize, usize),
         outcomes: &mut [Option<Outcome>],
     ) {
         let mut local = None;
@@ -95,7 +104,7 @@ impl Gathering<'_> {
             if reads.is_empty() {
                 continue;
             }
-            let max_bytes = limit(&reads);
+            let (max_bytes, first_max) = limits(&reads);
             let forward = self.forward(reads, max_bytes, mode, first_max);
             if owner == self.shard.index() {
                 local = Some(forward);
