@@ -32,7 +32,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{ConsoleMode, Endpoint};
 use crate::settings::Settings;
@@ -63,8 +63,8 @@ pub struct Console {
     hosts: Hosts,
     page: Page,
     cluster: OnceLock<Cluster>,
-    requests: Semaphore,
-    reads: Semaphore,
+    requests: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl Console {
@@ -74,8 +74,8 @@ impl Console {
             hosts: Hosts::new(http),
             page: Page::assembled(),
             cluster: OnceLock::new(),
-            requests: Semaphore::new(REQUESTS_MAX),
-            reads: Semaphore::new(READS_MAX),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
         })
     }
 
@@ -86,9 +86,9 @@ impl Console {
     }
 
     /// A place among the reads and then one among all requests: whoever waits for the first must not hold one of the second.
-    async fn read_turn(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), AcquireError> {
-        let read = self.reads.acquire().await?;
-        Ok((read, self.requests.acquire().await?))
+    async fn read_turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), AcquireError> {
+        let read = self.reads.clone().acquire_owned().await?;
+        Ok((read, self.requests.clone().acquire_owned().await?))
     }
 
     fn cluster(&self) -> Result<&Cluster, ConsoleError> {
@@ -128,7 +128,7 @@ pub fn routes(console: Arc<Console>) -> Router {
 
 /// Few requests at a time, and each with a deadline.
 async fn in_turn(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    answered(tokio::time::timeout(TURN_TIME_MAX, console.requests.acquire()).await, request, next).await
+    answered(tokio::time::timeout(TURN_TIME_MAX, console.requests.clone().acquire_owned()).await, request, next).await
 }
 
 /// The same of reads, of which there are fewer.
@@ -136,10 +136,20 @@ async fn reads_in_turn(State(console): State<Arc<Console>>, request: Request, ne
     answered(tokio::time::timeout(TURN_TIME_MAX, console.read_turn()).await, request, next).await
 }
 
-async fn answered<T, E>(turn: Result<Result<T, AcquireError>, E>, request: Request, next: Next) -> Response {
-    let Ok(Ok(_turn)) = turn else { return ConsoleError::Busy.into_response() };
-    match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
-        Ok(response) => response,
+async fn answered<T: Send + 'static, E>(
+    turn: Result<Result<T, AcquireError>, E>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(Ok(turn)) = turn else { return ConsoleError::Busy.into_response() };
+    // A client that hangs up ends nothing that other threads do for it, so its turn lasts as long as that.
+    let running = tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(turn);
+        response
+    });
+    match tokio::time::timeout(REQUEST_TIME_MAX, running).await {
+        Ok(response) => response.expect("a panic ends the process"),
         Err(_) => ConsoleError::Late.into_response(),
     }
 }
@@ -190,6 +200,45 @@ mod tests {
         socket.read_to_string(&mut answer).await.unwrap();
         serving.abort();
         answer
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_what_is_done_in_it() {
+        let console = console();
+        let (go_on, wait) = tokio::sync::watch::channel(false);
+        let slow = move || {
+            let mut wait = wait.clone();
+            async move {
+                let _ = wait.wait_for(|go_on| *go_on).await;
+                "done"
+            }
+        };
+        let turns = middleware::from_fn_with_state(console.clone(), in_turn);
+        let routes = Router::new().route("/slow", get(slow)).route_layer(turns);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let taken = |turns| {
+            let console = console.clone();
+            async move {
+                while console.requests.available_permits() != REQUESTS_MAX - turns {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        for turns in 1..=REQUESTS_MAX {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            taken(turns).await;
+            socket.shutdown().await.unwrap();
+            drop(socket);
+        }
+        // The server has seen that they are gone when it has got to one that came later.
+        let answer = asked(&console, "/api/v1/cluster").await;
+        assert!(answer.contains(&ConsoleError::Busy.to_string()), "{answer}");
+        go_on.send(true).unwrap();
+        taken(0).await;
+        serving.abort();
     }
 
     #[tokio::test]

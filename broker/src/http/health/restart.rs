@@ -26,7 +26,7 @@ pub(super) async fn report(health: &Health) -> Report {
         (Phase::Stopping, _) => return unknown("stopping already"),
         _ => return unknown("cannot know: this broker does not serve yet"),
     };
-    let _alone = health.asking.lock().await;
+    let alone = health.asking.clone().lock_owned().await;
     let observer = &serving.observer;
     let me = observer.broker();
     let (image, quorum) = match observer.current(PATIENCE).await {
@@ -40,7 +40,10 @@ pub(super) async fn report(health: &Health) -> Report {
     let decided = tokio::task::spawn_blocking(move || {
         // Elsewhere: there may be very many partitions, and this thread takes part in the quorum meanwhile.
         let partitions = decision::partitions(&image, me, OFFSETS_TOPIC, LISTED_MAX);
-        (partitions, decision::quorum(&voters, me, |voter| image.is_unfenced(voter)))
+        let quorum = decision::quorum(&voters, me, |voter| image.is_unfenced(voter));
+        // This goes on where the client has hung up.
+        drop(alone);
+        (partitions, quorum)
     });
     let (partitions, quorum_seen) = decided.await.expect("a panic ends the process");
     let heard = match quorum.leader {
