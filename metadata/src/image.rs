@@ -69,6 +69,22 @@ pub struct PartitionImage {
     pub reassignment: Option<Arc<Reassignment>>,
 }
 
+impl PartitionImage {
+    /// Replicas are out of sync other than those that have yet to arrive (as Kafka's `UnderReplicatedPartitions`).
+    #[must_use]
+    pub fn is_under_replicated(&self) -> bool {
+        let arriving = self.reassignment.as_ref().map_or(0, |reassignment| reassignment.adding.len());
+        self.isr.len() < self.replicas.len().saturating_sub(arriving)
+    }
+
+    /// `acks=all` is refused: fewer replicas are in sync than are asked for, or than there are if those are fewer.
+    #[must_use]
+    pub fn is_under_min_isr(&self, min_insync_replicas: i32) -> bool {
+        let wanted = usize::try_from(min_insync_replicas).unwrap_or(0).min(self.replicas.len());
+        self.isr.len() < wanted
+    }
+}
+
 /// Replicas that are being moved (KIP-455). Both lists are of the partition's replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reassignment {

@@ -455,7 +455,8 @@ impl Observed {
             me: self.me,
             image: self.raft.image(),
             progress,
-            applied: self.applied.get().map(|applied| *applied.borrow()),
+            // 0 until the shards have started.
+            applied: self.applied.get().map(|applied| *applied.borrow()).filter(|applied| *applied > 0),
             changes: self.changes.clone(),
         }
     }

@@ -92,7 +92,8 @@ fn change(before: &PartitionImage, after: &PartitionImage, leader: BrokerId) -> 
         Some(Election::Unclean)
     };
     Change {
-        shrinks: before.isr.iter().any(|replica| !after.isr.contains(replica)),
+        // One that has moved away has not fallen behind.
+        shrinks: before.isr.iter().any(|replica| after.replicas.contains(replica) && !after.isr.contains(replica)),
         expands: after.isr.iter().any(|replica| !before.isr.contains(replica)),
         election,
     }
@@ -126,6 +127,8 @@ mod tests {
         let all = partition(&[1, 2, 3], &[], Some(1));
         assert_eq!(of(&all, &partition(&[1, 2], &[], Some(1))), (true, false, None), "a follower falls behind");
         assert_eq!(of(&partition(&[1, 2], &[], Some(1)), &all), (false, true, None), "and catches up");
+        let moved = PartitionImage { replicas: [1, 2].map(BrokerId).into(), ..partition(&[1, 2], &[], Some(1)) };
+        assert_eq!(of(&all, &moved), (false, false, None), "it has moved away");
         let failed_over = partition(&[2, 3], &[], Some(2));
         assert_eq!(of(&all, &failed_over), (true, false, Some(Election::Clean)), "its leader has gone");
         let back = partition(&[1, 2, 3], &[], Some(2));

@@ -65,12 +65,11 @@ pub fn count(image: &MetadataImage, me: BrokerId) -> ClusterCounts {
                 continue;
             }
             let min_isr = *min_isr.get_or_insert_with(|| image.min_insync_replicas(&topic.name));
-            let min_isr = usize::try_from(min_isr).unwrap_or(0);
-            let (in_sync, replicas) = (partition.isr.len(), partition.replicas.len());
+            let at_min_isr = usize::try_from(min_isr).is_ok_and(|min_isr| partition.isr.len() == min_isr);
             counts.led += 1;
-            counts.under_replicated += usize::from(in_sync < replicas);
-            counts.under_min_isr += usize::from(in_sync < min_isr);
-            counts.at_min_isr += usize::from(in_sync == min_isr && in_sync < replicas);
+            counts.under_replicated += usize::from(partition.is_under_replicated());
+            counts.under_min_isr += usize::from(partition.is_under_min_isr(min_isr));
+            counts.at_min_isr += usize::from(at_min_isr && partition.is_under_replicated());
             counts.reassigning += usize::from(partition.reassignment.is_some());
         }
     }

@@ -64,7 +64,7 @@ families! {
     Reassigning Gauge "ringlog_reassigning_partitions" [] "Partitions led by this broker whose replicas are being moved.";
     FollowerLagMax Gauge "ringlog_follower_lag_max_records" [] "Lag of the follower furthest behind, of all partitions that this broker leads.";
     IsrShrinks Counter "ringlog_isr_shrinks_total" [] "Changes by which a partition that this broker leads then lost replicas in sync.";
-    IsrExpansions Counter "ringlog_isr_expansions_total" [] "Changes by which a partition that this broker leads then won replicas in sync.";
+    IsrExpansions Counter "ringlog_isr_expansions_total" [] "Changes by which a partition that this broker leads then gained replicas in sync.";
     Elections Counter "ringlog_leader_elections_total" ["kind"]
         "Elections of this broker as leader of a partition that existed before: clean, preferred (the first replica took over from a leader in sync), eligible (KIP-966) or unclean.";
     ReplicatedOut Counter "ringlog_replication_sent_bytes_total" ["shard"] "Bytes of record batches sent to followers.";
@@ -126,7 +126,7 @@ families! {
     CompactionLast Gauge "ringlog_compaction_last_duration_seconds" ["shard"] "Duration of the last pass of compaction.";
     CompactionDirty Gauge "ringlog_compaction_max_dirty_ratio" ["shard"]
         "Share of the dirtiest log that compaction has not been over and may be, 0 to 1, when it was last looked at.";
-    Uncleanable Gauge "ringlog_uncleanable_partitions" ["shard"] "Partitions that compaction has failed for and leaves alone.";
+    Uncleanable Gauge "ringlog_uncleanable_partitions" ["shard"] "Partitions that compaction has failed for and not succeeded since.";
     DiskFree Gauge "ringlog_disk_free_bytes" ["dir"] "Space that is left on the file system of the directory: data, or journal if that is elsewhere.";
     DiskTotal Gauge "ringlog_disk_total_bytes" ["dir"] "Size of that file system.";
 

@@ -307,3 +307,26 @@ fn a_broker_is_found_by_id_and_replaced_by_its_next_process() {
     assert_eq!(image.apply(&MetadataRecord::BrokerChanged(older)).unwrap_err().reason, misfit);
     assert_eq!(image.broker(BrokerId(2)), None);
 }
+
+#[test]
+fn a_partition_lacks_replicas_other_than_those_that_arrive() {
+    let brokers = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect();
+    let state = |isr: &[i32], adding: &[i32]| PartitionImage {
+        replicas: brokers(&[1, 2, 3, 4]),
+        isr: brokers(isr),
+        elr: brokers(&[]),
+        last_known_elr: brokers(&[]),
+        leader: Some(BrokerId(1)),
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: 0,
+        reassignment: (!adding.is_empty()).then(|| {
+            Arc::new(Reassignment { adding: adding.iter().copied().map(BrokerId).collect(), removing: Vec::new() })
+        }),
+    };
+    assert!(state(&[1, 2, 3], &[]).is_under_replicated());
+    assert!(!state(&[1, 2, 3], &[4]).is_under_replicated(), "the fourth is on its way");
+    assert!(state(&[1, 2], &[4]).is_under_replicated());
+    assert!(!state(&[1, 2, 3, 4], &[4]).is_under_replicated());
+    assert!(state(&[1], &[]).is_under_min_isr(2) && !state(&[1, 2], &[]).is_under_min_isr(2));
+    assert!(!state(&[1, 2, 3, 4], &[]).is_under_min_isr(5), "no more are asked for than there are");
+}

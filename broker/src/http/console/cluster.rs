@@ -97,11 +97,10 @@ pub fn trouble(partition: &PartitionImage, min_insync_replicas: i32) -> Option<&
     if partition.leader.is_none() {
         return Some("offline");
     }
-    let in_sync = partition.isr.len();
-    if i32::try_from(in_sync).is_ok_and(|in_sync| in_sync < min_insync_replicas) {
+    if partition.is_under_min_isr(min_insync_replicas) {
         return Some("under_min_isr");
     }
-    (in_sync < partition.replicas.len()).then_some("under_replicated")
+    partition.is_under_replicated().then_some("under_replicated")
 }
 
 pub fn ids(brokers: &[BrokerId]) -> Vec<i32> {
@@ -173,7 +172,7 @@ fn partitions(image: &MetadataImage) -> (HashMap<BrokerId, Load>, Totals, Vec<Pr
                 load.out_of_sync += u32::from(!partition.isr.contains(replica));
             }
             totals.reassigning += usize::from(partition.reassignment.is_some());
-            totals.under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+            totals.under_replicated += usize::from(partition.is_under_replicated());
             totals.not_led_by_preferred += usize::from(partition.leader.as_ref() != partition.replicas.first());
             let Some(what) = trouble(partition, min_insync_replicas) else { continue };
             totals.offline += usize::from(what == "offline");

@@ -135,7 +135,7 @@ fn summary(image: &MetadataImage, topic: &TopicImage) -> Topic {
     let (mut offline, mut under_min_isr, mut under_replicated, mut replicas) = (0, 0, 0, 0);
     for (_, partition) in topic.partitions() {
         replicas = replicas.max(partition.replicas.len());
-        under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+        under_replicated += usize::from(partition.is_under_replicated());
         match trouble(partition, min_insync_replicas) {
             Some("offline") => offline += 1,
             Some("under_min_isr") => under_min_isr += 1,
