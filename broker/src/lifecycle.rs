@@ -37,17 +37,29 @@ pub struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
     shards: Arc<[Arc<ShardProgress>]>,
     replay_steps: Arc<Counter>,
+    reload_errors: Arc<AtomicUsize>,
 }
 
 impl Lifecycle {
     pub fn new(shards: usize) -> Lifecycle {
         let shards = (0..shards).map(|_| Arc::default()).collect();
-        Lifecycle { phase: Arc::new(watch::Sender::new(Phase::Joining)), shards, replay_steps: Arc::default() }
+        let phase = Arc::new(watch::Sender::new(Phase::Joining));
+        Lifecycle { phase, shards, replay_steps: Arc::default(), reload_errors: Arc::default() }
     }
 
-    /// Rises as the replay of the journal gets on; written by whoever replays it.
+    /// Rises as the replay of the journal gets on, and the removal of leftovers before it; written by whoever does it.
     pub fn replay_steps(&self) -> &Arc<Counter> {
         &self.replay_steps
+    }
+
+    /// The configuration was read again, with so many errors: with any, what was there before holds.
+    pub fn reloaded(&self, errors: usize) {
+        self.reload_errors.store(errors, Ordering::Relaxed);
+    }
+
+    /// Of the last time that the configuration was read again.
+    pub fn reload_errors(&self) -> usize {
+        self.reload_errors.load(Ordering::Relaxed)
     }
 
     pub fn enter(&self, phase: Phase) {

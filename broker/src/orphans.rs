@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use instruments::Counter;
 use metadata::image::MetadataImage;
 use protocol::PartitionId;
 
@@ -27,10 +28,11 @@ const DELETED_SUFFIX: &str = ".deleted";
 const NAME_BYTES_MAX: usize = 255;
 
 /// Removes leftovers of deleted topics below `data_dir`; returns how many directories. Takes as long as the file system does:
-/// not for a shard's thread.
-pub fn remove(data_dir: &Path, image: &MetadataImage) -> io::Result<usize> {
+/// not for a shard's thread. `steps` rises with every directory that is looked at.
+pub fn remove(data_dir: &Path, image: &MetadataImage, steps: &Counter) -> io::Result<usize> {
     let mut removed = 0;
     for (path, topic, partition) in directories(data_dir)? {
+        steps.increment();
         let named = image.topic(&topic).filter(|topic| topic.partition(partition).is_some());
         if !path.join(CHECKPOINT_FILE).exists() {
             if named.is_none() {
@@ -216,7 +218,7 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join(file), b"x").unwrap();
         }
-        assert_eq!(remove(dir.path(), &MetadataImage::default()).unwrap(), 1);
+        assert_eq!(remove(dir.path(), &MetadataImage::default(), &Counter::default()).unwrap(), 1);
         assert_eq!(names(dir.path()), ["foreign-0", "half.deleted", "journal", "other"]);
     }
 
@@ -232,7 +234,9 @@ mod tests {
         log_dir(root.path(), "orders-5", TOPIC_ID, 5);
         fs::create_dir(root.path().join("orders-2")).unwrap();
         fs::write(root.path().join("orders-2").join(CHECKPOINT_FILE), b"damaged").unwrap();
-        assert_eq!(remove(root.path(), &image).unwrap(), 2);
+        let steps = Counter::default();
+        assert_eq!(remove(root.path(), &image, &steps).unwrap(), 2);
+        assert!(steps.get() > 2, "those that stay take time too");
         assert_eq!(names(root.path()), ["orders-1", "orders-2", "payments-0"]);
     }
 

@@ -182,7 +182,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         arrived = core.arrive() => arrived?,
         signal = stop.recv() => {
             tracing::info!(signal, "stopping before this broker was registered");
-            core.stop().await;
+            stop_early(core, &lifecycle, &mut stop).await;
             return Ok(());
         }
     };
@@ -193,9 +193,9 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     let command_senders = commands.iter().map(|(sender, _)| sender.clone()).collect();
     let (lease, suspects) = (Arc::new(Lease::default()), Arc::new(Suspects::default()));
     let publishing = core.publish(epoch, lease.clone(), command_senders, requests);
-    let (dir, image) = (data_dir.clone(), publishing.image.clone());
+    let (dir, image, steps) = (data_dir.clone(), publishing.image.clone(), lifecycle.replay_steps().clone());
     // Elsewhere: this node takes part in the quorum meanwhile.
-    let orphans = tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image));
+    let orphans = tokio::task::spawn_blocking(move || crate::orphans::remove(&dir, &image, &steps));
     let preparing = async {
         let leftovers = |source| ServeError::Leftovers { dir: data_dir.display().to_string(), source };
         orphans.await.expect("a panic ends the process").map_err(leftovers)?;
@@ -211,7 +211,7 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
         signal = stop.recv() => {
             // The next start begins the replay anew, which writes the same.
             tracing::info!(signal, "stopping before the logs were opened");
-            core.stop().await;
+            stop_early(core, &lifecycle, &mut stop).await;
             return Ok(());
         }
     };
@@ -366,6 +366,22 @@ async fn serve(config: ServeConfig, manager: &Manager) -> Result<(), ServeError>
     core.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Before anything is served nothing is to be finished but what the metadata writes. Where a disk hangs that may take for ever: the
+/// service manager's patience is not extended for it, and a third signal ends it.
+async fn stop_early(core: MetadataCore, lifecycle: &Lifecycle, stop: &mut StopSignals) {
+    lifecycle.enter(Phase::Stopping);
+    let mut ending = pin!(core.stop());
+    loop {
+        tokio::select! {
+            () = &mut ending => return,
+            signal = stop.recv() => if stop.received() > 2 {
+                tracing::warn!(signal, "told to stop for the third time: ending at once");
+                std::process::exit(1);
+            }
+        }
+    }
 }
 
 /// Directories whose space is told.

@@ -420,7 +420,9 @@ def test_a_configuration_with_mistakes_changes_nothing(own_broker):
     before = len(log_lines(broker, "was not reloaded"))
     hang_up(broker.process)
     wait_until(lambda: len(log_lines(broker, "was not reloaded")) > before, "the missing file to be told")
+    assert "not reloaded" in notify.seen("STATUS")[-1]
     configured.reload("")
+    wait_until(lambda: "not reloaded" not in notify.seen("STATUS")[-1], "the status to say no more of it")
     assert broker.stop() == 0
 
 

@@ -18,7 +18,7 @@ use crate::group_lag::LagConfig;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::logging;
 use crate::settings::Settings;
-use crate::systemd::{Manager, NotifyState};
+use crate::systemd::Manager;
 
 /// Keeps what acts on the configuration up to date.
 pub struct LiveConfig {
@@ -67,15 +67,13 @@ impl LiveConfig {
         }
         tracing::info!("SIGHUP: the configuration is read again");
         self.manager.reloading();
-        let problems = self.try_reload();
-        match problems {
-            None => self.manager.ready(),
-            Some(count) => {
-                tracing::error!(errors = count, "the configuration was not reloaded: nothing has changed");
-                let status = format!("serving; the configuration was not reloaded: {count} errors, see the log");
-                self.manager.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
-            }
+        let errors = self.try_reload().unwrap_or(0);
+        if errors > 0 {
+            tracing::error!(errors, "the configuration was not reloaded: nothing has changed");
         }
+        // What tells the manager how the broker is says it too, until a reload succeeds.
+        self.lifecycle.reloaded(errors);
+        self.manager.ready();
     }
 
     /// Returns how many errors kept it from happening.

@@ -7,6 +7,7 @@
 //! thread, and every shard must turn. To start such a broker anew would only have it begin the same wait again, and have the
 //! manager give it up after some times, just when the others come.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,7 +95,11 @@ impl Telling {
     fn look(&mut self) {
         let (phase, counts) = (self.lifecycle.phase(), self.lifecycle.counts());
         let stale: Vec<usize> = self.lifecycle.stale().into_iter().map(|(shard, _)| shard).collect();
-        let line = status::line(phase, &counts, &self.share, &stale);
+        let mut line = status::line(phase, &counts, &self.share, &stale);
+        let errors = self.lifecycle.reload_errors();
+        if errors > 0 {
+            let _ = write!(line, "; the configuration was not reloaded: {errors} errors, see the log");
+        }
         let mark = Mark { phase, counts, work: work(phase, self.lifecycle.replay_steps(), &self.logs) };
         let gets_on = self.mark.replace(mark) != Some(mark);
         let extension = u32::try_from(EXTENSION.as_micros()).expect("it is short");
