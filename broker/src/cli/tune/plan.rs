@@ -147,7 +147,8 @@ fn interrupts(system: &System, pinned: &Pinned) -> Vec<Wish> {
             path,
             current: list(&interrupt.allowed),
             wanted: list(&pinned.spare),
-            will_do: !pinned.disturbed_by(&interrupt.taken_by),
+            // Some kernels move an interrupt when it comes the next time.
+            will_do: !pinned.disturbed_by(&interrupt.taken_by) || interrupt.allowed == pinned.spare,
             why: "the network is not to interrupt shards at work",
             keeping: Keeping::Never,
         }
@@ -273,7 +274,8 @@ mod tests {
             swap: Swap { areas: vec!["/dev/sda2".to_owned()], swappiness: Some(1) },
             governors: Vec::new(),
             zone_reclaim_mode: Some(0),
-            interrupts: Vec::new(),
+            // It has been moved, and has not come since.
+            interrupts: vec![Interrupt { number: 38, card: "eth0".to_owned(), allowed: vec![0, 3], taken_by: vec![2] }],
             network: Network { somaxconn: Some(65_536), syn_backlog: Some(1024), ..Network::default() },
             services: None,
             ..bad()
