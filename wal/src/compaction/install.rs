@@ -7,6 +7,7 @@
 //! 2. the new segment gets the name of the first old one. From here on it is the log's, and the others are superseded: an open
 //!    removes them by what its header says;
 //! 3. its index is written, and the other old segments go, with or without it: what they take is given back on a full disk too.
+//!    Then the index is tried once more.
 //!
 //! The log's structure is locked meanwhile, so that none of them is cut, deleted or replaced; appends go on.
 
@@ -78,18 +79,24 @@ impl<S: Storage> LogInner<S> {
         storage.sync_dir(&self.dir).await?;
 
         let name = file_name(header.base_offset, NameKind::Index);
-        let indexed = sidecar::write(storage, &self.dir, &name, Kind::Index, &summary.encode(&index)).await;
+        let encoded = summary.encode(&index);
+        let indexed = sidecar::write(storage, &self.dir, &name, Kind::Index, &encoded).await;
         if indexed.as_ref().is_err_and(|error| error.is_fatal()) {
             return indexed;
         }
-        let _changing = self.names.changing().await;
+        let changing = self.names.changing().await;
         for segment in &old[1..] {
             for kind in [NameKind::Log, NameKind::State] {
                 remove_if_there(storage, &self.dir.join(file_name(segment.base, kind))).await?;
             }
         }
         storage.sync_dir(&self.dir).await?;
-        indexed
+        drop(changing);
+        match indexed {
+            Ok(()) => Ok(()),
+            // There may be room now. Without an index every read of the segment would look for its place from the begin on.
+            Err(_) => sidecar::write(storage, &self.dir, &name, Kind::Index, &encoded).await,
+        }
     }
 
     /// Lets the new file have the name of the first old one. Where that fails, it has none, and the old ones are as they were but
