@@ -83,7 +83,7 @@ fn a_cluster_is_compared_with_one_broker_and_its_load_goes_to_the_leaders() {
         reach["metric"] == "leader_cpu_seconds_per_million_records" && reach["against"]["side"] == "ringlog-single"
     });
     assert!(cost.is_some_and(|cost| cost["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0)), "{report:#}");
-    // What all brokers use is more than what the one that leads does.
+    // What all brokers use is more than what the one that leads does, or as much but for rounding.
     let leader = report["runs"]
         .as_array()
         .unwrap()
@@ -92,7 +92,7 @@ fn a_cluster_is_compared_with_one_broker_and_its_load_goes_to_the_leaders() {
     let figure = |name: &str| leader.unwrap()["figures"][name].as_f64().unwrap();
     let (leading, all) =
         (figure("leader_cpu_seconds_per_million_records"), figure("broker_cpu_seconds_per_million_records"));
-    assert!(leading > 0.0 && leading <= all, "{leading} {all}");
+    assert!(leading > 0.0 && leading <= all * (1.0 + 1e-9), "{leading} {all}");
     for (run, brokers) in [
         ("one-in-flight-1-ringlog", 3),
         ("leader-single-records-1-ringlog", 1),
