@@ -1,8 +1,10 @@
 """The tarball: complete, the same bytes each time, and a broker that runs where there is nothing else."""
 
 import os
+import re
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 from alone import Alone
@@ -49,6 +51,15 @@ def test_it_is_complete_and_all_of_it_is_root_s(tarball):
     assert names == sorted(names)
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
     assert len({member.mtime for member in members}) == 1
+
+
+def test_links_of_its_documents_lead_somewhere(tarball):
+    with tarfile.open(tarball) as tar:
+        texts = {Path(m.name).name: tar.extractfile(m).read().decode() for m in tar.getmembers() if "/doc/" in m.name}
+    assert len(texts) > 10
+    links = {link for text in texts.values() for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
+    files = {link.partition("#")[0] for link in links} - {""}
+    assert files <= set(texts) and len(files) > 5, files - set(texts)
 
 
 def test_two_packings_are_the_same_bytes(tarball):

@@ -8,6 +8,7 @@
 //! - `cargo xtask ci`: what continuous integration runs: formatting, lints with warnings denied, all tests, and the quick
 //!   comparison.
 
+mod documents;
 mod package;
 
 use std::env;

@@ -13,26 +13,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{cargo, root, run};
+use super::{cargo, documents, root, run};
 
 const CARGO_DEB: &str = "3.8.0";
 /// glibc in the binary. Its static form cannot look for a newer getrandom at run time, so that is called directly; every
 /// kernel with io_uring has it.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
-/// Documents for operators. Those of the Debian package are in broker/Cargo.toml.
-const DOCUMENTS: [&str; 11] = [
-    "backup",
-    "cli",
-    "cluster",
-    "configuration",
-    "console",
-    "deployment",
-    "health",
-    "metrics",
-    "runbook",
-    "sizing",
-    "upgrade",
-];
 const SHELLS: [(&str, &str); 3] = [("bash", "bash/ringlog"), ("zsh", "zsh/_ringlog"), ("fish", "fish/ringlog.fish")];
 
 /// What to make, and how.
@@ -85,7 +71,10 @@ fn deb(options: &PackageOptions) -> Result<(), String> {
     let cargo_deb = cargo_deb()?;
     build(options, &["ringlog-broker", "ringlog-bench"], None)?;
     let broker = target().join(options.folder()).join("ringlog");
-    documents(&broker, &out().join("documents"))?;
+    let folder = out().join("documents");
+    generated(&broker, &folder)?;
+    make(&folder.join("doc"))?;
+    documents::write(&folder.join("doc"))?;
     for package in ["ringlog-broker", "ringlog-bench"] {
         let mut command = Command::new(&cargo_deb);
         command.env("SOURCE_DATE_EPOCH", epoch()?);
@@ -119,7 +108,7 @@ fn tarball(options: &PackageOptions) -> Result<(), String> {
     let folder = out().join(&name);
     fresh(&folder)?;
     strip(&broker, &folder.join("bin/ringlog"))?;
-    documents(&folder.join("bin/ringlog"), &folder.join("share"))?;
+    generated(&folder.join("bin/ringlog"), &folder.join("share"))?;
     for (from, to) in [
         ("deploy/ringlog.toml", "etc/ringlog.toml"),
         ("deploy/systemd/ringlog.service", "systemd/ringlog.service"),
@@ -135,9 +124,8 @@ fn tarball(options: &PackageOptions) -> Result<(), String> {
     ] {
         copy(&root().join(from), &folder.join(to))?;
     }
-    for name in DOCUMENTS {
-        copy(&root().join(format!("docs/{name}.md")), &folder.join(format!("doc/{name}.md")))?;
-    }
+    make(&folder.join("doc"))?;
+    documents::write(&folder.join("doc"))?;
     pack(&name)?;
     container(&folder)
 }
@@ -169,7 +157,7 @@ fn container(unpacked: &Path) -> Result<(), String> {
 }
 
 /// Manual pages and completions, by the program that they are of.
-fn documents(broker: &Path, folder: &Path) -> Result<(), String> {
+fn generated(broker: &Path, folder: &Path) -> Result<(), String> {
     fresh(folder)?;
     // Pages lie by their sections, where `man` looks for them.
     let (pages, man) = (folder.join("pages"), folder.join("man"));
