@@ -1,14 +1,17 @@
 """Scripts of the documents that are no consoles, since they take more than one terminal or machine: each is run as it stands.
 
 Programs that would change this machine or another are stand-ins: `cargo run --release` runs the binary that is tested, and `ssh`
-restarts a broker of the test's cluster, whatever it is to run there.
+restarts a broker of the test's cluster, whatever it is to run there (`scp` does nothing).
 """
 
 import http.server
+import json
 import os
 import re
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ import pytest
 from harness import paths
 from harness.cli import Asks, environment
 from harness.cluster import Cluster, host_port
+from harness.metrics import http_address
 from harness.service import health
 from harness.wait import PATIENCE_S, wait_until
 
@@ -97,17 +101,35 @@ def test_one_broker_after_the_other_is_restarted_when_that_is_safe(own_cluster, 
     cluster = own_cluster("docs-scripts", {"offsets.topic.replication.factor": "3"})
     cluster.create_topic("safe", {0: [1, 2, 3], 1: [2, 3, 1], 2: [3, 1, 2]}, {"min.insync.replicas": "2"})
     addresses = {n: host_port(cluster[n].place.http) for n in (1, 2, 3)}
-    text = script(document, "ssh")
-    with Restarts(cluster) as restarts:
-        own = restarts.server.server_address
-        stand_in(tmp_path / "bin", "ssh", f'curl -sf http://{own[0]}:{own[1]}/${{1//[a-z-]/}}')
-        names = [f'connect-to = "broker{dash}{n}:9094:{address}"' for n, address in addresses.items() for dash in ("", "-")]
-        (tmp_path / ".curlrc").write_text("\n".join(names))
-        done = subprocess.run(
-            ["bash", "-euc", text], env=env(tmp_path / "bin", CURL_HOME=str(tmp_path)),
+    (tmp_path / ".curlrc").write_text("\n".join(f'connect-to = "broker-{n}:9094:{at}"' for n, at in addresses.items()))
+
+    def run():
+        return subprocess.run(
+            ["bash", "-euc", script(document, "ssh")], env=env(tmp_path / "bin", CURL_HOME=str(tmp_path)),
             capture_output=True, text=True, timeout=5 * PATIENCE_S,
         )  # fmt: skip
+
+    with Restarts(cluster) as restarts:
+        own = restarts.server.server_address
+        stand_in(tmp_path / "bin", "scp", "true")
+        stand_in(tmp_path / "bin", "ssh", f'curl -sf http://{own[0]}:{own[1]}/${{1//[a-z-]/}}')
+        done = run()
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert restarts.asked == order, done.stdout
-    for n in order:
-        assert health(addresses[n], "ready").status == 200
+        for n in order:
+            assert health(addresses[n], "ready").status == 200
+        if len(order) > 1:
+            for failing in ("ssh", "scp"):
+                stand_in(tmp_path / "bin", failing, f"echo {failing} for $* >&2; exit 1")
+                assert run().stderr.count(f"{failing} for") == 1, "the other brokers are left alone"
+            assert restarts.asked == order
+
+
+def test_why_a_broker_may_not_be_stopped_is_told(broker):
+    """Of a single broker, which is never safe to restart."""
+    pipeline = re.search(r"\| (sed '.*?');", script("docs/upgrade.md", "ssh"))[1]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{http_address(broker)}/health/safe-to-restart", timeout=PATIENCE_S)
+    page = refused.value.read()
+    done = subprocess.run(["bash", "-euc", pipeline], input=page, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == json.loads(page)["reason"]
