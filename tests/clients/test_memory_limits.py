@@ -311,15 +311,15 @@ class SlowReaders:
 
 
 @contextlib.contextmanager
-def slow_readers(broker, sockets, rate, requests=1):
-    """That fetch all partitions, of each a megabyte, so many times one behind the other."""
+def slow_readers(broker, sockets, rate, requests=1, held=32 * MIB):
+    """That fetch all partitions, of each a megabyte, so many times one behind the other, and hold so much of the room."""
     with wire.Connection(broker.address) as c:
         for p in range(PARTITIONS):
             assert wire.produce(c, "t", p, batch.batch([b"x" * 1_000_000]))[0] == wire.NONE
     body = wire.fetch_many_body("t", dict.fromkeys(range(PARTITIONS), 0), max_bytes=50 * MIB, max_wait_ms=60_000)
     readers = SlowReaders(broker.address, frame(wire.FETCH, 4, body) * requests, sockets, rate)
     try:
-        wait_until(lambda: responses_held(broker) > 32 * MIB, "slow readers to hold most of what answers may take")
+        wait_until(lambda: responses_held(broker) > held, "slow readers to hold most of what answers may take")
         yield readers
     finally:
         readers.close()
@@ -365,7 +365,7 @@ def test_a_batch_that_there_is_no_room_for_holds_up_nothing_else(limited):
     with wire.Connection(broker.address, timeout_s=30.0) as c:
         assert wire.produce(c, "large", 0, batch.batch([b"x" * 40_000_000]))[0] == wire.NONE
         assert wire.produce(c, "large", 1, batch.batch([b"small"]))[0] == wire.NONE
-        with slow_readers(broker, sockets=4, rate=128 << 10):
+        with slow_readers(broker, sockets=4, rate=128 << 10, held=16 * MIB):
             got = wire.read_fetch_many(c.request(wire.FETCH, 4, body))
             assert got[0] == (wire.NONE, 1, b"") and b"small" in got[1][2]
             fetch_a_megabyte(broker)

@@ -362,7 +362,12 @@ async fn read_until_enough(
     let min_bytes = min_bytes.min(max_bytes);
     let asked = fetches.iter().map(|(_, fetch)| fetch.bytes_max()).fold(0, usize::saturating_add).min(max_bytes);
     let sum = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
-    let head_bytes = if tells_all { head_bytes(fetches) } else { 0 };
+    // Before it is known what there is news of, at least this is told.
+    let least_head_bytes = if tells_all { head_bytes(fetches.iter().map(|(key, _)| key)) } else { 0 };
+    let head_bytes_of = |outcomes: &[Outcome]| match tells_all {
+        true => least_head_bytes,
+        false => head_bytes(told(fetches, outcomes)),
+    };
     let mut first_too_large: Option<TooLarge> = None;
     let mut does_without_first = false;
     loop {
@@ -373,21 +378,24 @@ async fn read_until_enough(
         };
         if enough {
             let first_bytes = first_too_large.map_or(0, |first| first.bytes);
-            let small = async || sum(&gathering.estimate().await);
-            let Some(mut held) = room_for(context, Wanted { asked, first_bytes, head_bytes }, small, deadline).await
-            else {
+            let small = async || {
+                let estimate = gathering.estimate().await;
+                sum(&estimate).max(first_bytes) + head_bytes_of(&estimate)
+            };
+            let wanted = Wanted { asked, first_bytes, head_bytes: least_head_bytes };
+            let Some(mut held) = room_for(context, wanted, small, deadline).await else {
                 if first_too_large.take().is_some() {
                     // What comes after it may have less, and is not held up by it.
                     does_without_first = true;
                     continue;
                 }
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
-                let held = room_for_head(context, head_bytes).await;
+                let held = room_for_head(context, head_bytes_of(&gathering.estimate().await)).await;
                 return (without_records(gathering.estimate().await), held);
             };
             // Who has all that there ever is goes beyond it.
             let may_all = held.bytes() >= shard.response_budget().limit_bytes();
-            let room = held.bytes().saturating_sub(head_bytes);
+            let room = held.bytes().saturating_sub(least_head_bytes);
             let first_max = if may_all { usize::MAX } else { room.max(1) };
             let outcomes = gathering.read(room.min(asked), first_max, first_too_large.map(|first| first.slot)).await;
             if let Some(found) = find_first_too_large(&outcomes).filter(|_| !does_without_first) {
@@ -395,7 +403,7 @@ async fn read_until_enough(
                 continue;
             }
             let bytes = sum(&outcomes);
-            held.resize(bytes + head_bytes);
+            held = held.settle(bytes + head_bytes_of(&outcomes));
             // An estimate may have been too high by a batch; the client gets what there is rather than a second wait.
             let is_final = waited_out || min_bytes > 1 || does_without_first;
             if is_final || bytes >= min_bytes || outcomes.iter().any(Outcome::answers_at_once) {
@@ -420,10 +428,20 @@ fn find_first_too_large(outcomes: &[Outcome]) -> Option<TooLarge> {
     (first.bytes == 0).then_some(TooLarge { slot, bytes: first.too_large_bytes })
 }
 
-/// What an answer has beside records, if it is much: about, and more rather than less.
-fn head_bytes(fetches: &[(FetchKey, PartitionFetch)]) -> usize {
-    let bytes = fetches.len() * PARTITION_HEAD_BYTES + bytes_of_names(fetches);
+/// What an answer that tells of these has beside records, if it is much: about, and more rather than less.
+fn head_bytes<'a>(told: impl Iterator<Item = &'a FetchKey>) -> usize {
+    let (mut bytes, mut topic): (usize, Option<&TopicRef>) = (0, None);
+    for key in told {
+        let is_same = topic.replace(&key.topic).is_some_and(|before| before.is_same_name(&key.topic));
+        bytes += PARTITION_HEAD_BYTES + if is_same { 0 } else { key.topic.name_bytes() };
+    }
     if bytes > SMALL_BYTES { bytes } else { 0 }
+}
+
+/// Partitions of which an incremental answer tells, but for those whose offsets alone are news.
+fn told<'a>(fetches: &'a [(FetchKey, PartitionFetch)], outcomes: &[Outcome]) -> impl Iterator<Item = &'a FetchKey> {
+    let is_told = |outcome: &Outcome| outcome.bytes > 0 || outcome.answers_at_once();
+    fetches.iter().zip(outcomes).filter(move |(_, outcome)| is_told(outcome)).map(|((key, _), _)| key)
 }
 
 /// What an estimate says beside the records.
@@ -442,7 +460,7 @@ struct Wanted {
 
 /// The share of the shard's budget that a fetch may fill when its answer is the connection's next; `None` if there is none until
 /// the deadline. It has room for what the answer has beside records and for the first batch, if there ever is.
-/// `estimate` tells how much there is to be read.
+/// `estimate` tells how much the answer has, records and all.
 async fn room_for(
     context: &Context,
     Wanted { asked, first_bytes, head_bytes }: Wanted,
@@ -459,8 +477,7 @@ async fn room_for(
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);
     }
-    let small = estimate().await.max(first_bytes).saturating_add(head_bytes);
-    let small = Some(small).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
+    let small = Some(estimate().await).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
     let since = Instant::now();
     let patience = match first_bytes > RESPONSE_BYTES_LEAST {
         true => ROOM_WAIT_MIN,
@@ -483,7 +500,8 @@ async fn room_for_head(context: &Context, head_bytes: usize) -> Held {
     }
     let since = Instant::now();
     let stopped = std::pin::pin!(context.shard().stopped());
-    let held = match select(budget.admit(head_bytes), stopped).await {
+    let small = Some(head_bytes).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
+    let held = match select(budget.admit_between(head_bytes, head_bytes, small), stopped).await {
         Either::Left((held, _)) => held,
         Either::Right(_) => budget.hold(head_bytes),
     };
@@ -539,9 +557,12 @@ mod tests {
     fn what_is_said_of_many_partitions_counts() {
         let topic = TopicRef::Name("orders".into());
         let of_one: Vec<_> = (0..1000).map(|partition| fetch(&topic, partition, 0)).collect();
-        assert_eq!(head_bytes(&of_one), 64_006);
+        let heads = |fetches: &[(FetchKey, PartitionFetch)]| head_bytes(fetches.iter().map(|(key, _)| key));
+        assert_eq!(heads(&of_one), 64_006);
         let of_many: Vec<_> = (0..1000).map(|_| fetch(&TopicRef::Name("orders".into()), 0, 0)).collect();
-        assert_eq!(head_bytes(&of_many), 70_000);
-        assert_eq!(head_bytes(&of_one[..200]), 0, "what is small is not counted");
+        assert_eq!(heads(&of_many), 70_000);
+        assert_eq!(heads(&of_one[..200]), 0, "what is small is not counted");
+        let outcomes: Vec<Outcome> = (0..1000).map(|at| outcome(true, at % 2, 0)).collect();
+        assert_eq!(head_bytes(told(&of_one, &outcomes)), 32_006, "those with records");
     }
 }
