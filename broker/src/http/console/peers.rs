@@ -21,6 +21,8 @@ use crate::metadata_core::views::{LED_VIEWS_MAX, LedPartition, LedViews};
 
 /// How long another broker may take to answer. People wait, and one that is away must not make them wait long.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long this broker's own shards may take: a request of the console keeps its turn as long, and a disk may hang.
+const OWN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A partition by what does not change.
 pub type Place = (TopicId, PartitionId);
@@ -47,7 +49,9 @@ impl Peers {
         let image = self.image();
         if broker == self.me {
             let quorum = || self.raft.status();
-            return inspect::ask_here(question, &image, quorum, &self.links, &self.shards, &self.live).await;
+            let answer = inspect::ask_here(question, &image, quorum, &self.links, &self.shards, &self.live);
+            let late = || format!("no answer within {} s", OWN_PATIENCE.as_secs());
+            return tokio::time::timeout(OWN_PATIENCE, answer).await.map_err(|_| late())?;
         }
         let node = image.node(broker).ok_or_else(|| format!("broker {broker} does not belong to the cluster"))?;
         inspect::ask(&self.links, &self.links.callee(Purpose::Inspect, node), question, PATIENCE).await
