@@ -90,7 +90,10 @@ pub fn run(config: ServeConfig) -> ExitCode {
     };
     let manager = Manager::of_environment();
     let dirs = [config.data_dir.clone(), config.journal_dir.clone()];
-    match runtime.block_on(serve(config, &manager)) {
+    let ended = runtime.block_on(serve(config, &manager));
+    // A disk that hangs may keep a thread that works for a start that was told to stop: nothing is waited for any more.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(advice) = full_disk::advice(&error, &[&dirs[0], &dirs[1]]) {
