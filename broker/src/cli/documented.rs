@@ -26,7 +26,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/upgrade.md",
 ];
 /// Flags that documents name of other programs.
-const OTHERS_FLAGS: [&str; 3] = ["env", "no-block", "only"];
+const OTHERS_FLAGS: [&str; 4] = ["env", "force-confold", "no-block", "only"];
 /// Words of the shell that a command may stand behind.
 const LEADING_ON: [&str; 8] = ["do", "then", "exec", "until", "while", "!", "{", "if"];
 

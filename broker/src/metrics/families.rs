@@ -57,8 +57,8 @@ families! {
     PartitionsLed Gauge "ringlog_partitions_led" [] "Partitions that this broker leads.";
     PartitionsOpen Gauge "ringlog_partitions_open" ["shard"] "Replicas whose log is open.";
     LogsOffline Gauge "ringlog_logs_offline" ["shard"] "Replicas whose log could not be opened.";
-    UnderReplicated Gauge "ringlog_under_replicated_partitions" [] "Partitions led by this broker that have replicas out of sync.";
-    UnderMinIsr Gauge "ringlog_under_min_isr_partitions" [] "Partitions led by this broker with fewer replicas in sync than min.insync.replicas.";
+    UnderReplicated Gauge "ringlog_under_replicated_partitions" [] "Partitions led by this broker that have replicas out of sync, beside those that arrive by a move.";
+    UnderMinIsr Gauge "ringlog_under_min_isr_partitions" [] "Partitions led by this broker with fewer replicas in sync than min.insync.replicas, and than they have.";
     AtMinIsr Gauge "ringlog_at_min_isr_partitions" [] "Partitions led by this broker with as many replicas in sync as min.insync.replicas, and more replicas.";
     NotPreferredLeader Gauge "ringlog_preferred_leader_imbalance_partitions" [] "Partitions that this broker should lead and does not.";
     Reassigning Gauge "ringlog_reassigning_partitions" [] "Partitions led by this broker whose replicas are being moved.";

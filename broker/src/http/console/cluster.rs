@@ -169,7 +169,8 @@ fn partitions(image: &MetadataImage) -> (HashMap<BrokerId, Load>, Totals, Vec<Pr
                 let load = loads.entry(*replica).or_default();
                 load.replicas += 1;
                 load.leaders += u32::from(partition.leader == Some(*replica));
-                load.out_of_sync += u32::from(!partition.isr.contains(replica));
+                let arrives = partition.reassignment.as_ref().is_some_and(|moving| moving.adding.contains(replica));
+                load.out_of_sync += u32::from(!arrives && !partition.isr.contains(replica));
             }
             totals.reassigning += usize::from(partition.reassignment.is_some());
             totals.under_replicated += usize::from(partition.is_under_replicated());
