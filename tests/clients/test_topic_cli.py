@@ -221,7 +221,7 @@ def test_lines_become_records_that_any_client_reads(cluster, asks, made):
     consumer.assign([TopicPartition(made, 2, 0)])
     read = []
     while len(read) < len(lines):
-        read += consumer.consume(5000, PATIENCE_S)
+        read += consumer.consume(min(5000, len(lines) - len(read)), PATIENCE_S)
     consumer.close()
     wanted = [(k, None if v == "NULL" else v) for k, _, v in (line.partition(":") for line in lines)]
     assert [(m.key().decode(), None if m.value() is None else m.value().decode()) for m in read] == wanted
