@@ -26,7 +26,7 @@ use protocol::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 
 use super::Context;
 use crate::fetch_session::{
-    FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
+    EPOCH_INITIAL, FetchKey, NO_SESSION, PartitionAnswer, PartitionFetch, SessionPlan, SessionRequest, TopicRef,
 };
 use crate::partition::PartitionKey;
 use crate::purgatory::Watch;
@@ -234,12 +234,18 @@ pub async fn handle(context: &mut Context, request: FetchRequest) -> Fetched {
 
 /// What a fetch that waits keeps in memory.
 fn bytes_of(fetches: &[(FetchKey, PartitionFetch)], consumer: Option<&Consumer>) -> usize {
-    size_of_val(fetches) + bytes_of_names(fetches) + consumer.map_or(0, Consumer::bytes)
+    size_of_val(fetches) + bytes_of_names(keys(fetches)) + consumer.map_or(0, Consumer::bytes)
 }
 
-fn bytes_of_names(fetches: &[(FetchKey, PartitionFetch)]) -> usize {
-    let names = fetches.chunk_by(|(one, _), (next, _)| one.topic.is_same_name(&next.topic));
-    names.map(|fetches| fetches[0].0.topic.name_bytes()).sum()
+fn keys(fetches: &[(FetchKey, PartitionFetch)]) -> impl Iterator<Item = &FetchKey> + Clone {
+    fetches.iter().map(|(key, _)| key)
+}
+
+/// A name that several in a row have counts once.
+fn bytes_of_names<'a>(keys: impl Iterator<Item = &'a FetchKey>) -> usize {
+    let mut before: Option<&TopicRef> = None;
+    let names = keys.filter(|key| !before.replace(&key.topic).is_some_and(|before| before.is_same_name(&key.topic)));
+    names.map(|key| key.topic.name_bytes()).sum()
 }
 
 /// Records are counted where they are sent from, for not all that other shards read may be sent.
@@ -288,7 +294,8 @@ fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
     SessionRequest {
         session_id: request.session_id,
         session_epoch: request.session_epoch,
-        fetches: once_each(fetches.collect()),
+        // What a session has already it keeps once by itself.
+        fetches: if request.session_epoch > EPOCH_INITIAL { fetches.collect() } else { once_each(fetches.collect()) },
         forgotten: forgotten.collect(),
         uses_topic_ids: by_id,
     }
@@ -363,7 +370,7 @@ async fn read_until_enough(
     let asked = fetches.iter().map(|(_, fetch)| fetch.bytes_max()).fold(0, usize::saturating_add).min(max_bytes);
     let sum = |outcomes: &[Outcome]| outcomes.iter().map(|o| o.bytes).sum::<usize>();
     // Before it is known what there is news of, at least this is told.
-    let least_head_bytes = if tells_all { head_bytes(fetches.iter().map(|(key, _)| key)) } else { 0 };
+    let least_head_bytes = if tells_all { head_bytes(keys(fetches)) } else { 0 };
     let head_bytes_of = |outcomes: &[Outcome]| match tells_all {
         true => least_head_bytes,
         false => head_bytes(told(fetches, outcomes)),
@@ -390,7 +397,12 @@ async fn read_until_enough(
                     continue;
                 }
                 // No room in time: the client is told that there is nothing, and for how long it was held up.
-                let held = room_for_head(context, head_bytes_of(&gathering.estimate().await)).await;
+                let estimate = gathering.estimate().await;
+                let head_bytes = head_bytes_of(&estimate);
+                if head_bytes == 0 {
+                    return (without_records(estimate), shard.response_budget().hold(0));
+                }
+                let held = room_for_head(context, head_bytes).await;
                 return (without_records(gathering.estimate().await), held);
             };
             // Who has all that there ever is goes beyond it.
@@ -429,19 +441,18 @@ fn find_first_too_large(outcomes: &[Outcome]) -> Option<TooLarge> {
 }
 
 /// What an answer that tells of these has beside records, if it is much: about, and more rather than less.
-fn head_bytes<'a>(told: impl Iterator<Item = &'a FetchKey>) -> usize {
-    let (mut bytes, mut topic): (usize, Option<&TopicRef>) = (0, None);
-    for key in told {
-        let is_same = topic.replace(&key.topic).is_some_and(|before| before.is_same_name(&key.topic));
-        bytes += PARTITION_HEAD_BYTES + if is_same { 0 } else { key.topic.name_bytes() };
-    }
+fn head_bytes<'a>(told: impl Iterator<Item = &'a FetchKey> + Clone) -> usize {
+    let bytes = told.clone().count() * PARTITION_HEAD_BYTES + bytes_of_names(told);
     if bytes > SMALL_BYTES { bytes } else { 0 }
 }
 
 /// Partitions of which an incremental answer tells, but for those whose offsets alone are news.
-fn told<'a>(fetches: &'a [(FetchKey, PartitionFetch)], outcomes: &[Outcome]) -> impl Iterator<Item = &'a FetchKey> {
+fn told<'a>(
+    fetches: &'a [(FetchKey, PartitionFetch)],
+    outcomes: &[Outcome],
+) -> impl Iterator<Item = &'a FetchKey> + Clone {
     let is_told = |outcome: &Outcome| outcome.bytes > 0 || outcome.answers_at_once();
-    fetches.iter().zip(outcomes).filter(move |(_, outcome)| is_told(outcome)).map(|((key, _), _)| key)
+    keys(fetches).zip(outcomes).filter(move |(_, outcome)| is_told(outcome)).map(|(key, _)| key)
 }
 
 /// What an estimate says beside the records.
@@ -477,7 +488,7 @@ async fn room_for(
     if let Some(held) = budget.take_between(least, want) {
         return Some(held);
     }
-    let small = Some(estimate().await).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
+    let small = small_part(estimate().await);
     let since = Instant::now();
     let patience = match first_bytes > RESPONSE_BYTES_LEAST {
         true => ROOM_WAIT_MIN,
@@ -492,16 +503,17 @@ async fn room_for(
     given
 }
 
+/// `bytes`, if so few are answered although the budget is spent.
+fn small_part(bytes: usize) -> Option<usize> {
+    (bytes <= SMALL_RESPONSE_BYTES).then_some(bytes)
+}
+
 /// For an answer without records, which like all others that are large is not made before there is room.
 async fn room_for_head(context: &Context, head_bytes: usize) -> Held {
     let budget = context.shard().response_budget();
-    if head_bytes == 0 {
-        return budget.hold(0);
-    }
     let since = Instant::now();
     let stopped = std::pin::pin!(context.shard().stopped());
-    let small = Some(head_bytes).filter(|bytes| *bytes <= SMALL_RESPONSE_BYTES);
-    let held = match select(budget.admit_between(head_bytes, head_bytes, small), stopped).await {
+    let held = match select(budget.admit_between(head_bytes, head_bytes, small_part(head_bytes)), stopped).await {
         Either::Left((held, _)) => held,
         Either::Right(_) => budget.hold(head_bytes),
     };
@@ -557,7 +569,7 @@ mod tests {
     fn what_is_said_of_many_partitions_counts() {
         let topic = TopicRef::Name("orders".into());
         let of_one: Vec<_> = (0..1000).map(|partition| fetch(&topic, partition, 0)).collect();
-        let heads = |fetches: &[(FetchKey, PartitionFetch)]| head_bytes(fetches.iter().map(|(key, _)| key));
+        let heads = |fetches: &[(FetchKey, PartitionFetch)]| head_bytes(keys(fetches));
         assert_eq!(heads(&of_one), 64_006);
         let of_many: Vec<_> = (0..1000).map(|_| fetch(&TopicRef::Name("orders".into()), 0, 0)).collect();
         assert_eq!(heads(&of_many), 70_000);

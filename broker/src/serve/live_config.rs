@@ -67,7 +67,7 @@ impl LiveConfig {
         }
         tracing::info!("SIGHUP: the configuration is read again");
         self.manager.reloading();
-        let errors = self.try_reload().unwrap_or(0);
+        let errors = self.try_reload();
         if errors > 0 {
             tracing::error!(errors, "the configuration was not reloaded: nothing has changed");
         }
@@ -77,19 +77,19 @@ impl LiveConfig {
     }
 
     /// Returns how many errors kept it from happening.
-    fn try_reload(&mut self) -> Option<usize> {
+    fn try_reload(&mut self) -> usize {
         let new = match self.running.load_again(std::env::vars_os()) {
             Ok(new) => new,
             Err(errors) => {
                 errors.0.iter().for_each(|error| tracing::error!(%error, "in the configuration"));
-                return Some(errors.0.len());
+                return errors.0.len();
             }
         };
         let reloaded = match self.running.reloaded(&new) {
             Ok(reloaded) => reloaded,
             Err(error) => {
                 tracing::error!(%error, "in the configuration");
-                return Some(1);
+                return 1;
             }
         };
         let changes = changes(&self.running, &new);
@@ -108,7 +108,7 @@ impl LiveConfig {
         }
         tracing::info!(changed = at_once.len(), need_restart = later.len(), "configuration reloaded");
         self.apply(reloaded);
-        None
+        0
     }
 
     fn apply(&mut self, reloaded: ServeConfig) {
