@@ -20,8 +20,9 @@ const NAMES: [&str; 11] = [
     "upgrade.md",
 ];
 
-/// Writes all of them into a folder that is there.
+/// Writes all of them into a folder, and makes that.
 pub fn write(folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     for name in NAMES {
         let from = root().join("docs").join(name);
         let text = fs::read_to_string(&from).map_err(|error| format!("cannot read {}: {error}", from.display()))?;

@@ -73,7 +73,6 @@ fn deb(options: &PackageOptions) -> Result<(), String> {
     let broker = target().join(options.folder()).join("ringlog");
     let folder = out().join("documents");
     generated(&broker, &folder)?;
-    make(&folder.join("doc"))?;
     documents::write(&folder.join("doc"))?;
     for package in ["ringlog-broker", "ringlog-bench"] {
         let mut command = Command::new(&cargo_deb);
@@ -124,7 +123,6 @@ fn tarball(options: &PackageOptions) -> Result<(), String> {
     ] {
         copy(&root().join(from), &folder.join(to))?;
     }
-    make(&folder.join("doc"))?;
     documents::write(&folder.join("doc"))?;
     pack(&name)?;
     container(&folder)
