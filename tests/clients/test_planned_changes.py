@@ -4,14 +4,19 @@ All of it under the load of `harness/planned.py`, whose clients must not be told
 anything. Each test prints a line of JSON with the longest pause of each producer; no time is asserted.
 """
 
+import contextlib
+import threading
+
 import pytest
 
-from harness import quorum, replicas
+from harness import quorum, replicas, wire
+from harness.clients import CONFLUENT
 from harness.clients.java_client import tool
 from harness.cluster import Cluster
 from harness.paths import AGAINST
 from harness.planned import LOG_LEVEL, PlannedLoad, restart
 from harness.quorum import Unanswered
+from harness.records import Record
 from harness.wait import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -166,6 +171,43 @@ def test_fourth_broker_under_load(make_cluster, topic_name, report):
             replicas.leader_of(cluster, topic, 0, among={4})
         load.progress("on the fourth broker")
         report(pauses_s=load.pauses(), acknowledged=load.finish())
+
+
+@ringlog_only
+def test_all_stopped_at_once_and_started_again(make_cluster, topic_name):
+    """Whoever asks a broker that is being stopped is told of brokers, though none is let in: librdkafka forgets those that an
+    answer does not name, and never comes back where it names none (Kafka's may)."""
+    cluster = make_cluster()
+    cluster.create_topic(topic_name, EVERYWHERE, SAFE)
+    member = CONFLUENT.member(cluster.bootstrap, topic_name, f"{topic_name}-g")
+    for times in range(1, 4):
+        CONFLUENT.produce(cluster.bootstrap, topic_name, [Record(value=b"v", partition=p) for p in EVERYWHERE])
+        wait_until(lambda: len(member.reads()) == 3 * times, f"what was produced the {times}. time to be read")  # noqa: B023
+        asked = [BrokersTold(node.address) for node in cluster.running()]
+        assert set(cluster.stop().values()) == {0}
+        assert min(min(one.end()) for one in asked) > 0, "a broker named nobody"
+        cluster.start_nodes(*cluster.nodes)
+    member.close()
+
+
+class BrokersTold:
+    """How many brokers the answers of one name, asked on one connection as fast as it answers, until it closes that."""
+
+    def __init__(self, address: tuple[str, int]):
+        self.numbers: list[int] = []
+        self._thread = threading.Thread(target=self._ask, args=[address], daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.numbers, f"{address} to be asked")
+
+    def _ask(self, address):
+        with wire.Connection(address) as connection, contextlib.suppress(wire.Closed):
+            while True:
+                self.numbers.append(len(wire.brokers_told(connection)))
+
+    def end(self) -> list[int]:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "the broker did not close the connection"
+        return self.numbers
 
 
 @ringlog_only

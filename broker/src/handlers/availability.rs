@@ -1,8 +1,11 @@
 //! What clients are told of partitions when brokers are fenced or gone: who can be reached as leader, and which replicas are
 //! offline.
 
+use std::sync::Arc;
+
 use kafka_protocol::ResponseError;
 use metadata::image::{MetadataImage, PartitionImage};
+use metadata::record::BrokerState;
 use protocol::BrokerId;
 
 /// The leader, if clients may be sent to it. `cut_off` is this broker where it has no lease: others may lead by now what it led.
@@ -31,6 +34,14 @@ pub fn offline_replicas(image: &MetadataImage, partition: &PartitionImage) -> Ve
     partition.replicas.iter().copied().filter(|replica| !image.is_unfenced(*replica)).collect()
 }
 
+/// Brokers that clients are told of: those that are let in. Where none is (all of them are being stopped, or start again), all
+/// that are registered. Kafka names nobody then, and librdkafka, which forgets brokers that an answer does not name, is left
+/// without any and never comes back (since its version 2.10; confluentinc/librdkafka#5301).
+pub fn named_brokers(image: &MetadataImage) -> impl Iterator<Item = &Arc<BrokerState>> {
+    let some_let_in = image.unfenced_brokers().next().is_some();
+    image.brokers().filter(move |broker| !some_let_in || !broker.is_fenced())
+}
+
 /// Who clients are told is the controller. Any broker passes on what is for it, and Kafka names any that is alive; this one
 /// names itself: a client that would look for the real one loses it with that broker, and librdkafka then waits for long.
 /// -1 where no broker is let in.
@@ -44,9 +55,7 @@ pub fn controller_id(image: &MetadataImage, me: BrokerId) -> BrokerId {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use metadata::record::{BrokerRegistration, BrokerState, MetadataRecord, NodeBinding};
+    use metadata::record::{BrokerRegistration, MetadataRecord, NodeBinding};
     use protocol::LeaderEpoch;
     use uuid::Uuid;
 
@@ -54,7 +63,12 @@ mod tests {
 
     /// Broker 1 is let in, broker 2 is fenced, broker 3 is not known.
     fn image() -> MetadataImage {
-        let states = [(1, None), (2, Some(1))].map(|(id, fenced_at)| {
+        image_of([(1, None), (2, Some(1))])
+    }
+
+    /// Of brokers, and since which offset each is fenced.
+    fn image_of<const N: usize>(states: [(i32, Option<u64>); N]) -> MetadataImage {
+        let states = states.map(|(id, fenced_at)| {
             let (broker, host) = (BrokerId(id), "h".to_owned());
             let registration = BrokerRegistration { broker, incarnation: Uuid::nil(), host, port: 1, rack: None };
             BrokerState { fenced_at, ..BrokerState::from(&registration) }
@@ -91,5 +105,12 @@ mod tests {
         assert_eq!(offline_replicas(&image, &led_by(None)), [BrokerId(3), BrokerId(2)]);
         assert_eq!([1, 2, 9].map(|me| controller_id(&image, BrokerId(me)).0), [1, 1, 1]);
         assert_eq!(controller_id(&MetadataImage::default(), BrokerId(1)), BrokerId(-1));
+    }
+
+    #[test]
+    fn clients_are_always_told_of_some_broker() {
+        let named = |image: &MetadataImage| named_brokers(image).map(|broker| broker.broker.0).collect::<Vec<_>>();
+        assert_eq!(named(&image()), [1]);
+        assert_eq!(named(&image_of([(1, Some(4)), (2, Some(1))])), [1, 2], "all are fenced");
     }
 }

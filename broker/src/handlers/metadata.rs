@@ -204,8 +204,7 @@ fn partition_response(
 
 fn response(context: &Context, image: &MetadataImage, version: i16, with_operations: bool) -> MetadataResponse {
     let shard = context.shard();
-    let brokers = image
-        .unfenced_brokers()
+    let brokers = availability::named_brokers(image)
         .map(|broker| {
             let response = MetadataResponseBroker::default()
                 .with_node_id(BrokerId(broker.broker.0))

@@ -214,8 +214,13 @@ class Connection:
 def brokers(address, timeout_s=5.0):
     """Metadata v1 for no topics: [(node id, host, port)]."""
     with Connection(address, timeout_s) as c:
-        r = c.request(METADATA, 1, int32(0))
-        return r.array(lambda r: (r.int32(), r.string(), r.int32(), r.string())[:3])
+        return brokers_told(c)
+
+
+def brokers_told(connection):
+    """As `brokers`, of a connection that there is."""
+    r = connection.request(METADATA, 1, int32(0))
+    return r.array(lambda r: (r.int32(), r.string(), r.int32(), r.string())[:3])
 
 
 def api_versions(address):
