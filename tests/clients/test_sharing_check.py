@@ -49,6 +49,9 @@ def handed_over() -> Story:
 GOOD = {
     "handed over": (handed_over().reads("b", 5, 9).commits("b", 10).tell("b", "closing"), 10, 10),
     "nothing to read": (Story().gets("a").tell("a", "closing"), 0, None),
+    "given a share while it leaves": (
+        handed_over().tell("a", "closing").gets("a").tell("a", "closed").gives("b").gets("c").reads("c", 5, 9), 10, None,
+    ),
     "killed with work in hand": (
         Story().gets("a").reads("a", 0, 4).tell("a", "crashed").gets("b").reads("b", 0, 4).commits("b", 5), 5, 5,
     ),
@@ -137,6 +140,15 @@ def test_a_killed_member_tells_nothing_after_its_end(again, tmp_path):
     host.drain.join()
     [crashed] = history.of("m", "crashed")
     assert history.of("m", "read")[-1]["t"] < crashed["t"]
+
+
+def test_a_share_that_is_given_to_a_leaving_member_is_not_held():
+    history, (held, late) = History(), Story().gets("a").gets("a").events
+    history.add(held)
+    assert history.holding(["a"]) == {"a": {PLACE}}
+    history.done("a", "closing")
+    history.add(late)
+    assert history.holding(["a"]) == {"a": set()}
 
 
 @pytest.mark.parametrize("bag", [ORDERLY, ROUGH], ids=["orderly", "rough"])

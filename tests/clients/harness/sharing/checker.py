@@ -14,7 +14,8 @@ one who did that to them), the end of each partition, and what is committed at t
     failed            a member ended by an error
 
 A *turn* is the time from a partition's assignment to a member until it goes from it again. A member that was paused does
-not hold what it had: others may have it by then, and it may still read what it had fetched, but not commit it.
+not hold what it had: others may have it by then, and it may still read what it had fetched, but not commit it. One that is
+closing has no turns any more: a library that rebalances in the background may still be given a share before it leaves.
 Absent: whether shares are even, which can only be told of a quiet group, by its runner.
 """
 
@@ -69,6 +70,7 @@ class Checker:
         self.readers: dict[Place, dict[int, list[tuple[str, float, Turn | None]]]] = defaultdict(lambda: defaultdict(list))
         self.commits: dict[Place, list[tuple[float, float, int, str]]] = defaultdict(list)  # began, answered, offset, who
         self.hurt: dict[str, list[float]] = defaultdict(list)
+        self.leaving: set[str] = set()  # or killed
 
     def run(self, ends: dict[Place, int], committed: dict[Place, int] | None = None) -> Findings:
         for event in self.events:
@@ -91,6 +93,8 @@ class Checker:
 
     # Events.
     def _assigned(self, event: Event):
+        if event["m"] in self.leaving:
+            return
         for topic, partition in event["partitions"]:
             key = event["m"], (topic, partition)
             if key in self.turns:  # eager assignors hand out what was not told to go: a paused member's, for one
@@ -105,6 +109,7 @@ class Checker:
     _lost = _revoked
 
     def _closing(self, event: Event):
+        self.leaving.add(event["m"])
         for member, place in list(self.turns):
             if member == event["m"]:
                 self._end_turn(member, place, event["t"])

@@ -30,7 +30,8 @@ class History:
     def __init__(self):
         self.lock = threading.Lock()
         self.events: list[Event] = []
-        self.held: dict[str, set[Place]] = {}  # by those that have not closed
+        self.held: dict[str, set[Place]] = {}  # by those that are not leaving
+        self.leaving: set[str] = set()  # or killed
         self.committed: dict[Place, int] = {}
 
     def add(self, event: Event):
@@ -38,11 +39,12 @@ class History:
             self.events.append(event)
             held = self.held.setdefault(event["m"], set())
             match event["e"]:
-                case "assigned":
+                case "assigned" if event["m"] not in self.leaving:
                     held |= {tuple(p) for p in event["partitions"]}
                 case "revoked" | "lost":
                     held -= {tuple(p) for p in event["partitions"]}
                 case "closing" | "crashed":
+                    self.leaving.add(event["m"])
                     held.clear()
                 case "committed":
                     for topic, partition, offset in event["offsets"]:
