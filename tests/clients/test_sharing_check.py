@@ -159,6 +159,7 @@ def test_schedules(bag):
         assert moves == schedule(seed, bag)
         assert sorted(m.what for m in moves if m.what != "resume") == sorted([*bag, "join", "join"])
         there: set[str] = set()
+        assert all(before.settle for before, move in zip(moves, moves[1:]) if move.what == "pause")
         for move in moves:
             if move.what in ("join", "resume"):
                 assert move.member not in there

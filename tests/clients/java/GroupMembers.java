@@ -86,11 +86,11 @@ public final class GroupMembers {
                 consumer = made;
                 subscribe();
                 tell("started");
-                while (!closing) {
+                // In a rebalance a commit may be refused: then it is tried again after the next poll, also of one that closes.
+                while (!closing || !pending.isEmpty()) {
                     process(consumer.poll(Duration.ofMillis(200)));
                     commit();
                 }
-                commit();
                 tell("closing");
             } catch (Throwable e) {
                 say(event("error").put("error", e.toString()));

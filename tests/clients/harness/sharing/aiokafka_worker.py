@@ -39,16 +39,14 @@ class AioKafkaWorker(Worker, ConsumerRebalanceListener):
         self.consumer.subscribe(topics=order.topics or (), pattern=order.pattern, listener=self)
         await self.consumer.start()
         self.tell("started")
-        while not self.stop.is_set():
+        while not self.ended():
             polled = await self.consumer.getmany(timeout_ms=200)
             if self.moving:
                 continue
             async with self.lock:
                 self.processed((p.topic, p.partition, r.offset) for p, batch in polled.items() for r in batch)
                 await self._commit()
-        async with self.lock:
-            await self._commit()
-            self.tell("closing")
+        self.tell("closing")
         await self.consumer.stop()
 
     async def _commit(self):

@@ -32,10 +32,9 @@ class ConfluentWorker(Worker):
             order.topics or [order.pattern], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         self.tell("started")
-        while not self.stop.is_set():
+        while not self.ended():
             self._process(self.consumer.consume(500, 0.2))
             self._commit()
-        self._commit()
         self.tell("closing")
         self.consumer.close()
 

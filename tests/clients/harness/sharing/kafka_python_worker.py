@@ -30,12 +30,11 @@ class KafkaPythonWorker(Worker, ConsumerRebalanceListener):
         )  # fmt: skip
         self.consumer.subscribe(topics=order.topics or (), pattern=order.pattern, listener=self)
         self.tell("started")
-        while not self.stop.is_set():
+        while not self.ended():
             # Longer than any rebalance takes: see clients/kafka_python_client.py.
             polled = self.consumer.poll(timeout_ms=2000)
             self.processed((p.topic, p.partition, r.offset) for p, batch in polled.items() for r in batch)
             self._commit()
-        self._commit()
         self.tell("closing")
         self.consumer.close()
 

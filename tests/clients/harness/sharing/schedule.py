@@ -1,7 +1,7 @@
 """What happens to the members of a group: moves in an order that a seed decides. Pure."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ORDERLY = ("join", "join", "leave", "join", "leave", "leave", "join")
 ROUGH = ("join", "crash", "pause", "join", "leave")
@@ -49,6 +49,8 @@ def _attempt(rng: random.Random, bag: list[str], first: int, most: int) -> list[
             return None
         member = rng.choice(running)
         if what == "pause":
+            # Of a group at rest: a share that is on its way to the member may be told of when it is continued, after its session.
+            moves[-1] = replace(moves[-1], settle=True)
             moves += [Move("pause", member, True), Move("resume", member, settle)]
         else:
             running.remove(member)

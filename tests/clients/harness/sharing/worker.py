@@ -108,6 +108,10 @@ class Worker:
             self.tell("read", runs=runs)
             self.pending.take(runs)
 
+    def ended(self) -> bool:
+        """It is to close, and all is committed: in a rebalance a commit may be refused, and is tried again after a poll."""
+        return self.stop.is_set() and not self.pending.offsets
+
     def committed(self, began: float, error: BaseException | None):
         """Tells what became of committing all that is pending."""
         offsets = [[topic, partition, offset] for (topic, partition), offset in self.pending.offsets.items()]
