@@ -51,9 +51,9 @@ def test_the_coordinator_fails(whole, topic_name, report, protocol, fault, victi
     node = cluster[coordinator]
     with GroupLoad(cluster.bootstrap, topic_name, GROUPS, protocol=protocol, commit="1s", prefix=topic_name) as load:
         load.wait_stable()
-        load.mark()
         node.kill9() if fault == "kill" else node.pause()
         try:
+            load.mark()  # only now: what was answered before the fault is no sign of going on
             status = load.wait_gone_on(GONE_ON_TIMEOUT_S)
             sound(load)
         finally:
@@ -81,8 +81,8 @@ def test_coordinators_fail_in_turn(whole, topic_name, report, protocol):
     with GroupLoad(cluster.bootstrap, topic_name, 200, protocol=protocol, commit="200ms", prefix=topic_name) as load:
         load.wait_stable()
         for node_id in sorted(cluster.nodes):
-            load.mark()
             cluster[node_id].kill9()
+            load.mark()
             took.append(round(load.wait_gone_on(GONE_ON_TIMEOUT_S).seconds, 2))
             sound(load)
             cluster.start_nodes(node_id)

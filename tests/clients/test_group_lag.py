@@ -59,11 +59,29 @@ def scrape(node) -> tuple[dict[tuple, int], str]:
     return found, text
 
 
-def lag(cluster: Cluster, family="lag_records") -> dict[tuple, int]:
+UNKNOWN = ("lag_unknown_partitions",)
+
+
+def scrapes(cluster: Cluster) -> dict[int, dict[tuple, int]]:
+    """By broker."""
+    return {node.id: scrape(node)[0] for node in cluster.running()}
+
+
+def whole(cluster: Cluster) -> dict[int, dict[tuple, int]]:
+    """Once no broker misses a leader's answer: where one is late, groups lack its partitions until the next collection."""
+
+    def known():
+        told = scrapes(cluster)
+        return told if not any(found[UNKNOWN] for found in told.values()) else None
+
+    return wait_until(known, "lag to be known of all partitions")
+
+
+def lag(told: dict[int, dict[tuple, int]], family="lag_records") -> dict[tuple, int]:
     """Labels -> value, of all brokers; one of them tells of a group."""
     series: dict[tuple, int] = {}
-    for node in cluster.running():
-        for (name, *labels), value in scrape(node)[0].items():
+    for found in told.values():
+        for (name, *labels), value in found.items():
             if name == family:
                 assert tuple(labels) not in series, f"two brokers tell of {labels}"
                 series[tuple(labels)] = value
@@ -74,11 +92,12 @@ def wait_for(cluster: Cluster, what: str, holds):
     try:
         wait_until(holds, what, PATIENCE_S)
     except AssertionError as e:
-        raise AssertionError(f"{e}; told: {lag(cluster)}") from None
+        raise AssertionError(f"{e}; told: {lag(scrapes(cluster))}") from None
 
 
 def of_group(cluster: Cluster, group: str) -> dict[int, int]:
-    return {int(p): value for (name, _, p), value in lag(cluster).items() if name == group}
+    """Partition -> lag, as far as it is known."""
+    return {int(p): value for (name, _, p), value in lag(scrapes(cluster)).items() if name == group}
 
 
 def test_every_family_is_there_from_the_first_scrape(cluster):
@@ -95,10 +114,11 @@ def test_groups_behind_have_their_lag_wherever_they_and_their_partitions_are(clu
         commit(cluster.bootstrap, group, "t", {p: n for p in range(PARTITIONS)})
     wanted = {group: dict.fromkeys(range(PARTITIONS), 10 - n) for n, group in enumerate(groups)}
     wait_for(cluster, "all to lag as they should", lambda: {g: of_group(cluster, g) for g in groups} == wanted)
-    coordinators = [node.id for node in cluster.running() if any(k[0] == "lag_records" for k in scrape(node)[0])]
+    told = whole(cluster)
+    coordinators = [id for id, found in told.items() if any(key[0] == "lag_records" for key in found)]
     assert len(coordinators) > 1, "one broker coordinates all: this shows nothing"
-    assert lag(cluster, "total_lag_records") == {(g,): PARTITIONS * (10 - n) for n, g in enumerate(groups)}
-    assert lag(cluster, "max_lag_records") == {(g,): 10 - n for n, g in enumerate(groups)}
+    assert lag(told, "total_lag_records") == {(g,): PARTITIONS * (10 - n) for n, g in enumerate(groups)}
+    assert lag(told, "max_lag_records") == {(g,): 10 - n for n, g in enumerate(groups)}
     delete(cluster, *groups)
 
 
@@ -122,7 +142,7 @@ def test_a_consumer_that_catches_up_lags_by_nothing_and_again_when_more_comes(cl
     wait_for(cluster, "it to lag again", lambda: set(of_group(cluster, group).values()) == {3})
     delete(cluster, group)
     wait_for(cluster, "its series to be gone", lambda: not of_group(cluster, group))
-    assert (group,) not in lag(cluster, "total_lag_records")
+    assert (group,) not in lag(scrapes(cluster), "total_lag_records")
 
 
 def test_series_are_bounded_and_what_is_left_out_is_counted(cluster):
@@ -133,8 +153,7 @@ def test_series_are_bounded_and_what_is_left_out_is_counted(cluster):
 
     def told():
         """Of every broker: groups with a sum, with partitions, and left out."""
-        for node in cluster.running():
-            found, _ = scrape(node)
+        for found in whole(cluster).values():
             of_partitions = Counter(key[1] for key in found if key[0] == "lag_records")
             sums = {key[1] for key in found if key[0] == "total_lag_records"}
             assert sum(of_partitions.values()) <= SERIES_MAX
@@ -157,13 +176,14 @@ def test_a_leader_that_is_away_makes_lag_unknown_and_nothing_else(cluster):
     """What is led by others is told all the same."""
     commit(cluster.bootstrap, "away", "t", {p: 1 for p in range(PARTITIONS)})
     wait_for(cluster, "all to be known", lambda: len(of_group(cluster, "away")) == PARTITIONS)
-    [coordinator] = [n.id for n in cluster.running() if any(k[:2] == ("lag_records", "away") for k in scrape(n)[0])]
+    [coordinator] = [id for id, found in whole(cluster).items() if any(k[:2] == ("lag_records", "away") for k in found)]
     gone = next(id for id in (1, 2, 3) if id != coordinator)
     cluster[gone].stop()
     try:
         left = {p for p in range(PARTITIONS) if 1 + p % 3 != gone}
         wait_for(cluster, "the others to be known", lambda: set(of_group(cluster, "away")) == left)
-        assert scrape(cluster[coordinator])[0][("lag_unknown_partitions",)] == PARTITIONS - len(left)
+        unknown = lambda: scrape(cluster[coordinator])[0][UNKNOWN] == PARTITIONS - len(left)  # noqa: E731
+        wait_for(cluster, "those of the one that is gone to be counted", unknown)
     finally:
         cluster.start_nodes(gone)
         cluster.settle()

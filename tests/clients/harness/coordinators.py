@@ -3,7 +3,7 @@
 from . import quorum, replicas
 from .cluster import Cluster
 from .quorum import Unanswered
-from .wait import wait_until
+from .wait import PATIENCE_S, wait_until
 
 OFFSETS = "__consumer_offsets"
 PREFERRED = 0
@@ -21,12 +21,13 @@ def gather(cluster: Cluster, coordinator: int) -> dict[int, set[int]]:
 
     partitions = wait_until(there, f"{OFFSETS} to be there")
     others = sorted(set(cluster.nodes) - {coordinator})
-    quorum.reassign(cluster[coordinator].address, OFFSETS, {p: [coordinator, *others] for p in partitions})
+    address = cluster[coordinator].address
+    quorum.reassign(address, OFFSETS, {p: [coordinator, *others] for p in partitions}, PATIENCE_S)
     isr = {p: set(cluster.nodes) for p in partitions}
     replicas.wait_in_sync(cluster, OFFSETS, isr)
-    for p, view in quorum.partitions(cluster[coordinator].address, OFFSETS).items():
+    for p, view in quorum.partitions(address, OFFSETS, PATIENCE_S).items():
         if view.leader != coordinator:
-            quorum.elect_leader(cluster[coordinator].address, OFFSETS, p, PREFERRED)
+            quorum.elect_leader(address, OFFSETS, p, PREFERRED, PATIENCE_S)
 
     def leads_all():
         return all(
