@@ -112,8 +112,9 @@ def test_one_log_for_all(cluster, campaign, seed, report):
 @pytest.mark.parametrize("kind", PLANTS)
 def test_what_is_planted_is_found_by_a_campaign(kind, campaign):
     """What one client is said to have read is altered on its way into the history: the campaign fails."""
-    running = campaign(PLANTS[kind]())
-    time.sleep(2.0)  # of load, enough for a plant
+    plant = PLANTS[kind]()
+    running = campaign(plant)
+    wait_until(lambda: plant.partition, "something to be planted")
     with pytest.raises(Anomalies):
         running.quiet()
 
@@ -125,7 +126,8 @@ def test_what_a_cluster_really_loses_is_found(campaign):
     running = campaign(careless=True)
     running.wait_written(time.monotonic())
     with pytest.raises(Anomalies, match=LOST):
-        running.round([Strike("isolate", "leader", 0.0, 9.0)])
+        # Until it has taken some, and another one leads: about seven seconds, if the controller stays.
+        running.round([Strike("isolate", "leader", 0.0, 14.0)])
 
 
 @pytest.mark.cluster
@@ -135,9 +137,9 @@ def test_without_faults_nothing_is_found(campaign, cluster):
     for rack, node_id in (("a", 1), ("c", 3)):
         answering = lambda: {racks[rack].answering.get(where) for where in running.partitions} == {node_id}  # noqa: B023, E731
         wait_until(answering, f"the consumer in rack {rack} to read from broker {node_id}")
+    wait_until(lambda: running.recorder.counts["sent"] > 100, "a hundred records to be acknowledged")
     running.quiet(whole=True)
     assert not running.summary()["errors"]
-    assert running.recorder.counts["sent"] > 100
 
 
 def test_a_plan_is_of_its_seed_and_has_everything():

@@ -243,7 +243,7 @@ class Campaign:
     def hold(self, held: bool):
         self.held = held
         for writer in self.writers:
-            writer.held = held
+            writer.hold(held)
 
     def _none_under_way(self) -> bool:
         self.check_clients()

@@ -81,15 +81,23 @@ class Recording(Loader):
             self._hand_over(partition)
         self._drop() if self._abandoned else self._close()
 
+    def hold(self, held: bool):
+        """Whether there are to be no new records. What is under way is counted by then."""
+        with self._lock:
+            self.held = held
+
     def _hand_over(self, partition: int):
+        with self._lock:
+            if self.held:
+                return
+            self._under_way[partition] += 1
+            self._in_flight += 1
         sequence = self.sent[partition]
         self.sent[partition] += 1
         where = name_of(self.topic, partition)
         number = self.recorder.send(self.name, where, f"{self.name}:{partition}:{sequence}")
         with self._lock:
             self._ids[partition, sequence] = number, time.monotonic()
-            self._under_way[partition] += 1
-            self._in_flight += 1
         try:
             self._send(partition, sequence, value_of(self.name, partition, sequence))
         except BaseException as e:
