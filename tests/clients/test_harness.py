@@ -25,6 +25,7 @@ from harness.replicas import Copy
 from harness.slow_link import slow_link
 from harness.steady import Steady
 from harness.stored import Batch, assert_dense
+from harness.wait import wait_until
 
 SENT = assorted(30, 2, seed=1)
 READ = [Read(r.value, r.key, r.headers, r.timestamp, r.partition, i // 2, 0) for i, r in enumerate(SENT)]
@@ -222,16 +223,19 @@ def test_network_drops_what_it_is_told_to():
 
 
 def reached(network, source, target) -> bool:
-    """Whether a datagram arrives: unlike a connection it needs no way back."""
-    listen = (
-        "import socket; s = socket.socket(2, 2); s.bind(('', 7000)); s.settimeout(2); print('on', flush=True); s.recv(9)"
-    )
+    """Whether a datagram arrives, or is dropped and counted: unlike a connection it needs no way back."""
+    listen = "import socket; s = socket.socket(2, 2); s.bind(('', 7000)); print('on', flush=True); s.recv(9)"
     send = f"import socket; socket.socket(2, 2).sendto(b'x', ('{network.internal_address(target)}', 7000))"
     inside = lambda n, code: ["ip", "netns", "exec", network.namespace(n), sys.executable, "-c", code]  # noqa: E731
     with subprocess.Popen(inside(target, listen), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as listener:
         assert listener.stdout.readline() == b"on\n"
+        dropped = network.dropped()
         subprocess.run(inside(source, send), check=True)
-        return listener.wait() == 0
+        try:
+            wait_until(lambda: listener.poll() is not None or network.dropped() > dropped, "it to arrive or not")
+            return listener.poll() == 0
+        finally:
+            listener.kill()
 
 
 def check_drops(network):

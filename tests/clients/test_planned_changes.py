@@ -13,6 +13,7 @@ from harness import quorum, replicas, wire
 from harness.clients import CONFLUENT
 from harness.clients.java_client import tool
 from harness.cluster import Cluster
+from harness.groups import positions
 from harness.paths import AGAINST
 from harness.planned import LOG_LEVEL, PlannedLoad, restart
 from harness.quorum import Unanswered
@@ -182,7 +183,7 @@ def test_all_stopped_at_once_and_started_again(make_cluster, topic_name):
     member = CONFLUENT.member(cluster.bootstrap, topic_name, f"{topic_name}-g")
     for times in range(1, 4):
         CONFLUENT.produce(cluster.bootstrap, topic_name, [Record(value=b"v", partition=p) for p in EVERYWHERE])
-        wait_until(lambda: len(member.reads()) == 3 * times, f"what was produced the {times}. time to be read")  # noqa: B023
+        wait_until(lambda: len(positions(member.reads())) == 3 * times, f"what was produced the {times}. time to be read")  # noqa: B023
         asked = [BrokersTold(node.address) for node in cluster.running()]
         assert set(cluster.stop().values()) == {0}
         assert min(min(one.end()) for one in asked) > 0, "a broker named nobody"

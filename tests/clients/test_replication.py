@@ -96,14 +96,14 @@ def verify(cluster: Cluster, loader: Loader):
     assert_exactly_once(loader.topic, found, loader.acked[0], loader.sent[0])
 
 
-def produce(node, topic, some: list[bytes], acks=-1, **options) -> tuple[int, int]:
+def produce(node, topic, some: list[bytes], acks=-1, timeout_ms=30_000, **numbers) -> tuple[int, int]:
     """One batch over a plain socket, which shows the error code as it is; only a topic that this broker has not heard of yet,
     as clients do, is tried again: another of its threads may have, and may have told of it."""
     answered = []
 
     def known():
         with wire.Connection(node.address, timeout_s=2 * PATIENCE_S) as c:
-            answered[:] = wire.produce(c, topic, 0, batch(some), acks=acks, **options)
+            answered[:] = wire.produce(c, topic, 0, batch(some, **numbers), acks=acks, timeout_ms=timeout_ms)
         return answered[0] != wire.UNKNOWN_TOPIC_OR_PARTITION
 
     wait_until(known, f"broker {node.id} to know {topic}", poll_s=0.02)
@@ -453,9 +453,7 @@ def test_new_leader_knows_what_a_producer_sent_before(quick, topic_name):
     producer_id = new_producer_id(quick[leader])
 
     def send(node, sequence):
-        numbered = batch([b"%d" % sequence], producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
-        with wire.Connection(node.address) as c:
-            return wire.produce(c, topic, 0, numbered)
+        return produce(node, topic, [b"%d" % sequence], producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
 
     assert [send(quick[leader], n) for n in range(4)] == [(wire.NONE, n) for n in range(4)]
     quick[leader].kill9()

@@ -303,8 +303,8 @@ class Cluster:
         except AssertionError as e:
             raise AssertionError(f"{e}; brokers say: {formed.last}\n{self.logs()}") from None
 
-    def controller(self, asked: set[int] | None = None) -> int | None:
-        """The metadata quorum's leader of the highest epoch that any broker (of those asked) tells; None if unknown."""
+    def lead(self, asked: set[int] | None = None) -> quorum.QuorumView | None:
+        """Who leads the metadata quorum, in the highest epoch that any broker (of those asked) tells; None if unknown."""
         views = []
         for node in self.running():
             if asked and node.id not in asked:
@@ -314,7 +314,10 @@ class Cluster:
             except Unanswered:
                 continue
         leading = [view for view in views if view.leader >= 0]
-        return max(leading, key=lambda view: view.epoch).leader if leading else None
+        return max(leading, key=lambda view: view.epoch, default=None)
+
+    def controller(self, asked: set[int] | None = None) -> int | None:
+        return (lead := self.lead(asked)) and lead.leader
 
     def wait_controller(self, asked: set[int] | None = None) -> int:
         return wait_until(lambda: self.controller(asked), "a controller", FORM_TIMEOUT_S)
