@@ -14,7 +14,7 @@ use common::ringlog;
 /// Runs a comparison of Ringlog alone unless `more` has other sides, with directories below `dir`.
 fn compare(ringlog: &Path, dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog-bench"));
-    command.args(["compare", "--rounds", "1", "--seconds", "0.5", "--warm-up-seconds", "0.1"]);
+    command.args(["compare", "--rounds", "1", "--seconds", "2", "--warm-up-seconds", "0.1"]);
     command.arg("--ringlog").arg(ringlog).arg("--dir").arg(dir.join("data")).arg("--out").arg(dir.join("out"));
     if !more.contains(&"--sides") {
         command.args(["--sides", "ringlog"]);

@@ -1,11 +1,13 @@
 """What `ringlog` does where somebody sits at a terminal, and does not do in pipes; completion in a real shell; manual pages."""
 
+import itertools
 import os
 import re
 import shutil
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -17,6 +19,7 @@ from harness.wait import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.admin
 BOLD = "\x1b[1m"
+PROGRESS_AFTER_S = 1.0  # what takes no longer shows none
 
 
 class Silent:
@@ -100,9 +103,13 @@ def test_whatever_asks_brokers_shows_that_it_waits(command):
 
 
 def test_what_is_quick_shows_no_progress(broker, topic_name):
-    terminal = Terminal("topic", "create", topic_name, "--bootstrap-server", broker.bootstrap, "--partitions", "1")
-    assert terminal.end() == 0 and "creating" not in terminal.text
-    assert terminal.text.replace("\r", "") == f"topic '{topic_name}' was created with 1 partition(s) of 1 replica(s)\n"
+    for attempt in itertools.count():  # until it was quick, which a busy machine may not be
+        name, began = f"{topic_name}-{attempt}", time.monotonic()
+        terminal = Terminal("topic", "create", name, "--bootstrap-server", broker.bootstrap, "--partitions", "1")
+        assert terminal.end() == 0
+        if time.monotonic() - began < PROGRESS_AFTER_S:
+            break
+    assert terminal.text.replace("\r", "") == f"topic '{name}' was created with 1 partition(s) of 1 replica(s)\n"
 
 
 @pytest.mark.cluster

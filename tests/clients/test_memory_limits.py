@@ -20,7 +20,10 @@ from harness import batch, memory_limit, metrics, paths, wire
 from harness.topics import create_topic
 from harness.wait import wait_until
 
-pytestmark = pytest.mark.skipif(paths.AGAINST == "kafka", reason="limits of Ringlog's own")
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(paths.AGAINST == "kafka", reason="limits of Ringlog's own"),
+]
 
 MIB = 1 << 20
 LIMITS = {

@@ -49,11 +49,14 @@ def test_ready_comes_when_clients_can_connect(abstract, own_broker):
     connected = []
 
     def connect(message: Message):
+        is_ready = "READY" in message.fields
         try:
             socket.create_connection(("127.0.0.1", port), timeout=10).close()
-            connected.append((True, "READY" in message.fields))
+            # If it has said more by now, it is not known whether the port was open when it said this.
+            if is_ready or not notify.has_more():
+                connected.append((True, is_ready))
         except ConnectionRefusedError:
-            connected.append((False, "READY" in message.fields))
+            connected.append((False, is_ready))
 
     notify = NotifySocket(abstract, connect)
     broker = under_manager(own_broker(start=False), notify)
@@ -89,6 +92,7 @@ def test_a_long_recovery_tells_how_far_it_is(own_broker):
     assert any(progress), told
     assert all(int(found[1]) <= int(found[2]) <= 1200 for found in progress if found)
     recovering = [m for m in notify.messages if "EXTEND_TIMEOUT_USEC" in m.fields]
+    notify.wait_for("READY")
     ready = next(m for m in notify.messages if "READY" in m.fields)
     assert recovering and all(m.at < ready.at for m in recovering), "patience is for the start"
     notify.wait_for("STATUS", lambda status: status.startswith("serving: 1200 partitions, 1200 leaders"))
@@ -103,6 +107,7 @@ def test_a_stop_is_told_and_ends_with_status_0(sent, own_broker):
     broker.process.send_signal(sent)
     notify.wait_for("STOPPING")
     assert broker._reap() == 0
+    notify.catch_up()
     told = [message.fields for message in notify.messages]
     stopping = next(number for number, fields in enumerate(told) if "STOPPING" in fields)
     assert any("EXTEND_TIMEOUT_USEC" in fields for fields in told[stopping:]), told[stopping:]
@@ -325,6 +330,7 @@ def test_a_reload_changes_what_can_change(own_broker):
     assert all(part in line for part in ("log.retention.ms", "1000000", "2000000")), line
     notify.wait_for("RELOADING")
     usec = int(notify.wait_for("MONOTONIC_USEC"))
+    notify.wait_for("READY", count=2)
     after = notify.messages[[("RELOADING" in m.fields) for m in notify.messages].index(True) :]
     assert any("READY" in message.fields for message in after)
     assert usec / 1e6 <= after[0].at
@@ -379,12 +385,18 @@ def test_the_limit_of_connections_is_reloaded(own_broker):
     broker = configured.broker
     held = [socket.create_connection(broker.address) for _ in range(3)]
     wire.brokers(broker.address)
+
+    def is_served():
+        try:
+            return bool(wire.brokers(broker.address))
+        except (OSError, wire.Closed):
+            return False
+
     configured.reload("connections-max = 2\n")
-    with pytest.raises((OSError, wire.Closed)):
-        wire.brokers(broker.address)
+    wait_until(lambda: not is_served(), "a connection to be refused")
     wait_line(broker, "connection refused")
     configured.reload("connections-max = 20\n")
-    assert wire.brokers(broker.address)
+    wait_until(is_served, "a connection to be taken")
     for one in held:
         one.close()
 
@@ -560,6 +572,12 @@ def wait_safe(cluster, *ids: int):
         wait_until(lambda n=node_id: page(cluster, n).status == 200, f"broker {node_id} to be safe to restart")
 
 
+def unsafe(cluster, node_id: int):
+    """The answer, if it is no for what it says of partitions, and not because the controller did not tell in time."""
+    answer = page(cluster, node_id)
+    return answer if answer.status == 503 and any(check["name"] == "partitions" for check in answer.body["checks"]) else None
+
+
 @ONLY_RINGLOG
 @pytest.mark.timeout(300)
 def test_what_safe_to_restart_says_is_true(cluster):
@@ -574,7 +592,7 @@ def test_what_safe_to_restart_says_is_true(cluster):
             value = f"{away}-{partition_key}".encode()
             assert produce(cluster.bootstrap_without(away), value, "safe") is None
         for node_id in others:
-            answer = wait_until(lambda n=node_id: (a := page(cluster, n)).status == 503 and a, "it to be unsafe")
+            answer = wait_until(lambda n=node_id: unsafe(cluster, n), "it to be unsafe")
             partitions = answer.check("partitions")
             losses = {(line["topic"], line["loss"]) for line in partitions["listed"]}
             assert losses >= {("safe", "below-min-isr")}, answer
@@ -604,8 +622,8 @@ def test_whoever_cannot_ask_the_controller_does_not_know(cluster):
         wait_until(lambda: page(cluster, last, "ready").status == 503, "it not to be ready")
         assert page(cluster, last, "live").status == 200
         # Who asks for a change hears why there is none before giving up.
-        refused = Asks(cluster.bootstrap_without(controller, other)).refused("topic", "create", "no", "--timeout", "5")
-        assert "the controller did not answer within 4 s" in refused, refused
+        refused = Asks(cluster.bootstrap_without(controller, other)).refused("topic", "create", "no", "--timeout", "15")
+        assert "the controller did not answer within 12 s" in refused, refused
     finally:
         for node_id in (controller, other):
             cluster[node_id].resume()
@@ -645,7 +663,7 @@ def test_a_replica_alone_in_sync_is_told_of(cluster):
     wait_safe(cluster, 1, 2, 3)
     replicas.create(cluster, "alone", {0: [2]}, {"min.insync.replicas": "1"})
     replicas.create(cluster, "two", {0: [2, 3]}, {"min.insync.replicas": "1"})
-    answer = wait_until(lambda: (a := page(cluster, 2)).status == 503 and a, "broker 2 to be unsafe")
+    answer = wait_until(lambda: unsafe(cluster, 2), "broker 2 to be unsafe")
     assert [(line["topic"], line["partition"], line["loss"]) for line in answer.check("partitions")["listed"]] == [
         ("alone", 0, "last-in-sync")
     ]

@@ -61,6 +61,20 @@ class NotifySocket:
                 self.failure = e
             self.messages.append(message)
 
+    def has_more(self) -> bool:
+        """Whether more has come than was read; for `on_message`."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+
+    def catch_up(self):
+        """Until all that has come so far is among the messages."""
+        marker = f"X_CAUGHT_UP_{uuid.uuid4().hex}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(f"{marker}=1".encode(), self.socket.getsockname())
+        self.wait_for(marker)
+
     def seen(self, field: str) -> list[str]:
         if self.failure:
             raise self.failure
